@@ -1,0 +1,36 @@
+"""jaxcnn: train CNNs with pure functions.
+
+For research, the pieces of a training run, none of which reads a config or a file:
+
+    make_train_step, make_eval_step   pure functions of (state, batch)
+    TrainState, create_train_state    the state, one pytree
+    MODELS                            linen modules by name
+    make_optimizer, SCHEDULES         the Optax chain
+    AUGMENTATIONS, compose, normalize what happens to images on the device
+    cross_entropy, summarize          the loss; metrics from sums
+
+For whole runs from a config: `jaxcnn.train.train(config, workdir)`.
+"""
+
+from jaxcnn.core.augment import AUGMENTATIONS, compose, normalize
+from jaxcnn.core.losses import cross_entropy
+from jaxcnn.core.metrics import summarize
+from jaxcnn.core.models import MODELS
+from jaxcnn.core.optim import SCHEDULES, make_optimizer
+from jaxcnn.core.state import TrainState, create_train_state
+from jaxcnn.core.step import make_eval_step, make_train_step
+
+__all__ = [
+    "AUGMENTATIONS",
+    "MODELS",
+    "SCHEDULES",
+    "TrainState",
+    "compose",
+    "create_train_state",
+    "cross_entropy",
+    "make_eval_step",
+    "make_optimizer",
+    "make_train_step",
+    "normalize",
+    "summarize",
+]

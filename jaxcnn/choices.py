@@ -1,0 +1,117 @@
+"""The parts of a config whose keywords depend on a name in it: data, model, optimizer, schedule."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from jaxcnn.core.augment import AUGMENTATIONS
+from jaxcnn.core.models import MODELS
+from jaxcnn.core.optim import SCHEDULES, optimizers
+from jaxcnn.data import SOURCES
+from jaxcnn.errors import UserError, nearest
+from jaxcnn.typecheck import describe, matches, type_hints
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """A part of the config with a name in it that chooses from a registry.
+
+    reserved: parameters of the chosen callable that the build sets itself.
+    """
+
+    part: str
+    chooser: str
+    registry: Callable[[], Mapping[str, Callable[..., Any]]]
+    reserved: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        return f"{self.part}.{self.chooser}"
+
+    def keywords(self, name: str) -> dict[str, Any]:
+        """The keywords `name` takes, with their type hints."""
+        function = self.registry()[name]
+        bound = getattr(function, "keywords", {})  # of a functools.partial
+        function = getattr(function, "func", function)
+        hints = type_hints(function)
+        hidden = {*self.reserved, *bound}
+        return {
+            parameter: hints.get(parameter, Any)
+            for parameter in inspect.signature(function).parameters
+            if parameter not in hidden
+        }
+
+
+CHOICES = {
+    "data": Choice("data", "source", lambda: SOURCES, ("image_size", "channels", "num_classes")),
+    "model": Choice(
+        "model", "name", lambda: MODELS, ("num_classes", "dtype", "axis_name", "parent", "name")
+    ),
+    "optimizer": Choice(
+        "optimizer", "name", optimizers, ("learning_rate", "mask", "weight_decay_mask")
+    ),
+    "schedule": Choice(
+        "schedule", "name", lambda: SCHEDULES, ("peak", "num_steps", "warmup_steps")
+    ),
+}
+
+def resolve_choice(
+    values: dict[str, Any], choice: Choice, own_keys: Collection[str], overrides: Collection[str]
+) -> None:
+    """Checks one part of `values` (a flattened config), changed in place.
+
+    own_keys: the keys of this part that hold whatever is chosen.
+    overrides: names given on the command line. If the choice is among them, keywords the file meant
+      for another choice are dropped.
+    """
+    name = values.get(choice.key)
+    registry = choice.registry()
+    if name not in registry:
+        raise UserError(
+            f"config.{choice.key}={name!r}: expected one of {', '.join(registry)}"
+            f"{nearest(str(name), registry)}"
+        )
+    hints = choice.keywords(name)
+    prefix = f"{choice.part}."
+    for key in [key for key in values if key.startswith(prefix) and key not in own_keys]:
+        keyword, value = key.removeprefix(prefix), values[key]
+        if value is None:
+            del values[key]
+        elif keyword not in hints:
+            if choice.key in overrides and key not in overrides:
+                del values[key]
+                continue
+            known = [*hints, *(own.removeprefix(prefix) for own in own_keys)]
+            raise UserError(
+                f"config.{key}: {choice.part} {name!r} takes no {keyword!r}"
+                f"{nearest(keyword, known)}; it takes {', '.join(sorted(hints)) or 'nothing more'}"
+            )
+        elif not matches(value, hints[keyword]):
+            raise UserError(f"config.{key}={value!r}: expected {describe(hints[keyword])}")
+
+
+def augmentation(entry: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The operation an entry of `config.augment` names, and its keywords; raises UserError.
+
+    An entry is a name or (name, argument); a lone number is the operation's first keyword.
+    """
+    name, argument = entry if isinstance(entry, tuple) and len(entry) == 2 else (entry, {})
+    if name not in AUGMENTATIONS:
+        raise UserError(
+            f"config.augment: {entry!r} is none; expected a name or (name, number) with a name of "
+            f"{', '.join(AUGMENTATIONS)}{nearest(str(name), AUGMENTATIONS)}"
+        )
+    function = AUGMENTATIONS[name]
+    parameters = list(inspect.signature(function).parameters)[2:]  # after keys and image
+    if not isinstance(argument, Mapping):
+        argument = {parameters[0]: argument}
+    try:
+        inspect.signature(function).bind(None, None, **argument)
+    except TypeError as error:
+        raise UserError(f"config.augment: {entry!r}: {error}") from error
+    hints = type_hints(function)
+    for keyword, value in argument.items():
+        if not matches(value, hints[keyword]):
+            raise UserError(f"config.augment: {entry!r}: {keyword} is {describe(hints[keyword])}")
+    return function, dict(argument)

@@ -1,0 +1,141 @@
+"""What all commands share: parsing the command line, and how a process ends.
+
+Exit codes: 0 done · 2 the user's mistake, one line on stderr · 1 a bug · 130 Ctrl-C · 143 SIGTERM.
+"""
+
+import os
+import re
+import shlex
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from jaxcnn.config import default_config, flatten, resolve
+from jaxcnn.errors import UserError, nearest
+from jaxcnn.runtime.preemption import Interrupted
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_bool("debug", False, "Show the Python traceback of an error.")
+
+
+def define_config() -> None:
+    """Defines --config FILE and --config.KEY=VALUE."""
+    config_flags.DEFINE_config_file(
+        "config",
+        help_string="The experiment to run: a Python file with get_config().",
+        # Locked configs take no keyword the file did not set; `resolve` checks the names instead.
+        lock_config=False,
+        accept_new_attributes=True,
+    )
+
+
+def config_from_flags() -> ConfigDict:
+    """The config of --config with the overrides on the command line, resolved."""
+    if FLAGS.config is None:
+        raise UserError(
+            "--config: give an experiment file, for example --config experiments/digits.py"
+        )
+    return resolve(FLAGS.config, config_flags.get_override_values(FLAGS["config"]))
+
+
+def config_path() -> str:
+    """The path given to --config."""
+    return config_flags.get_config_filename(FLAGS["config"])
+
+
+def run(main: Callable[[], None], usage: str) -> NoReturn:
+    """Parses the command line, calls `main()` and ends the process with the right exit code.
+
+    usage: what --help prints above the flags and keys.
+    """
+    try:
+        _parse(sys.argv, usage)
+        main()
+    except UserError as error:
+        if FLAGS.is_parsed() and FLAGS.debug:
+            traceback.print_exc()
+        _fail(str(error), 2)
+    except Interrupted as error:
+        command = shlex.join(["python", "-m", _command_name(), *sys.argv[1:]])
+        _fail(f"stopped, step {error.step} is saved; resume with: {command}", error.exit_code)
+    except KeyboardInterrupt:
+        _fail("stopped before the first step; there was nothing to save", 130)
+    sys.exit(0)
+
+
+def _parse(argv: list[str], usage: str) -> None:
+    if {"--help", "-h", "--helpfull", "-?"} & set(argv):
+        print(_help(usage))
+        sys.exit(0)
+    path = _given_config(argv)
+    if path is not None and not os.path.isfile(path):
+        folder = os.path.dirname(path) or "."
+        names = [os.path.join(folder, n) for n in os.listdir(folder)] if os.path.isdir(folder) else []
+        raise UserError(f"--config={path}: no such file{nearest(path, names)}")
+    try:
+        rest = FLAGS(argv)
+    except flags.Error as error:
+        raise UserError(_one_line(error, path)) from error
+    except Exception as error:  # a config file runs arbitrary code; the library raises many kinds
+        raise UserError(_one_line(error, path)) from error
+    if len(rest) > 1:
+        raise UserError(f"{rest[1]!r}: not a flag; flags are written --name=value (see --help)")
+
+
+def _given_config(argv: list[str]) -> str | None:
+    for position, argument in enumerate(argv):
+        if match := re.fullmatch(r"--?config=(.*)", argument):
+            return match[1].split(":")[0]
+        if argument in ("--config", "-config") and position + 1 < len(argv):
+            return argv[position + 1].split(":")[0]
+    return None
+
+
+def _one_line(error: Exception, path: str | None) -> str:
+    """What a parsing error says, in one line; for the config file's own errors with the line."""
+    if path is not None:
+        name = os.path.abspath(path)
+        text = f"{error}"  # ml_collections puts some tracebacks into the message
+        lines = [int(n) for n in re.findall(rf'File "(?:{re.escape(path)}|{re.escape(name)})", line (\d+)', text)]
+        lines += [f.lineno or 0 for f in traceback.extract_tb(error.__traceback__) if f.filename in (path, name)]
+        if isinstance(error, SyntaxError) and error.filename in (path, name):
+            lines, text = [error.lineno or 0], error.msg
+        if lines:
+            kind = type(error.__cause__ or error).__name__
+            last = [line for line in text.splitlines() if line.strip()][-1].strip()
+            message = last if last.startswith(kind) or "Error" in last else f"{kind}: {last}"
+            return f"{path}, line {lines[-1]}: {message}"
+        if isinstance(error, AttributeError) and "get_config" in text:
+            return f"{path}: not an experiment file, it has no get_config()"
+    return " ".join(str(error).split())
+
+
+def _help(usage: str) -> str:
+    own = [FLAGS[name] for name in FLAGS if FLAGS[name].help and _is_ours(name)]
+    lines = [usage.strip(), "", "Flags:"]
+    lines += [f"  --{flag.name}: {flag.help}" for flag in own]
+    lines += ["", "Keys and defaults, --config.KEY=VALUE (data, model, optimizer and schedule also take"]
+    lines += ["the keywords of what their name or source chooses):"]
+    lines += [f"  {key} = {value!r}" for key, value in flatten(default_config()).items()]
+    return "\n".join(lines)
+
+
+def _is_ours(name: str) -> bool:
+    module = FLAGS.find_module_defining_flag(name) or ""
+    return module.startswith(("jaxcnn", "__main__")) or module == sys.argv[0] or name == "config"
+
+
+def _command_name() -> str:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec is not None else sys.argv[0]
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    prefix = "error: " if code == 2 else ""
+    print(f"{prefix}{message}", file=sys.stderr, flush=True)
+    sys.exit(code)

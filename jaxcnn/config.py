@@ -1,0 +1,186 @@
+"""The config of a run: its defaults, its checks, and what may differ when a run is resumed.
+
+A config file is a Python file with a function `get_config()` that starts from `default_config()`.
+`resolve` turns what it returns, with the command line's overrides, into a config without mistakes.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from jaxcnn.choices import CHOICES, augmentation, resolve_choice
+from jaxcnn.durations import DURATIONS, UNITS, resolve_durations
+from jaxcnn.errors import UserError, nearest
+from jaxcnn.typecheck import describe, matches
+
+# Keys that do not change what a run computes: they may differ when a run is resumed.
+FREE_ON_RESUME = (
+    "parallel.",
+    "log_every_",
+    "checkpoint_every_",
+    "data.dir",
+    "data.manual_dir",
+    "data.cache_dir",
+)
+
+BEST_METRICS = ("accuracy", "loss", "f1_macro", "precision_macro", "recall_macro")
+
+
+def default_config() -> ConfigDict:
+    """All keys with their defaults. `data`, `model`, `optimizer` and `schedule` also take the
+    keywords of what `data.source`, `model.name`, ... choose; a keyword set to None is not given.
+    """
+    config = ConfigDict()
+    config.seed = 0
+    config.batch_size = 128  # of all devices together
+    config.dtype = "float32"  # of the computation, or "bfloat16"; parameters stay float32
+    config.best_metric = "accuracy"  # on validation: which checkpoint is the best
+
+    config.data = ConfigDict({"source": "digits"})
+    config.data.image_size = placeholder(int)  # pixels; None: the images' own
+    config.data.channels = placeholder(int)  # 1 or 3; None: the images' own
+    config.data.num_classes = placeholder(int)  # an error if the data have another number
+    config.data.holdout = 0.1  # validation's share of train, where there is no validation split
+    config.data.test_holdout = 0.2  # test's share, where there is no test split
+    config.data.split_seed = 0
+    config.data.cache_dir = placeholder(str)  # of decoded images; None: ~/.cache/jaxcnn/data
+
+    config.model = ConfigDict({"name": "cnn"})
+    config.optimizer = ConfigDict({"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.0})
+    config.optimizer.clip_norm = placeholder(float)  # largest global norm of the gradient
+    config.schedule = ConfigDict({"name": "cosine"})
+    config.loss = ConfigDict({"label_smoothing": 0.0})
+    config.augment = ()  # names or (name, number | {keyword: value}), in order
+    config.parallel = ConfigDict({"mode": "jit"})  # or "pmap"
+
+    for name in DURATIONS:
+        for unit in UNITS:
+            _set(config, f"{name}_{unit}", placeholder(float if unit == "epochs" else int))
+    return config
+
+
+def resolve(config: ConfigDict, overrides: Collection[str] = ()) -> ConfigDict:
+    """Checks a config and returns a locked copy without contradictions; raises UserError.
+
+    overrides: dotted names given on the command line. They replace what the file says in other
+      words: `num_steps` the file's `num_epochs`; and with another `model.name` the file's `model.*`
+      which that model does not take are dropped (likewise data, optimizer and schedule).
+    """
+    values = flatten(config)
+    known = flatten(default_config())
+    _check_unknown(values, known)
+    resolve_durations(values, overrides)
+    for choice in CHOICES.values():
+        resolve_choice(values, choice, known.keys(), overrides)
+    values = known | values
+    _check_types(values, known)
+    _check_values(values)
+    resolved = default_config()
+    for key, value in values.items():
+        _set(resolved, key, value)
+    return resolved.lock()
+
+
+def keywords(config: ConfigDict, part: str) -> dict[str, Any]:
+    """The keywords in `config.<part>` for what its name chose, as `{keyword: value}`."""
+    choice = CHOICES[part]
+    values = flatten(config[part])
+    known = choice.keywords(values[choice.chooser])
+    return {key: values[key] for key in known if values.get(key) is not None}
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a.b": value} for every leaf; lists become tuples."""
+    flat: dict[str, Any] = {}
+    for key in config:
+        value = config[key]
+        if isinstance(value, Mapping | ConfigDict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = _tuples(value)
+    return flat
+
+
+def differences(old: ConfigDict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:
+    """{key: (old value, new value)} for all keys that differ."""
+    before, after = flatten(old), flatten(new)
+    keys = sorted(before.keys() | after.keys())
+    return {k: (before.get(k), after.get(k)) for k in keys if before.get(k) != after.get(k)}
+
+
+def to_json(config: ConfigDict) -> str:
+    """A resolved config as JSON; `load_config` reads it back."""
+    return json.dumps(config.to_dict(), indent=2) + "\n"
+
+
+def load_config(path: Path) -> ConfigDict:
+    """Reads a run's `config.json`; raises UserError if it is none."""
+    try:
+        return resolve(ConfigDict(json.loads(path.read_text())))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not the config of a run ({error})") from error
+
+
+def _check_unknown(values: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    parts = tuple(f"{part}." for part in CHOICES)
+    for key in values:
+        if key not in known and not key.startswith(parts):
+            raise UserError(f"config.{key}: no such key{nearest(key, known)}")
+
+
+def _check_types(values: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    template = default_config()
+    for key, default in known.items():
+        *parts, leaf = key.split(".")
+        part = template
+        for name in parts:
+            part = part[name]
+        if values[key] is None and default is None:
+            continue
+        if not matches(values[key], part.get_type(leaf)):
+            raise UserError(f"config.{key}={values[key]!r}: expected {describe(part.get_type(leaf))}")
+
+
+def _check_values(values: Mapping[str, Any]) -> None:
+    def check(key: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise UserError(f"config.{key}={values[key]!r}: expected {expected}")
+
+    def one_of(key: str, names: Collection[str]) -> None:
+        check(key, values[key] in names, "one of " + ", ".join(names))
+
+    def above_zero(key: str) -> None:
+        check(key, values[key] is None or values[key] > 0, "a number above 0")
+
+    one_of("dtype", ("float32", "bfloat16"))
+    one_of("parallel.mode", ("jit", "pmap"))
+    one_of("best_metric", BEST_METRICS)
+    check("seed", 0 <= values["seed"] < 2**32, "a whole number from 0 to 2**32 - 1")
+    check("data.split_seed", values["data.split_seed"] >= 0, "a whole number from 0")
+    check("data.channels", values["data.channels"] in (None, 1, 3), "1 or 3")
+    check("optimizer.weight_decay", values["optimizer.weight_decay"] >= 0, "a number from 0")
+    for key in ("batch_size", "data.image_size", "optimizer.learning_rate", "optimizer.clip_norm"):
+        above_zero(key)
+    for key in ("data.holdout", "data.test_holdout", "loss.label_smoothing"):
+        check(key, 0 <= values[key] < 1, "a share from 0 to below 1")
+    for entry in values["augment"]:
+        augmentation(entry)
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(_tuples(item) for item in value)
+    if isinstance(value, ConfigDict):
+        return value.to_dict()
+    return value
+
+
+def _set(config: ConfigDict, key: str, value: Any) -> None:
+    *parts, leaf = key.split(".")
+    for part in parts:
+        config = config[part]
+    config[leaf] = value

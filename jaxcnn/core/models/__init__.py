@@ -1,0 +1,21 @@
+"""The models a config can name.
+
+Each entry makes a linen module from keywords; `num_classes`, `dtype` and `axis_name` are set by
+`jaxcnn.build`, all others by `config.model.*`. A module is called as `module(image, train=bool)`
+with float[B, H, W, C] and gives logits float32[B, num_classes].
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+
+from jaxcnn.core.models.cnn import CNN
+from jaxcnn.core.models.resnet import BasicBlock, BottleneckBlock, ResNet
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "cnn": CNN,
+    "resnet18": partial(ResNet, stage_sizes=(2, 2, 2, 2), block=BasicBlock),
+    "resnet34": partial(ResNet, stage_sizes=(3, 4, 6, 3), block=BasicBlock),
+    "resnet50": partial(ResNet, stage_sizes=(3, 4, 6, 3), block=BottleneckBlock),
+}

@@ -1,0 +1,68 @@
+"""What the model families share: activations, norms, pooling, by name."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": nn.relu,
+    "leaky_relu": nn.leaky_relu,
+    "elu": nn.elu,
+    "gelu": nn.gelu,
+    "silu": nn.silu,
+    "tanh": nn.tanh,
+}
+
+NORMS = ("batch", "group", "layer", "none")
+
+POOLS: dict[str, Callable[..., jax.Array]] = {"max": nn.max_pool, "avg": nn.avg_pool}
+
+
+def norm_layer(
+    name: str, *, train: bool, dtype: Any = None, axis_name: str | None = None
+) -> Callable[..., Callable[[jax.Array], jax.Array]]:
+    """Returns a constructor of norm layers; its keywords go to the linen module (`scale_init`).
+
+    name: "batch", "group" (the largest number of groups <= 32 that divides the channels), "layer"
+      or "none".
+    axis_name: the mapped axis to average batch statistics over; None under `jit`, where the
+      statistics are those of the whole batch already.
+    """
+    if name == "batch":
+        return partial(
+            nn.BatchNorm,
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=1e-5,
+            dtype=dtype,
+            axis_name=axis_name,
+        )
+    if name == "group":
+        return partial(_GroupNorm, dtype=dtype)
+    if name == "layer":
+        return partial(nn.LayerNorm, dtype=dtype)
+    if name == "none":
+        return lambda **_: lambda x: x
+    raise ValueError(f"norm={name!r}: expected one of {', '.join(NORMS)}")
+
+
+class _GroupNorm(nn.Module):
+    """GroupNorm (Wu & He 2018, arXiv:1803.08494) for any number of channels."""
+
+    dtype: Any = None
+    scale_init: Callable = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        num_groups = next(n for n in range(min(32, x.shape[-1]), 0, -1) if x.shape[-1] % n == 0)
+        return nn.GroupNorm(num_groups=num_groups, dtype=self.dtype, scale_init=self.scale_init)(x)
+
+
+def choose(registry: dict[str, Any], key: str, name: str) -> Any:
+    """registry[name], or a ValueError that lists what there is."""
+    if name not in registry:
+        raise ValueError(f"{key}={name!r}: expected one of {', '.join(registry)}")
+    return registry[name]

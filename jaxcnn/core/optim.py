@@ -1,0 +1,130 @@
+"""Learning-rate schedules and the Optax chain."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+
+
+def constant(peak: float, num_steps: int, *, warmup_steps: int = 0) -> optax.Schedule:
+    """`peak` all along, after a linear warm-up from 0."""
+    del num_steps
+    return _with_warmup(optax.constant_schedule(peak), peak, warmup_steps)
+
+
+def cosine(
+    peak: float, num_steps: int, *, warmup_steps: int = 0, final: float = 0.0
+) -> optax.Schedule:
+    """A linear warm-up from 0 to `peak`, then half a cosine down to `final * peak` at the end
+    (Loshchilov & Hutter 2017, arXiv:1608.03983).
+    """
+    decay = optax.cosine_decay_schedule(peak, max(num_steps - warmup_steps, 1), alpha=final)
+    return _with_warmup(decay, peak, warmup_steps)
+
+
+def step(
+    peak: float,
+    num_steps: int,
+    *,
+    warmup_steps: int = 0,
+    boundaries: tuple[float, ...] = (0.5, 0.75),
+    factor: float = 0.1,
+) -> optax.Schedule:
+    """Multiplies the rate by `factor` at each of `boundaries`, shares (0..1) of the whole run."""
+    drops = {round(share * num_steps) - warmup_steps: factor for share in boundaries}
+    return _with_warmup(optax.piecewise_constant_schedule(peak, drops), peak, warmup_steps)
+
+
+def triangular(
+    peak: float, num_steps: int, *, warmup_steps: int | None = None, final: float = 0.0
+) -> optax.Schedule:
+    """Linear from 0 up to `peak` (over the first fifth unless `warmup_steps` says otherwise) and
+    linear down to `final * peak` at the end.
+    """
+    warmup_steps = round(0.2 * num_steps) if warmup_steps is None else warmup_steps
+    decay = optax.linear_schedule(peak, final * peak, max(num_steps - warmup_steps, 1))
+    return _with_warmup(decay, peak, warmup_steps)
+
+
+def one_cycle(
+    peak: float,
+    num_steps: int,
+    *,
+    warmup_steps: int | None = None,
+    initial: float = 0.04,
+    final: float = 4e-6,
+) -> optax.Schedule:
+    """Half a cosine from `initial * peak` up to `peak` (over the first 30 % unless `warmup_steps`
+    says otherwise), half a cosine down to `final * peak` (Smith & Topin 2018, arXiv:1708.07120).
+    """
+    warmup_steps = round(0.3 * num_steps) if warmup_steps is None else warmup_steps
+    fall = optax.cosine_decay_schedule(peak, max(num_steps - warmup_steps, 1), alpha=final)
+    if not warmup_steps:
+        return fall
+    # A decay from `initial` with alpha > 1 rises.
+    rise = optax.cosine_decay_schedule(initial * peak, warmup_steps, alpha=1 / initial)
+    return optax.join_schedules([rise, fall], [warmup_steps])
+
+
+SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
+    "constant": constant,
+    "cosine": cosine,
+    "step": step,
+    "triangular": triangular,
+    "one_cycle": one_cycle,
+}
+
+
+def optimizers() -> dict[str, Callable[..., optax.GradientTransformation]]:
+    """All of Optax's optimisers by name: what takes a `learning_rate` first."""
+    found = {}
+    for name in sorted(vars(optax)):
+        value = getattr(optax, name)
+        if name.islower() and inspect.isfunction(value):
+            if next(iter(inspect.signature(value).parameters), None) == "learning_rate":
+                found[name] = value
+    return found
+
+
+def decay_mask(params: Any) -> Any:
+    """True for what weight decay should shrink: kernels, not biases or norms' scales (their
+    leaves have one axis).
+    """
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def make_optimizer(
+    name: str,
+    learning_rate: float | optax.Schedule,
+    *,
+    weight_decay: float = 0.0,
+    clip_norm: float | None = None,
+    **keywords: Any,
+) -> optax.GradientTransformation:
+    """Builds the chain: clip by global norm, then the optimiser, decaying kernels only.
+
+    weight_decay: handed to optimisers that have it (adamw, lamb, lion, ...: decoupled, Loshchilov &
+      Hutter 2019, arXiv:1711.05101); for the others (sgd, adam, ...) added to the gradient before
+      the optimiser sees it (L2 regularisation, as PyTorch's SGD and Adam do).
+    clip_norm: the largest global norm of the gradient, or None for no clipping.
+    keywords: the optimiser's own.
+    """
+    optimizer = optimizers()[name]
+    parameters = inspect.signature(optimizer).parameters
+    chain = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
+    mask_name = next((m for m in ("mask", "weight_decay_mask") if m in parameters), None)
+    if "weight_decay" in parameters and mask_name:
+        # Always passed: some of Optax's defaults are not zero.
+        keywords |= {"weight_decay": weight_decay, mask_name: decay_mask}
+    elif weight_decay:
+        chain.append(optax.add_decayed_weights(weight_decay, decay_mask))
+    return optax.chain(*chain, optimizer(learning_rate, **keywords))
+
+
+def _with_warmup(schedule: optax.Schedule, peak: float, warmup_steps: int) -> optax.Schedule:
+    if not warmup_steps:
+        return schedule
+    rise = optax.linear_schedule(0.0, peak, warmup_steps)
+    return optax.join_schedules([rise, schedule], [warmup_steps])

@@ -1,0 +1,58 @@
+"""The state of a training run: one pytree."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+PyTree = Any
+
+
+class TrainState(struct.PyTreeNode):
+    """Everything a train step reads and writes.
+
+    step: int32[], the number of updates made so far. The only clock: with `key` it decides
+      augmentation, dropout and the learning rate of the next step.
+    params: the model's trainable variables, float32.
+    batch_stats: running BatchNorm statistics; `{}` for a model without them.
+    opt_state: the state of the Optax chain.
+    key: the run's typed PRNG key. It never changes; steps fold their number into it.
+    """
+
+    step: jax.Array
+    params: PyTree
+    batch_stats: PyTree
+    opt_state: optax.OptState
+    key: jax.Array
+
+    @property
+    def variables(self) -> dict[str, PyTree]:
+        """What `model.apply` takes."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def create_train_state(
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    key: jax.Array,
+    image_shape: tuple[int, int, int],
+) -> TrainState:
+    """Initialises a model and its optimiser.
+
+    key: a typed key, `jax.random.key(seed)`.
+    image_shape: (H, W, C) of one image.
+    """
+    init_key, run_key = jax.random.split(key)
+    image = jnp.zeros((1, *image_shape), jnp.float32)
+    variables = model.init(init_key, image, train=False)
+    params = variables["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=tx.init(params),
+        key=run_key,
+    )

@@ -1,0 +1,142 @@
+"""The train step and the evaluation step: pure functions of (state, batch).
+
+The same function object runs under `jit`, `jit` over sharded arrays, `pmap`, `shard_map`, `vmap`
+over seeds, and `lax.scan`. A batch is a dict of arrays with a common leading axis B:
+
+    image: uint8[B, H, W, C]
+    label: int32[B]
+    mask:  bool[B], False for padding: such an example counts in no loss, gradient or metric
+    index: int32[B], each example's position in the data set
+
+Augmentation draws from `fold_in(fold_in(key, step), index)`, per example: neither the number of
+devices nor an example's place in the batch changes it.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxcnn.core.augment import to_float
+from jaxcnn.core.losses import cross_entropy
+from jaxcnn.core.metrics import confusion_matrix, correct_in_top_k
+from jaxcnn.core.state import TrainState
+
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+Augment = Callable[[jax.Array, jax.Array], jax.Array]
+Normalize = Callable[[jax.Array], jax.Array]
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+EvalStep = Callable[[TrainState, Batch], Metrics]
+
+
+def no_augment(keys: jax.Array, image: jax.Array) -> jax.Array:
+    """The augmentation that changes nothing."""
+    del keys
+    return image
+
+
+def make_train_step(
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    *,
+    augment: Augment = no_augment,
+    normalize: Normalize = to_float,
+    loss_fn: Loss = cross_entropy,
+    axis_name: str | None = None,
+) -> TrainStep:
+    """Returns a pure `train_step(state, batch) -> (state, metrics)`.
+
+    model: called as `model.apply(variables, image, train=True)`; gives logits float[B, K].
+    augment: (keys[B], uint8[B, H, W, C]) -> image of the same shape, in 0..255.
+    normalize: image in 0..255 -> float32, what the model sees.
+    loss_fn: (logits[B, K], label[B]) -> float32[B], one loss an example.
+    axis_name: name of the `pmap` or `shard_map` axis the batch is split over, or None where the
+      batch is whole (`jit`, also over many devices). A model with BatchNorm needs the same name.
+
+    `metrics` are sums over the (global) batch, so that they add: {"loss", "correct", "count"}.
+    """
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        step_key = jax.random.fold_in(state.key, state.step)
+        example_keys = jax.vmap(partial(jax.random.fold_in, step_key))(batch["index"])
+        image = normalize(augment(example_keys, batch["image"]))
+        label, mask = batch["label"], batch["mask"]
+        count = _sum_over(axis_name, mask.sum().astype(jnp.float32))
+
+        # ~step is negative: no other step's number. Under `jit` dropout draws for the whole batch;
+        # where each device sees only its share, the key must differ or all would drop alike.
+        dropout_key = jax.random.fold_in(state.key, ~state.step)
+        if axis_name is not None:
+            dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis_name))
+
+        def mean_loss(params):
+            logits, updates = model.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                image,
+                train=True,
+                rngs={"dropout": dropout_key},
+                mutable=["batch_stats"],
+            )
+            loss = _sum_over(axis_name, jnp.where(mask, loss_fn(logits, label), 0.0).sum())
+            return loss / jnp.maximum(count, 1), (logits, updates.get("batch_stats", {}))
+
+        grad_fn = jax.value_and_grad(mean_loss, has_aux=True)
+        (loss, (logits, batch_stats)), grads = grad_fn(state.params)
+        if axis_name is not None:
+            # The loss above is already the global one, so the devices' gradients are averaged.
+            # This is right whether differentiating `psum` sums (pmap) or not (shard_map's vma).
+            grads = jax.lax.pmean(grads, axis_name)
+
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        correct = ((logits.argmax(-1) == label) & mask).sum()
+        state = state.replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+        )
+        metrics = {
+            "loss": loss * count,
+            "correct": _sum_over(axis_name, correct),
+            "count": count,
+        }
+        return state, metrics
+
+    return train_step
+
+
+def make_eval_step(
+    model: nn.Module,
+    num_classes: int,
+    *,
+    normalize: Normalize = to_float,
+    loss_fn: Loss = cross_entropy,
+    axis_name: str | None = None,
+) -> EvalStep:
+    """Returns a pure `eval_step(state, batch) -> sums`; see `make_train_step` for the arguments.
+
+    `sums` add over batches; `jaxcnn.core.metrics.summarize` divides them once, at the end:
+    {"loss": float32[], "top5": int32[], "confusion": int32[K, K] (rows: label, columns:
+    prediction)}.
+    """
+
+    def eval_step(state: TrainState, batch: Batch) -> Metrics:
+        image, label, mask = normalize(batch["image"]), batch["label"], batch["mask"]
+        logits = model.apply(state.variables, image, train=False).astype(jnp.float32)
+        sums = {
+            "loss": jnp.where(mask, loss_fn(logits, label), 0.0).sum(),
+            "top5": (correct_in_top_k(logits, label, 5) & mask).sum(),
+            "confusion": confusion_matrix(label, logits.argmax(-1), mask, num_classes),
+        }
+        return {name: _sum_over(axis_name, value) for name, value in sums.items()}
+
+    return eval_step
+
+
+def _sum_over(axis_name: str | None, value: jax.Array) -> jax.Array:
+    return value if axis_name is None else jax.lax.psum(value, axis_name)

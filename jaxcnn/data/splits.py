@@ -1,0 +1,69 @@
+"""Train, validation and test: who sees which examples."""
+
+import hashlib
+
+import numpy as np
+
+from jaxcnn.data.source import Dataset, Images, Split
+
+
+def hold_out(label: np.ndarray, share: float, split_seed: int) -> np.ndarray:
+    """bool[N]: which examples to hold out; `share` of each class, as near as whole numbers allow.
+
+    Depends on the labels, the share and `split_seed` alone.
+    """
+    held = np.zeros(len(label), bool)
+    bits = np.random.Philox(key=[split_seed, len(label)]).random_raw(len(label))
+    for k in np.unique(label):
+        members = np.flatnonzero(label == k)
+        order = members[np.argsort(bits[members], kind="stable")]
+        held[order[: round(share * len(members))]] = True
+    return held
+
+
+def make_dataset(
+    images: dict[str, Images],
+    class_names: tuple[str, ...],
+    identity: str,
+    *,
+    holdout: float,
+    test_holdout: float,
+    split_seed: int,
+) -> Dataset:
+    """Completes the roles a data set brings along: what it lacks is held out of train.
+
+    images: "train", and whichever of "validation" and "test" exist.
+    holdout: validation's share of (what is left of) train; 0 for no validation.
+    test_holdout: test's share of train; 0 for no test.
+    """
+    splits = {role: Split(part, np.arange(len(part.label))) for role, part in images.items()}
+    for role, share, seed in (
+        ("test", test_holdout, 2 * split_seed),
+        ("validation", holdout, 2 * split_seed + 1),
+    ):
+        if role not in splits and share:
+            train = splits["train"]
+            held = hold_out(train.label, share, seed)
+            splits[role] = Split(train.images, train.index[held])
+            splits["train"] = Split(train.images, train.index[~held])
+    splits = {role: split for role, split in splits.items() if len(split)}
+    rule = f"{identity}; {holdout=}, {test_holdout=}, {split_seed=}"
+    return Dataset(splits, class_names, hashlib.sha256(rule.encode()).hexdigest())
+
+
+def channel_statistics(split: Split, at_most: int = 10_000) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel over 0..1, from at most so many images.
+
+    Counted in whole numbers, so that the result does not depend on the order of summation.
+    """
+    rows = split.index[:: -(-len(split) // at_most)]
+    image = split.images.image[np.sort(rows)]
+    means, stds = [], []
+    for channel in range(image.shape[-1]):
+        counts = np.bincount(image[..., channel].ravel(), minlength=256)
+        levels = np.arange(256) / 255
+        mean = (counts * levels).sum() / counts.sum()
+        variance = (counts * (levels - mean) ** 2).sum() / counts.sum()
+        means.append(float(mean))
+        stds.append(float(np.sqrt(variance)) or 1.0)  # a constant channel stays constant
+    return means, stds

@@ -1,0 +1,173 @@
+"""TensorFlow Datasets, read at random and without TensorFlow where the format allows it."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcnn.data.decode import decode
+from jaxcnn.data.source import Source
+from jaxcnn.errors import UserError, nearest
+
+# Where TFDS keeps its checksums and mirrors; asked only whether it can be reached at all.
+_TFDS_HOST = ("storage.googleapis.com", 443)
+
+
+def load_tfds(
+    *,
+    name: str,
+    dir: str | None = None,
+    manual_dir: str | None = None,
+    train_split: str = "train",
+    validation_split: str | None = None,
+    test_split: str = "test",
+    channels: int | None = None,
+) -> dict[str, Source]:
+    """A data set of TFDS by name ("cifar10", "cifar10:3.0.2"), downloaded and prepared if needed.
+
+    dir: where prepared data are, or will be; None: TFDS's own choice, ~/tensorflow_datasets.
+    manual_dir: a folder with the data set's original files, for a machine without network.
+    *_split: TFDS's names and slices ("train[:90%]"). A test split the data set lacks is left out.
+    """
+    builder = _prepared_builder(name, dir, manual_dir)
+    image_key, label_key = _supervised_keys(builder)
+    features = builder.info.features
+    channels = channels or features[image_key].shape[-1] or 3
+    class_names = tuple(features[label_key].names)
+
+    sources = {}
+    splits = {"train": train_split, "validation": validation_split, "test": test_split}
+    for role, split in splits.items():
+        if split is None or (role == "test" and _base(split) not in builder.info.splits):
+            continue
+        try:
+            size = builder.info.splits[split].num_examples
+        except (KeyError, ValueError) as error:
+            raise UserError(
+                f"config.data.{role}_split={split!r}: {name} has no such split; it has "
+                f"{', '.join(builder.info.splits)}"
+            ) from error
+        read = _reader(builder, split, image_key, label_key, channels)
+        identity = f"tfds {builder.info.full_name} {split} of {size}, {channels} channels"
+        sources[role] = Source(size, class_names, read, f"{identity}, {_fingerprint(builder)}")
+    return sources
+
+
+def _prepared_builder(name: str, dir: str | None, manual_dir: str | None) -> Any:
+    """A builder whose data are on disk: found there in any format, or downloaded and prepared."""
+    import tensorflow_datasets as tfds
+
+    if dir is not None and not os.path.isdir(dir) and manual_dir is None and _offline():
+        raise UserError(f"config.data.dir={dir!r}: no such folder, and no network to fill it from")
+    try:
+        builder = tfds.builder(name, data_dir=dir)  # finds whatever format is there
+        if builder.is_prepared():
+            return builder
+        builder = tfds.builder(name, data_dir=dir, file_format="array_record")
+    except tfds.core.DatasetNotFoundError as error:
+        known = tfds.list_builders(with_community_datasets=False)
+        raise UserError(
+            f"config.data.name={name!r}: TensorFlow Datasets has no such data set"
+            f"{nearest(name, known)}"
+        ) from error
+    except ModuleNotFoundError as error:
+        raise _needs_tensorflow(name, error) from error
+    _prepare(builder, name, manual_dir)
+    return builder
+
+
+def _prepare(builder: Any, name: str, manual_dir: str | None) -> None:
+    import tensorflow_datasets as tfds
+
+    where = f"{name} is not prepared in {Path(builder.data_dir)}"
+    how = (
+        "give --config.data.dir=FOLDER where it is prepared, or --config.data.manual_dir=FOLDER "
+        "with its original files"
+    )
+    if manual_dir is not None and not os.path.isdir(manual_dir):
+        raise UserError(f"config.data.manual_dir={manual_dir!r}: no such folder")
+    if manual_dir is None and _offline():
+        raise UserError(f"{where}, and there is no network to download it: {how}")
+    try:
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
+        )
+    except Exception as error:  # TFDS and its builders raise anything
+        if "tensorflow" in str(error) and "No module" in str(error):
+            raise _needs_tensorflow(name, error) from error
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{where}, and preparing it failed ({reason}): {how}") from error
+
+
+def _needs_tensorflow(name: str, error: Exception) -> UserError:
+    return UserError(
+        f"preparing {name} takes TensorFlow ({error}): pip install tensorflow, or prepare it "
+        "elsewhere as array_record and give --config.data.dir=FOLDER"
+    )
+
+
+def _offline() -> bool:
+    """Whether TFDS has no way out; it would take minutes of retries to say so itself."""
+    if any(os.environ.get(name) for name in ("https_proxy", "HTTPS_PROXY", "all_proxy")):
+        return False
+    try:
+        socket.create_connection(_TFDS_HOST, timeout=5).close()
+    except OSError:
+        return True
+    return False
+
+
+def _supervised_keys(builder: Any) -> tuple[str, str]:
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features
+    keys = builder.info.supervised_keys or ()
+    if len(keys) < 2:
+        kinds = (tfds.features.Image, tfds.features.ClassLabel)
+        keys = [next((k for k in features if isinstance(features[k], kind)), None) for kind in kinds]
+    image_key, label_key = keys[:2]
+    is_image = isinstance(features.get(image_key), tfds.features.Image)
+    is_label = isinstance(features.get(label_key), tfds.features.ClassLabel)
+    if not (is_image and is_label):
+        raise UserError(
+            f"config.data.name={builder.name!r}: not images with one label each; it has {features}"
+        )
+    return image_key, label_key
+
+
+def _reader(builder: Any, split: str, image_key: str, label_key: str, channels: int):
+    def read(index: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        records = _records(builder, split, image_key, index)
+        images = [decode(record[image_key], channels) for record in records]
+        return images, np.array([record[label_key] for record in records], np.int32)
+
+    return read
+
+
+def _records(builder: Any, split: str, image_key: str, index: np.ndarray) -> list[dict[str, Any]]:
+    import tensorflow_datasets as tfds
+
+    decoders = {image_key: tfds.decode.SkipDecoding()}
+    try:
+        data_source = builder.as_data_source(split=split, decoders=decoders)
+    except NotImplementedError:  # a format without random access, such as tfrecord
+        try:
+            dataset = builder.as_dataset(split=split, decoders=decoders, shuffle_files=False)
+            records = list(dataset.as_numpy_iterator())
+        except ModuleNotFoundError as error:
+            raise _needs_tensorflow(builder.name, error) from error
+        return [records[i] for i in index]
+    return data_source.__getitems__([int(i) for i in index])
+
+
+def _fingerprint(builder: Any) -> str:
+    """Names and sizes of the files: enough to notice that a folder was prepared anew."""
+    folder = Path(builder.data_dir)
+    files = sorted(folder.glob("*")) if folder.is_dir() else []
+    return " ".join(f"{f.name}:{f.stat().st_size}" for f in files if "record" in f.name)
+
+
+def _base(split: str) -> str:
+    return split.split("[")[0]

@@ -1,0 +1,17 @@
+"""The one exception for what the user can mend."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in a config, a path or the data: one line saying what, where and what to do.
+
+    Commands print it as `error: ...` and end with exit code 2.
+    """
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """' (did you mean x?)' for the known name closest to `name`, or ''."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close else ""

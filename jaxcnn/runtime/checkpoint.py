@@ -1,0 +1,244 @@
+"""Checkpoints: Orbax writes them in the background, a manifest proves them whole.
+
+    checkpoints/<step>/         one Orbax checkpoint
+    checkpoints/<step>.sha256   a line a file: "<sha256>  <bytes>  <path>", written after it
+
+Orbax does not notice a flipped bit, so every file is verified before a restore. A checkpoint
+without a manifest was not finished (the process died) and is removed.
+"""
+
+import hashlib
+import logging
+import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxcnn.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+# With the best one and the two latest kept, a whole one exists while the newest is being written.
+_LATEST = 2
+
+
+class Checkpoints:
+    """The checkpoints of one run directory.
+
+    folder: `<workdir>/checkpoints`; made at the first save.
+    best_metric: which of the metrics given to `save` ranks checkpoints ("loss": lower is better;
+      any other: higher). Of equal ones the later is the best.
+    """
+
+    def __init__(self, folder: Path, best_metric: str):
+        self._folder = folder
+        self._best_metric = best_metric
+        self._manager: Any = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint-manifest")
+        self._commit: Future | None = None
+
+    def restore_latest(self, like: Any) -> tuple[Any, int] | None:
+        """The newest whole checkpoint and its step, or None where there is none yet.
+
+        like: a TrainState of arrays or `jax.ShapeDtypeStruct`s with shardings: what to restore to.
+        Unfinished checkpoints are removed; damaged ones are named in the log, moved to
+        `damaged-<step>` and skipped. UserError if all there are is damaged.
+        """
+        damaged = []
+        for step in reversed(self._steps_on_disk()):
+            if not self._manifest(step).exists():
+                logger.info("checkpoint %d was not finished: removed", step)
+                shutil.rmtree(self._folder / str(step))
+            elif problem := _verify(self._folder / str(step), self._manifest(step)):
+                logger.warning("checkpoint %d is damaged (%s): moved to %s", step, problem,
+                               self._set_aside(step))  # fmt: skip
+                damaged.append(step)
+            else:
+                return self._restore(step, like), step
+        if damaged:
+            raise UserError(
+                f"{self._folder}: no whole checkpoint is left (damaged: {damaged}); restore the "
+                "folder from a copy, or train anew with another --workdir"
+            )
+        return None
+
+    def restore_best(self, like: Any) -> tuple[Any, int]:
+        """The best checkpoint (see `best_step`) and its step; UserError if it is damaged."""
+        step = self.best_step()
+        if step is None:
+            raise UserError(f"{self._folder}: no checkpoint")
+        if problem := _verify(self._folder / str(step), self._manifest(step)):
+            raise UserError(f"{self._folder}: checkpoint {step} is damaged ({problem})")
+        return self._restore(step, like), step
+
+    def latest_step(self) -> int | None:
+        """The step of the newest finished checkpoint."""
+        return max(self._finished_steps(), default=None)
+
+    def best_step(self) -> int | None:
+        """The step of the best checkpoint by validation; the latest if none was validated."""
+        steps = self._finished_steps()
+        metrics = {step: self._open().metrics(step) for step in steps}
+        ranked = [(self._rank(m), step) for step, m in metrics.items() if m]
+        return max(ranked)[1] if ranked else self.latest_step()
+
+    def save(self, step: int, state: Any, metrics: dict[str, float] | None) -> None:
+        """Saves a state in the background; what an earlier save ran into is raised here."""
+        import orbax.checkpoint as ocp
+
+        self.wait()
+        args = ocp.args.StandardSave(_without_key_type(state))
+        with _disk_errors(self._folder):
+            self._open().save(step, args=args, metrics=metrics, force=True)
+        self._commit = self._thread.submit(self._finish, step)
+
+    def wait(self) -> None:
+        """Waits until the last save is on disk, with its manifest; UserError if it failed."""
+        if self._commit is not None:
+            commit, self._commit = self._commit, None
+            with _disk_errors(self._folder):
+                commit.result()
+
+    def close(self) -> None:
+        """Waits for the last save and ends the background threads."""
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown()
+            if self._manager is not None:
+                self._manager.close()
+                self._manager = None
+
+    def _open(self) -> Any:
+        import orbax.checkpoint as ocp  # half a second: imported when first needed
+
+        if self._manager is None:
+            policies = ocp.checkpoint_managers
+            self._manager = ocp.CheckpointManager(
+                self._folder.absolute(),
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=policies.AnyPreservationPolicy(
+                        [policies.LatestN(_LATEST), _Best(self._rank)]
+                    ),
+                    cleanup_tmp_directories=True,
+                ),
+            )
+        return self._manager
+
+    def _restore(self, step: int, like: Any) -> Any:
+        import orbax.checkpoint as ocp
+
+        args = ocp.args.StandardRestore(_without_key_type(like))
+        return _with_key_type(self._open().restore(step, args=args), like)
+
+    def _set_aside(self, step: int) -> str:
+        name = f"damaged-{step}"
+        shutil.rmtree(self._folder / name, ignore_errors=True)
+        (self._folder / str(step)).rename(self._folder / name)
+        self._manifest(step).rename(self._folder / f"{name}.sha256")
+        return name
+
+    def _rank(self, metrics: dict[str, float]) -> float:
+        value = metrics[self._best_metric]
+        return -value if self._best_metric == "loss" else value
+
+    def _finish(self, step: int) -> None:
+        """Writes the manifest once Orbax has renamed the checkpoint to its final name."""
+        self._manager.wait_until_finished()
+        lines = "".join(f"{_sha256(f)}  {f.stat().st_size}  {name}\n"
+                        for name, f in _files(self._folder / str(step)))  # fmt: skip
+        temporary = self._folder / f"{step}.sha256.tmp"
+        temporary.write_text(lines)
+        temporary.rename(self._manifest(step))
+        steps = set(self._steps_on_disk())
+        for manifest in self._folder.glob("*.sha256"):
+            if manifest.stem.isdigit() and int(manifest.stem) not in steps:
+                manifest.unlink()
+
+    def _manifest(self, step: int) -> Path:
+        return self._folder / f"{step}.sha256"
+
+    def _steps_on_disk(self) -> list[int]:
+        if not self._folder.is_dir():
+            return []
+        return sorted(int(p.name) for p in self._folder.iterdir() if p.name.isdigit())
+
+    def _finished_steps(self) -> list[int]:
+        return [step for step in self._steps_on_disk() if self._manifest(step).exists()]
+
+
+class _Best:
+    """Orbax preservation policy: the best-ranked checkpoint, the later of equal ones."""
+
+    def __init__(self, rank):
+        self._rank = rank
+
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        del context
+        ranked = [(self._rank(c.metrics), c.step) for c in checkpoints if c.metrics]
+        best = max(ranked)[1] if ranked else None
+        return [c.step == best for c in checkpoints]
+
+
+class _disk_errors:
+    """Turns what the disk refuses into one line for the user."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind, error, traceback) -> None:
+        # TensorStore reports a full disk as ValueError("RESOURCE_EXHAUSTED: ... No space left").
+        if isinstance(error, OSError) or (isinstance(error, ValueError) and "rror" in str(error)):
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(
+                f"{self._folder}: the checkpoint could not be written ({reason}); earlier ones are "
+                "intact: free some space and start again to resume"
+            ) from error
+
+
+def _without_key_type(state: Any) -> Any:
+    """The state with its typed PRNG key as plain uint32 data, which any reader understands."""
+    if isinstance(state.key, jax.ShapeDtypeStruct):
+        data = jax.eval_shape(jax.random.key_data, state.key)
+        return state.replace(
+            key=jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=state.key.sharding)
+        )
+    return state.replace(key=jax.random.key_data(state.key))
+
+
+def _with_key_type(state: Any, like: Any) -> Any:
+    return state.replace(
+        key=jax.random.wrap_key_data(state.key, impl=jax.random.key_impl(like.key))
+    )
+
+
+def _files(folder: Path) -> list[tuple[str, Path]]:
+    files = (f for f in folder.rglob("*") if f.is_file())
+    return sorted((f.relative_to(folder).as_posix(), f) for f in files)
+
+
+def _verify(folder: Path, manifest: Path) -> str | None:
+    """What is wrong with a checkpoint, or None."""
+    promised = {}
+    for line in manifest.read_text().splitlines():
+        digest, size, name = line.split("  ", 2)
+        promised[name] = digest, int(size)
+    found = dict(_files(folder))
+    for name, (digest, size) in promised.items():
+        if name not in found:
+            return f"{name} is missing"
+        if found[name].stat().st_size != size:
+            return f"{name} has {found[name].stat().st_size} bytes of {size}"
+        if _sha256(found[name]) != digest:
+            return f"{name} has changed"
+    return None if promised else "its manifest is empty"
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

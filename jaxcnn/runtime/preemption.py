@@ -1,0 +1,51 @@
+"""Ctrl-C and SIGTERM: finish the step, save, stop."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interrupted(Exception):
+    """A run was asked to stop and did, after saving.
+
+    exit_code: 130 for Ctrl-C, 143 for SIGTERM, as a shell reports them.
+    step: the step that was saved.
+    """
+
+    def __init__(self, number: int, step: int):
+        self.exit_code = 128 + number
+        self.step = step
+        super().__init__(f"{signal.Signals(number).name}: saved step {step}")
+
+
+class StopRequest:
+    """Whether a signal has asked the run to stop: its number, or None."""
+
+    signal: int | None = None
+
+
+@contextmanager
+def catch_signals() -> Iterator[StopRequest]:
+    """Within, the first Ctrl-C or SIGTERM only sets the request; a second Ctrl-C ends the process
+    at once. In a thread that is not the main one, where Python allows no handlers, nothing changes.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del frame
+        if number == signal.SIGINT and request.signal == signal.SIGINT:
+            os._exit(130)
+        request.signal = number
+
+    before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,103 @@
+"""What the user sees while a run goes on: a bar on a terminal, else a line every few seconds."""
+
+import logging
+import sys
+import time
+
+logger = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_BARS = 0.5
+
+
+class Progress:
+    """Reports step, loss, images/s and time left of a run."""
+
+    def __init__(self, num_steps: int, start_step: int, batch_size: int):
+        self._num_steps = num_steps
+        self._start_step = start_step
+        self._batch_size = batch_size
+        self._bar = None
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=num_steps, initial=start_step, unit="step", leave=False)
+        self._started = self._last = time.perf_counter()
+        self._first_step = start_step + 1
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def due(self) -> bool:
+        """Whether it is time to report; cheap enough for every step."""
+        wait = _SECONDS_BETWEEN_BARS if self._bar is not None else _SECONDS_BETWEEN_LINES
+        return time.perf_counter() - self._last >= wait
+
+    def report(self, step: int, loss: float) -> None:
+        """Shows where the run is. step: the newest that has finished; loss: its mean loss."""
+        self._last = time.perf_counter()
+        seconds = self._last - self._started
+        if step == self._first_step:
+            logger.info("step %d · loss %.4f · %.2f s for the first step", step, loss, seconds)
+            self._started = self._last  # what the first step costs more is no part of the rate
+            return
+        rate = (step - self._first_step) * self._batch_size / seconds
+        left = (self._num_steps - step) * self._batch_size / rate
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"loss {loss:.4f}, {rate:,.0f} images/s")
+            self._bar.update(step - self._bar.n)
+            return
+        logger.info(
+            "step %d of %d · loss %.4f · %s images/s · %s left",
+            step, self._num_steps, loss, f"{rate:,.0f}", _duration(left),
+        )  # fmt: skip
+
+    def note(
+        self,
+        step: int,
+        epoch: float,
+        train: dict[str, float],
+        validation: dict[str, float] | None,
+    ) -> None:
+        """Logs the metrics of an evaluation."""
+        parts = [f"train loss {train['loss']:.4f}, accuracy {train['accuracy']:.2%}"]
+        if validation is not None:
+            parts.append(
+                f"validation loss {validation['loss']:.4f}, accuracy {validation['accuracy']:.2%}"
+            )
+        logger.info("epoch %.4g · step %d · %s", epoch, step, " · ".join(parts))
+        self._last = time.perf_counter()
+
+
+def setup_logging() -> None:
+    """Sends jaxcnn's messages to stderr as they are, beside a progress bar; once a process."""
+    package = logging.getLogger("jaxcnn")
+    if not package.handlers:
+        package.addHandler(_Handler())
+        package.setLevel(logging.INFO)
+        package.propagate = False
+    # Orbax writes dozens of lines a checkpoint through absl.
+    logging.getLogger("absl").setLevel(logging.WARNING)
+
+
+class _Handler(logging.Handler):
+    """Prints to the stderr of the moment, above a progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        if record.levelno >= logging.WARNING:
+            text = f"{record.levelname.lower()}: {text}"
+        if "tqdm" in sys.modules:
+            sys.modules["tqdm"].tqdm.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

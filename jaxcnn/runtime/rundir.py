@@ -1,0 +1,87 @@
+"""The run directory: small JSON files that together can rebuild a run."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxcnn.errors import UserError
+
+
+def make_writable(workdir: Path) -> None:
+    """Makes the run directory; UserError where that, or writing in it, is not possible."""
+    probe = workdir / f".writable-{os.getpid()}"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"--workdir={workdir}: cannot write there ({error.strerror}); give another --workdir"
+        ) from error
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a file whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: Path, content: str) -> None:
+    """Writes a file whole or not at all; UserError if the disk refuses."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(content)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A file's content, None if there is no such file; UserError if it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not readable ({error})") from error
+
+
+def environment() -> dict[str, Any]:
+    """Versions, devices, command line and git commit of this process."""
+    return {
+        "command": [sys.executable, *sys.argv],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {
+            name: _version(name)
+            for name in ("jaxcnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy",
+                         "clu", "ml-collections", "tensorflow", "tensorflow-datasets")
+        },
+        "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],
+        "git_commit": _git_commit(),
+    }  # fmt: skip
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    folder = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,77 @@
+"""Metrics of train steps on their way from the device."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+
+class MetricWindow:
+    """The metrics of the steps since the last line of `metrics.jsonl`.
+
+    Steps are dispatched faster than they finish; adding one waits for nothing.
+    """
+
+    def __init__(self, one_copy: Callable[[Any], Any]):
+        """one_copy: see `jaxcnn.runtime.mesh.Parallel`."""
+        self._one_copy = one_copy
+        self._metrics: list[tuple[int, Any]] = []
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """Leaves the time since the last step (evaluation, a save) out of images/s."""
+        self._started = time.perf_counter()
+
+    def add(self, step: int, metrics: Any) -> None:
+        self._metrics.append((step, metrics))
+
+    def latest(self, wait: bool = False) -> tuple[int, float] | None:
+        """The newest step that has finished and its mean loss; None if none has.
+
+        wait: for the first one, if none has finished yet.
+        """
+        done = [(step, m) for step, m in self._metrics if m["loss"].is_ready()]
+        if not done and wait:
+            done = self._metrics[:1]
+        if not done:
+            return None
+        step, metrics = done[-1]
+        return step, _mean([self._fetch(metrics)], "loss")
+
+    def collect(self) -> dict[str, float]:
+        """Waits for all steps and empties the window: {"loss", "accuracy", "images_per_second"}.
+
+        The first two are means over the examples as the steps saw them, augmented, dropout on.
+        Raises NonFiniteLoss.
+        """
+        fetched = [self._fetch(metrics) for _, metrics in self._metrics]
+        seconds = time.perf_counter() - self._started
+        for (step, _), metrics in zip(self._metrics, fetched, strict=True):
+            if not math.isfinite(metrics["loss"]):
+                raise NonFiniteLoss(step, float(metrics["loss"]))
+        self._metrics.clear()
+        count = sum(float(metrics["count"]) for metrics in fetched)
+        return {
+            "loss": _mean(fetched, "loss"),
+            "accuracy": _mean(fetched, "correct"),
+            "images_per_second": round(count / seconds, 1),
+        }
+
+    def _fetch(self, metrics: Any) -> dict[str, np.ndarray]:
+        return jax.device_get(self._one_copy(metrics))
+
+
+class NonFiniteLoss(Exception):
+    """The loss of `step` is NaN or infinite."""
+
+    def __init__(self, step: int, loss: float):
+        self.step, self.loss = step, loss
+        super().__init__(f"loss is {loss} at step {step}")
+
+
+def _mean(fetched: list[dict[str, np.ndarray]], name: str) -> float:
+    total = sum(float(metrics[name]) for metrics in fetched)
+    return total / max(sum(float(metrics["count"]) for metrics in fetched), 1)
