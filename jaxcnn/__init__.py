@@ -12,13 +12,17 @@ For research, the pieces of a training run, none of which reads a config or a fi
 For whole runs from a config: `jaxcnn.train.train(config, workdir)`.
 """
 
-from jaxcnn.core.augment import AUGMENTATIONS, compose, normalize
-from jaxcnn.core.losses import cross_entropy
-from jaxcnn.core.metrics import summarize
-from jaxcnn.core.models import MODELS
-from jaxcnn.core.optim import SCHEDULES, make_optimizer
-from jaxcnn.core.state import TrainState, create_train_state
-from jaxcnn.core.step import make_eval_step, make_train_step
+import time
+
+STARTED = time.perf_counter()  # before the imports that take long, which a run's log reports
+
+from jaxcnn.core.augment import AUGMENTATIONS, compose, normalize  # noqa: E402
+from jaxcnn.core.losses import cross_entropy  # noqa: E402
+from jaxcnn.core.metrics import summarize  # noqa: E402
+from jaxcnn.core.models import MODELS  # noqa: E402
+from jaxcnn.core.optim import SCHEDULES, make_optimizer  # noqa: E402
+from jaxcnn.core.state import TrainState, create_train_state  # noqa: E402
+from jaxcnn.core.step import make_eval_step, make_train_step  # noqa: E402
 
 __all__ = [
     "AUGMENTATIONS",

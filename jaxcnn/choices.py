@@ -56,6 +56,7 @@ CHOICES = {
     ),
 }
 
+
 def resolve_choice(
     values: dict[str, Any], choice: Choice, own_keys: Collection[str], overrides: Collection[str]
 ) -> None:
@@ -65,12 +66,12 @@ def resolve_choice(
     overrides: names given on the command line. If the choice is among them, keywords the file meant
       for another choice are dropped.
     """
-    name = values.get(choice.key)
+    name = str(values.get(choice.key))
     registry = choice.registry()
     if name not in registry:
         raise UserError(
             f"config.{choice.key}={name!r}: expected one of {', '.join(registry)}"
-            f"{nearest(str(name), registry)}"
+            f"{nearest(name, registry)}"
         )
     hints = choice.keywords(name)
     prefix = f"{choice.part}."

@@ -3,21 +3,26 @@
 Exit codes: 0 done · 2 the user's mistake, one line on stderr · 1 a bug · 130 Ctrl-C · 143 SIGTERM.
 """
 
-import os
+import logging
 import re
 import shlex
 import sys
+import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from jaxcnn import STARTED
 from jaxcnn.config import default_config, flatten, resolve
 from jaxcnn.errors import UserError, nearest
 from jaxcnn.runtime.preemption import Interrupted
+from jaxcnn.runtime.progress import setup_logging
 
+logger = logging.getLogger(__name__)
 FLAGS = flags.FLAGS
 
 flags.DEFINE_bool("debug", False, "Show the Python traceback of an error.")
@@ -55,6 +60,8 @@ def run(main: Callable[[], None], usage: str) -> NoReturn:
     """
     try:
         _parse(sys.argv, usage)
+        setup_logging()
+        logger.info("imports (%.1f s)", time.perf_counter() - STARTED)
         main()
     except UserError as error:
         if FLAGS.is_parsed() and FLAGS.debug:
@@ -73,53 +80,52 @@ def _parse(argv: list[str], usage: str) -> None:
         print(_help(usage))
         sys.exit(0)
     path = _given_config(argv)
-    if path is not None and not os.path.isfile(path):
-        folder = os.path.dirname(path) or "."
-        names = [os.path.join(folder, n) for n in os.listdir(folder)] if os.path.isdir(folder) else []
-        raise UserError(f"--config={path}: no such file{nearest(path, names)}")
+    if path is not None and not path.is_file():
+        names = [str(name) for name in path.parent.glob("*.py")]
+        raise UserError(f"--config={path}: no such file{nearest(str(path), names)}")
     try:
         rest = FLAGS(argv)
-    except flags.Error as error:
-        raise UserError(_one_line(error, path)) from error
     except Exception as error:  # a config file runs arbitrary code; the library raises many kinds
         raise UserError(_one_line(error, path)) from error
     if len(rest) > 1:
         raise UserError(f"{rest[1]!r}: not a flag; flags are written --name=value (see --help)")
 
 
-def _given_config(argv: list[str]) -> str | None:
-    for position, argument in enumerate(argv):
-        if match := re.fullmatch(r"--?config=(.*)", argument):
-            return match[1].split(":")[0]
-        if argument in ("--config", "-config") and position + 1 < len(argv):
-            return argv[position + 1].split(":")[0]
+def _given_config(argv: list[str]) -> Path | None:
+    """The file --config names; what follows a colon is an argument of its get_config()."""
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        if name in ("--config", "-config"):
+            return Path((value if equals else following).split(":")[0])
     return None
 
 
-def _one_line(error: Exception, path: str | None) -> str:
-    """What a parsing error says, in one line; for the config file's own errors with the line."""
+def _one_line(error: Exception, path: Path | None) -> str:
+    """What a parsing error says, in one line; for a config file's own errors with the place."""
+    text = str(error)
     if path is not None:
-        name = os.path.abspath(path)
-        text = f"{error}"  # ml_collections puts some tracebacks into the message
-        lines = [int(n) for n in re.findall(rf'File "(?:{re.escape(path)}|{re.escape(name)})", line (\d+)', text)]
-        lines += [f.lineno or 0 for f in traceback.extract_tb(error.__traceback__) if f.filename in (path, name)]
-        if isinstance(error, SyntaxError) and error.filename in (path, name):
-            lines, text = [error.lineno or 0], error.msg
-        if lines:
-            kind = type(error.__cause__ or error).__name__
-            last = [line for line in text.splitlines() if line.strip()][-1].strip()
-            message = last if last.startswith(kind) or "Error" in last else f"{kind}: {last}"
-            return f"{path}, line {lines[-1]}: {message}"
-        if isinstance(error, AttributeError) and "get_config" in text:
+        if isinstance(error, SyntaxError):
+            return f"{error.filename}, line {error.lineno}: {error.msg}"
+        if isinstance(error, AttributeError) and "'get_config'" in text:
             return f"{path}: not an experiment file, it has no get_config()"
-    return " ".join(str(error).split())
+        # ml_collections turns some errors of the file into text, traceback and all.
+        in_file = rf'File "[^"]*{re.escape(path.name)}", line (\d+)'
+        places = re.findall(in_file, text)
+        places += re.findall(in_file, "".join(traceback.format_tb(error.__traceback__)))
+        if places:
+            last_line = text.strip().splitlines()[-1].strip()
+            return f"{path}, line {places[-1]}: {last_line}"
+    return " ".join(text.split())
 
 
 def _help(usage: str) -> str:
     own = [FLAGS[name] for name in FLAGS if FLAGS[name].help and _is_ours(name)]
     lines = [usage.strip(), "", "Flags:"]
     lines += [f"  --{flag.name}: {flag.help}" for flag in own]
-    lines += ["", "Keys and defaults, --config.KEY=VALUE (data, model, optimizer and schedule also take"]
+    lines += [
+        "",
+        "Keys and defaults, --config.KEY=VALUE (data, model, optimizer and schedule also take",
+    ]
     lines += ["the keywords of what their name or source chooses):"]
     lines += [f"  {key} = {value!r}" for key, value in flatten(default_config()).items()]
     return "\n".join(lines)

@@ -142,7 +142,9 @@ def _check_types(values: Mapping[str, Any], known: Mapping[str, Any]) -> None:
         if values[key] is None and default is None:
             continue
         if not matches(values[key], part.get_type(leaf)):
-            raise UserError(f"config.{key}={values[key]!r}: expected {describe(part.get_type(leaf))}")
+            raise UserError(
+                f"config.{key}={values[key]!r}: expected {describe(part.get_type(leaf))}"
+            )
 
 
 def _check_values(values: Mapping[str, Any]) -> None:

@@ -8,39 +8,22 @@ Resume if there is something to resume; step, log, evaluate, checkpoint; then th
 
 import logging
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import optax
-from clu import parameter_overview
-from jax.sharding import SingleDeviceSharding
 from ml_collections import ConfigDict
 
-from jaxcnn.build import (
-    build_augment,
-    build_dataset,
-    build_loss,
-    build_model,
-    build_optimizer,
-    build_schedule,
-)
-from jaxcnn.config import FREE_ON_RESUME, differences, flatten, load_config, resolve, to_json
-from jaxcnn.core.augment import normalize
-from jaxcnn.core.state import TrainState, create_train_state
-from jaxcnn.core.step import make_eval_step, make_train_step
-from jaxcnn.data.decode import resize_rule
-from jaxcnn.data.pipeline import train_batch
+from jaxcnn.build import build_dataset
+from jaxcnn.config import FREE_ON_RESUME, differences, load_config, resolve, to_json
+from jaxcnn.core.state import TrainState
 from jaxcnn.data.source import Dataset
-from jaxcnn.data.splits import channel_statistics
-from jaxcnn.durations import Plan, make_plan
+from jaxcnn.data.splits import describe
 from jaxcnn.errors import UserError
-from jaxcnn.evaluation import evaluate
+from jaxcnn.run import Run, build_run, compile_run, first_state, state_shapes
 from jaxcnn.runtime.checkpoint import Checkpoints
-from jaxcnn.runtime.compile import compile_step, enable_compile_cache
-from jaxcnn.runtime.mesh import Parallel, make_parallel
+from jaxcnn.runtime.compile import enable_compile_cache
+from jaxcnn.runtime.mesh import make_parallel
 from jaxcnn.runtime.preemption import Interrupted, catch_signals
 from jaxcnn.runtime.progress import Progress, setup_logging
 from jaxcnn.runtime.rundir import environment, make_writable, read_json, write_json, write_text
@@ -64,12 +47,19 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
         return finished
 
     parallel = make_parallel(config.parallel.mode, config.batch_size, jax.devices())
-    dataset, facts = _load_data(config, workdir)
-    run = _build_run(config, dataset, facts, parallel)
+    dataset = _load_data(config)
+    facts = describe(dataset)
+    run = build_run(config, dataset, facts, parallel)
     checkpoints = Checkpoints(workdir / "checkpoints", config.best_metric)
     try:
-        state, start = _first_state(run, checkpoints)
-        run = _compile(run, state)
+        if checkpoints.latest_step() is not None:
+            _check_same_config(config, workdir)
+            _check_same_data(facts, workdir)
+        state, start = first_state(run, checkpoints)
+        write_text(workdir / "config.json", to_json(config))
+        write_json(workdir / "dataset.json", facts)
+        write_json(workdir / "environment.json", environment())
+        run = compile_run(run, state)
         writer = MetricWriter(workdir, start)
         try:
             state = _loop(run, state, start, writer, checkpoints)
@@ -84,79 +74,55 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     return metrics
 
 
-class Run(NamedTuple):
-    """What the loop needs: the steps of a config, for a data set, on some devices."""
-
-    config: ConfigDict
-    dataset: Dataset
-    plan: Plan
-    parallel: Parallel
-    schedule: optax.Schedule
-    make_state: Callable[[], TrainState]
-    train_step: Callable[..., Any]
-    eval_step: Callable[..., Any]
-
-    def batch(self, step: int) -> Any:
-        """The placed batch of update `step` (from 0)."""
-        config = self.config
-        batch = train_batch(self.dataset.splits["train"], config.seed, step, config.batch_size)
-        return self.parallel.place_batch(batch)
-
-    def epoch(self, step: int) -> float:
-        """How often each training example has been seen after `step` updates."""
-        return step * self.config.batch_size / len(self.dataset.splits["train"])
-
-    def evaluate(self, state: TrainState, role: str) -> dict[str, float]:
-        split = self.dataset.splits[role]
-        return evaluate(self.eval_step, state, split, self.config.batch_size, self.parallel)
-
-
 def _finished(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
-    """The metrics of a run that has already ended; UserError for a run of another config."""
-    if not (workdir / "config.json").exists():
-        return None
-    changed = differences(load_config(workdir / "config.json"), config)
-    free = [key for key in changed if key.startswith(FREE_ON_RESUME)]
-    for key in free:
-        old, new = changed.pop(key)
-        logger.info("config.%s was %r, is %r now", key, old, new)
+    """The metrics of a run of this config that has already ended."""
     metrics = read_json(workdir / "eval.json")
-    if changed:
-        listed = ", ".join(f"config.{k} was {old!r}, is {new!r}" for k, (old, new) in changed.items())
-        why = "another config than the run in it"
-        if metrics is not None and all(key.startswith("num_") for key in changed):
-            why = "the run in it is finished, and its learning rate was scheduled to end there"
-        raise UserError(f"--workdir={workdir}: {why} ({listed}); give a new --workdir")
-    if metrics is not None:
-        logger.info("%s is finished: %s", workdir, _headline(metrics))
+    if metrics is None:
+        return None
+    changed = _changed_keys(config, workdir)
+    if changed and all(key.startswith("num_") for key in changed):
+        raise UserError(
+            f"--workdir={workdir}: the run in it is finished, and its learning rate was scheduled "
+            f"to end there ({_listed(changed)}): train for longer in a new --workdir"
+        )
+    _check_same_config(config, workdir)
+    logger.info("%s is finished: %s", workdir, _headline(metrics))
     return metrics
 
 
-def _load_data(config: ConfigDict, workdir: Path) -> tuple[Dataset, dict[str, Any]]:
-    """Reads the data and records what the run is made of in its directory."""
-    clock = time.perf_counter()
-    dataset = build_dataset(config)
-    if not dataset.splits.get("train"):
-        raise UserError(f"config.data.holdout={config.data.holdout}: no training example is left")
-    mean, std = channel_statistics(dataset.splits["train"])
-    facts = {
-        "class_names": dataset.class_names,
-        "image_shape": dataset.image_shape,
-        "mean": mean,
-        "std": std,
-        "resize": resize_rule(),
-        "splits": {role: len(split) for role, split in dataset.splits.items()},
-        "identity": dataset.identity,
-    }
+def _check_same_config(config: ConfigDict, workdir: Path) -> None:
+    if changed := _changed_keys(config, workdir):
+        raise UserError(
+            f"--workdir={workdir}: the run in it has another config ({_listed(changed)}); give a "
+            "new --workdir, or the old values to resume it"
+        )
+
+
+def _check_same_data(facts: dict[str, Any], workdir: Path) -> None:
     before = read_json(workdir / "dataset.json")
     if before is not None and before["identity"] != facts["identity"]:
         raise UserError(
-            f"--workdir={workdir}: the data have changed since the run in it began "
-            f"({before['splits']} then, {facts['splits']} now); give a new --workdir"
+            f"--workdir={workdir}: the data have changed since the run in it began (images: "
+            f"{before['splits']} then, {facts['splits']} now); give a new --workdir"
         )
-    write_text(workdir / "config.json", to_json(config))
-    write_json(workdir / "dataset.json", facts)
-    write_json(workdir / "environment.json", environment())
+
+
+def _changed_keys(config: ConfigDict, workdir: Path) -> dict[str, tuple[Any, Any]]:
+    """{key: (old, new)} of what may not change; what may is logged."""
+    changed = differences(load_config(workdir / "config.json"), config)
+    for key in [key for key in changed if key.startswith(FREE_ON_RESUME)]:
+        old, new = changed.pop(key)
+        logger.info("config.%s was %r, is %r now", key, old, new)
+    return changed
+
+
+def _listed(changed: dict[str, tuple[Any, Any]]) -> str:
+    return ", ".join(f"config.{key} was {old!r}, is {new!r}" for key, (old, new) in changed.items())
+
+
+def _load_data(config: ConfigDict) -> Dataset:
+    clock = time.perf_counter()
+    dataset = build_dataset(config)
     logger.info(
         "data: %s pixels, %d classes, %s images (%.1f s)",
         "x".join(map(str, dataset.image_shape)),
@@ -164,86 +130,7 @@ def _load_data(config: ConfigDict, workdir: Path) -> tuple[Dataset, dict[str, An
         " + ".join(f"{len(split):,} {role}" for role, split in dataset.splits.items()),
         time.perf_counter() - clock,
     )
-    return dataset, facts
-
-
-def _build_run(
-    config: ConfigDict, dataset: Dataset, facts: dict[str, Any], parallel: Parallel
-) -> Run:
-    plan = make_plan(flatten(config), len(dataset.splits["train"]))
-    num_classes = len(dataset.class_names)
-    schedule = build_schedule(config, plan)
-    model = build_model(config, num_classes, parallel.axis_name)
-    tx = build_optimizer(config, schedule)
-    preprocess = partial(normalize, mean=facts["mean"], std=facts["std"])
-    train_step = make_train_step(
-        model,
-        tx,
-        augment=build_augment(config),
-        normalize=preprocess,
-        loss_fn=build_loss(config),
-        axis_name=parallel.axis_name,
-    )
-    eval_step = make_eval_step(
-        model, num_classes, normalize=preprocess, axis_name=parallel.axis_name
-    )
-    # Parameters do not depend on how a step is mapped over devices.
-    one_model = build_model(config, num_classes)
-
-    def make_state() -> TrainState:
-        key = jax.random.key(config.seed)
-        return create_train_state(one_model, tx, key, dataset.image_shape)
-
-    return Run(
-        config=config,
-        dataset=dataset,
-        plan=plan,
-        parallel=parallel,
-        schedule=schedule,
-        make_state=make_state,
-        train_step=parallel.transform(train_step, donate=True),
-        eval_step=parallel.transform(eval_step, donate=False),
-    )
-
-
-def _first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, int]:
-    """The newest whole checkpoint, or fresh parameters; placed on the devices, with its step."""
-    try:
-        like = _shapes(run)
-    except ValueError as error:  # the model's own, which quote the keyword and its value
-        raise UserError(f"config.model: {error}") from error
-    logger.info("%s", parameter_overview.get_parameter_overview(like.params, include_stats=False))
-    if (found := checkpoints.restore_latest(like)) is not None:
-        state, step = found
-        logger.info("resuming from step %d of %d", step, run.plan.num_steps)
-        return run.parallel.place_state(state), step
-    return run.parallel.place_state(jax.jit(run.make_state)()), 0
-
-
-def _shapes(run: Run) -> TrainState:
-    """What a state looks like when one device holds it: how checkpoints are written and read."""
-    one_device = SingleDeviceSharding(jax.devices()[0])
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=one_device),
-        jax.eval_shape(run.make_state),
-    )
-
-
-def _compile(run: Run, state: TrainState) -> Run:
-    clock = time.perf_counter()
-    batch = run.batch(0)
-    run = run._replace(
-        train_step=compile_step(run.train_step, state, batch),
-        eval_step=compile_step(run.eval_step, state, batch),
-    )
-    logger.info(
-        "compiled for %d %s device%s (%.1f s)",
-        run.parallel.num_devices,
-        jax.default_backend(),
-        "" if run.parallel.num_devices == 1 else "s",
-        time.perf_counter() - clock,
-    )
-    return run
+    return dataset
 
 
 def _loop(
@@ -303,7 +190,7 @@ def _final_test(run: Run, state: TrainState, checkpoints: Checkpoints) -> dict[s
     """Metrics of the best checkpoint on test data; on validation (else train) if there are none."""
     step = checkpoints.best_step()
     if step != run.plan.num_steps:
-        best, step = checkpoints.restore_best(_shapes(run))
+        best, step = checkpoints.restore_best(state_shapes(run))
         state = run.parallel.place_state(best)
     role = next(r for r in ("test", "validation", "train") if r in run.dataset.splits)
     return {"split": role, "checkpoint_step": step} | run.evaluate(state, role)

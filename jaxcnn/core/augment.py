@@ -19,9 +19,7 @@ def to_float(image: jax.Array) -> jax.Array:
     return image.astype(jnp.float32) / 255
 
 
-def normalize(
-    image: jax.Array, *, mean: Sequence[float], std: Sequence[float]
-) -> jax.Array:
+def normalize(image: jax.Array, *, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
     """image[..., C] in 0..255 -> float32[..., C], (image / 255 - mean) / std.
 
     mean, std: C numbers each, in units of the full range 0..1.

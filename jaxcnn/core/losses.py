@@ -9,12 +9,12 @@ def cross_entropy(
 ) -> jax.Array:
     """Softmax cross-entropy, in nats.
 
-    logits: float[B, K]; label: int32[B].
+    logits: float32[B, K]; label: int32[B].
     label_smoothing: the share of the target spread evenly over all K classes
       (Szegedy et al. 2016, arXiv:1512.00567).
     Returns float32[B].
     """
-    log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
+    log_probabilities = jax.nn.log_softmax(logits)
     nll = -jnp.take_along_axis(log_probabilities, label[:, None], axis=-1)[:, 0]
     if not label_smoothing:
         return nll

@@ -76,6 +76,4 @@ def summarize(sums: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    return np.divide(
-        numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0
-    )
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0)

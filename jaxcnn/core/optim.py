@@ -79,13 +79,12 @@ SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
 
 def optimizers() -> dict[str, Callable[..., optax.GradientTransformation]]:
     """All of Optax's optimisers by name: what takes a `learning_rate` first."""
-    found = {}
-    for name in sorted(vars(optax)):
-        value = getattr(optax, name)
-        if name.islower() and inspect.isfunction(value):
-            if next(iter(inspect.signature(value).parameters), None) == "learning_rate":
-                found[name] = value
-    return found
+    functions = inspect.getmembers(optax, inspect.isfunction)
+    return {
+        name: function
+        for name, function in functions
+        if next(iter(inspect.signature(function).parameters), None) == "learning_rate"
+    }
 
 
 def decay_mask(params: Any) -> Any:

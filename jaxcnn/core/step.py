@@ -51,7 +51,7 @@ def make_train_step(
 ) -> TrainStep:
     """Returns a pure `train_step(state, batch) -> (state, metrics)`.
 
-    model: called as `model.apply(variables, image, train=True)`; gives logits float[B, K].
+    model: called as `model.apply(variables, image, train=True)`; gives logits float32[B, K].
     augment: (keys[B], uint8[B, H, W, C]) -> image of the same shape, in 0..255.
     normalize: image in 0..255 -> float32, what the model sees.
     loss_fn: (logits[B, K], label[B]) -> float32[B], one loss an example.
@@ -127,7 +127,7 @@ def make_eval_step(
 
     def eval_step(state: TrainState, batch: Batch) -> Metrics:
         image, label, mask = normalize(batch["image"]), batch["label"], batch["mask"]
-        logits = model.apply(state.variables, image, train=False).astype(jnp.float32)
+        logits = jnp.asarray(model.apply(state.variables, image, train=False))
         sums = {
             "loss": jnp.where(mask, loss_fn(logits, label), 0.0).sum(),
             "top5": (correct_in_top_k(logits, label, 5) & mask).sum(),

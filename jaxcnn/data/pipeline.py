@@ -40,13 +40,13 @@ def batch_positions(seed: int, step: int, batch_size: int, num_examples: int) ->
 def train_batch(split: Split, seed: int, step: int, batch_size: int) -> Batch:
     """The batch of update `step` (from 0); see `jaxcnn.core.step` for its arrays."""
     positions = batch_positions(seed, step, batch_size, len(split))
-    return _gather(split.images, split.index[positions], batch_size)
+    return _gather(split.images, split.rows[positions], batch_size)
 
 
 def eval_batches(split: Split, batch_size: int) -> Iterator[Batch]:
     """Every example of a split once, in order; the last batch is padded and masked."""
     for start in range(0, len(split), batch_size):
-        yield _gather(split.images, split.index[start : start + batch_size], batch_size)
+        yield _gather(split.images, split.rows[start : start + batch_size], batch_size)
 
 
 def _gather(images: Images, index: np.ndarray, batch_size: int) -> Batch:

@@ -1,5 +1,6 @@
 """What every data set looks like from inside: labelled images by number."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -34,21 +35,22 @@ class Images(NamedTuple):
     label: np.ndarray
 
 
-class Split(NamedTuple):
-    """The examples of one role (train, validation or test): rows `index` int64[n] of `images`.
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The examples of one role (train, validation or test): rows int64[n] of `images`.
 
     A row's number is the example's `index` in a batch, so it stays the same whatever the split.
     """
 
     images: Images
-    index: np.ndarray
+    rows: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.rows)
 
     @property
     def label(self) -> np.ndarray:
-        return self.images.label[self.index]
+        return self.images.label[self.rows]
 
 
 class Dataset(NamedTuple):

@@ -1,10 +1,15 @@
 """Train, validation and test: who sees which examples."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
 
+from jaxcnn.data.decode import resize_rule
 from jaxcnn.data.source import Dataset, Images, Split
+from jaxcnn.errors import UserError
+
+ROLES = ("train", "validation", "test")
 
 
 def hold_out(label: np.ndarray, share: float, split_seed: int) -> np.ndarray:
@@ -44,9 +49,11 @@ def make_dataset(
         if role not in splits and share:
             train = splits["train"]
             held = hold_out(train.label, share, seed)
-            splits[role] = Split(train.images, train.index[held])
-            splits["train"] = Split(train.images, train.index[~held])
-    splits = {role: split for role, split in splits.items() if len(split)}
+            splits[role] = Split(train.images, train.rows[held])
+            splits["train"] = Split(train.images, train.rows[~held])
+    if not len(splits["train"]):
+        raise UserError(f"config.data.holdout={holdout}: no training example is left")
+    splits = {role: splits[role] for role in ROLES if role in splits and len(splits[role])}
     rule = f"{identity}; {holdout=}, {test_holdout=}, {split_seed=}"
     return Dataset(splits, class_names, hashlib.sha256(rule.encode()).hexdigest())
 
@@ -56,7 +63,7 @@ def channel_statistics(split: Split, at_most: int = 10_000) -> tuple[list[float]
 
     Counted in whole numbers, so that the result does not depend on the order of summation.
     """
-    rows = split.index[:: -(-len(split) // at_most)]
+    rows = split.rows[:: -(-len(split) // at_most)]
     image = split.images.image[np.sort(rows)]
     means, stds = [], []
     for channel in range(image.shape[-1]):
@@ -67,3 +74,17 @@ def channel_statistics(split: Split, at_most: int = 10_000) -> tuple[list[float]
         means.append(float(mean))
         stds.append(float(np.sqrt(variance)) or 1.0)  # a constant channel stays constant
     return means, stds
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """The content of `dataset.json`: all that a trained model needs to know of its data."""
+    mean, std = channel_statistics(dataset.splits["train"])
+    return {
+        "class_names": dataset.class_names,
+        "image_shape": dataset.image_shape,
+        "mean": mean,
+        "std": std,
+        "resize": resize_rule(),
+        "splits": {role: len(split) for role, split in dataset.splits.items()},
+        "identity": dataset.identity,
+    }

@@ -3,6 +3,7 @@
 import numpy as np
 
 from jaxcnn.data.source import Source
+from jaxcnn.errors import UserError
 
 
 def load_synthetic(
@@ -16,6 +17,8 @@ def load_synthetic(
     unless told otherwise. Example i is noise around a grey level that tells its class, i modulo K;
     it depends on nothing but i, so any part of a large set can be read alone.
     """
+    if num_examples < 1:
+        raise UserError(f"config.data.num_examples={num_examples}: expected a number above 0")
     size, channels = image_size or 32, channels or 3
     num_classes = num_classes or 10
 

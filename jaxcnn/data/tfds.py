@@ -1,7 +1,9 @@
 """TensorFlow Datasets, read at random and without TensorFlow where the format allows it."""
 
+import logging
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import numpy as np
 from jaxcnn.data.decode import decode
 from jaxcnn.data.source import Source
 from jaxcnn.errors import UserError, nearest
+
+logger = logging.getLogger(__name__)
 
 # Where TFDS keeps its checksums and mirrors; asked only whether it can be reached at all.
 _TFDS_HOST = ("storage.googleapis.com", 443)
@@ -59,7 +63,7 @@ def _prepared_builder(name: str, dir: str | None, manual_dir: str | None) -> Any
     """A builder whose data are on disk: found there in any format, or downloaded and prepared."""
     import tensorflow_datasets as tfds
 
-    if dir is not None and not os.path.isdir(dir) and manual_dir is None and _offline():
+    if dir is not None and not Path(dir).is_dir() and manual_dir is None and _offline():
         raise UserError(f"config.data.dir={dir!r}: no such folder, and no network to fill it from")
     try:
         builder = tfds.builder(name, data_dir=dir)  # finds whatever format is there
@@ -86,10 +90,13 @@ def _prepare(builder: Any, name: str, manual_dir: str | None) -> None:
         "give --config.data.dir=FOLDER where it is prepared, or --config.data.manual_dir=FOLDER "
         "with its original files"
     )
-    if manual_dir is not None and not os.path.isdir(manual_dir):
+    if manual_dir is not None and not Path(manual_dir).is_dir():
         raise UserError(f"config.data.manual_dir={manual_dir!r}: no such folder")
     if manual_dir is None and _offline():
         raise UserError(f"{where}, and there is no network to download it: {how}")
+    logger.info("preparing %s in %s, once", name, builder.data_dir)
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
     try:
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
@@ -123,18 +130,17 @@ def _supervised_keys(builder: Any) -> tuple[str, str]:
     import tensorflow_datasets as tfds
 
     features = builder.info.features
-    keys = builder.info.supervised_keys or ()
-    if len(keys) < 2:
-        kinds = (tfds.features.Image, tfds.features.ClassLabel)
-        keys = [next((k for k in features if isinstance(features[k], kind)), None) for kind in kinds]
-    image_key, label_key = keys[:2]
-    is_image = isinstance(features.get(image_key), tfds.features.Image)
-    is_label = isinstance(features.get(label_key), tfds.features.ClassLabel)
-    if not (is_image and is_label):
+    kinds = (tfds.features.Image, tfds.features.ClassLabel)
+    named = tuple(builder.info.supervised_keys or ())[:2]
+    keys = [
+        next((k for k in (*named, *features) if isinstance(features[k], kind)), None)
+        for kind in kinds
+    ]
+    if None in keys:
         raise UserError(
             f"config.data.name={builder.name!r}: not images with one label each; it has {features}"
         )
-    return image_key, label_key
+    return str(keys[0]), str(keys[1])
 
 
 def _reader(builder: Any, split: str, image_key: str, label_key: str, channels: int):

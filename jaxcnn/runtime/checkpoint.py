@@ -90,7 +90,7 @@ class Checkpoints:
 
         self.wait()
         args = ocp.args.StandardSave(_without_key_type(state))
-        with _disk_errors(self._folder):
+        with _DiskErrors(self._folder):
             self._open().save(step, args=args, metrics=metrics, force=True)
         self._commit = self._thread.submit(self._finish, step)
 
@@ -98,7 +98,7 @@ class Checkpoints:
         """Waits until the last save is on disk, with its manifest; UserError if it failed."""
         if self._commit is not None:
             commit, self._commit = self._commit, None
-            with _disk_errors(self._folder):
+            with _DiskErrors(self._folder):
                 commit.result()
 
     def close(self) -> None:
@@ -182,7 +182,7 @@ class _Best:
         return [c.step == best for c in checkpoints]
 
 
-class _disk_errors:
+class _DiskErrors:
     """Turns what the disk refuses into one line for the user."""
 
     def __init__(self, folder: Path):
@@ -224,19 +224,16 @@ def _files(folder: Path) -> list[tuple[str, Path]]:
 
 def _verify(folder: Path, manifest: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
-    promised = {}
-    for line in manifest.read_text().splitlines():
-        digest, size, name = line.split("  ", 2)
-        promised[name] = digest, int(size)
     found = dict(_files(folder))
-    for name, (digest, size) in promised.items():
+    promises = [line.split("  ", 2) for line in manifest.read_text().splitlines()]
+    for digest, size, name in promises:
         if name not in found:
             return f"{name} is missing"
-        if found[name].stat().st_size != size:
+        if found[name].stat().st_size != int(size):
             return f"{name} has {found[name].stat().st_size} bytes of {size}"
         if _sha256(found[name]) != digest:
             return f"{name} has changed"
-    return None if promised else "its manifest is empty"
+    return None if promises else "its manifest is empty"
 
 
 def _sha256(file: Path) -> str:

@@ -73,14 +73,11 @@ def pmap_parallel(devices: Sequence[jax.Device]) -> Parallel:
 
     def place_batch(batch):
         return {
-            k: jax.device_put(v.reshape(count, -1, *v.shape[1:]), stacked)
-            for k, v in batch.items()
+            k: jax.device_put(v.reshape(count, -1, *v.shape[1:]), stacked) for k, v in batch.items()
         }
 
     def transform(step, *, donate: bool):
-        return jax.pmap(
-            step, axis_name=AXIS, devices=devices, donate_argnums=0 if donate else ()
-        )
+        return jax.pmap(step, axis_name=AXIS, devices=devices, donate_argnums=0 if donate else ())
 
     return Parallel(
         num_devices=count,

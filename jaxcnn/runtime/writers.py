@@ -2,22 +2,32 @@
 
 import json
 import logging
-import os
 import queue
 import threading
 from pathlib import Path
 from typing import Any
 
+from jaxcnn.runtime.stderr import without_lines
+
 logger = logging.getLogger(__name__)
 
 _END = None
+
+# What TensorFlow's C++ says on import, whatever TF_CPP_MIN_LOG_LEVEL is.
+_NOISE = (
+    b"before absl::InitializeLog()",
+    b"cudart_stub.cc",
+    b"cuda_platform.cc",
+    b"port.cc",
+    b"cpu_feature_guard.cc",
+)
 
 
 class MetricWriter:
     """Writes scalars of a run.
 
     CLU imports TensorFlow, which takes seconds: `start` does that in a background thread, and
-    TensorBoard's scalars wait in a queue until then. Without TensorFlow: one warning, no event files.
+    scalars wait in a queue until then. Without TensorFlow: one warning and no event files.
     """
 
     def __init__(self, workdir: Path, resume_step: int):
@@ -51,12 +61,13 @@ class MetricWriter:
             self._thread = None
 
     def _write_events(self) -> None:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
         try:
-            from clu.metric_writers import SummaryWriter
+            with without_lines(_NOISE):
+                import tensorflow as tf
+                from clu.metric_writers import SummaryWriter
 
-            writer = SummaryWriter(str(self._workdir))
+                tf.config.set_visible_devices([], "GPU")  # or it would take JAX's memory
+                writer = SummaryWriter(str(self._workdir))
         except ImportError as error:
             logger.warning("no TensorBoard files: %s (metrics.jsonl has the same numbers)", error)
             return

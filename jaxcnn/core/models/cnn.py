@@ -6,7 +6,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.core.models.layers import ACTIVATIONS, POOLS, choose, norm_layer
+from jaxcnn.core.models.layers import (
+    ACTIVATIONS,
+    POOLS,
+    at_least_float32,
+    choose,
+    norm_layer,
+)
 
 
 class CNN(nn.Module):
@@ -87,7 +93,7 @@ class CNN(nn.Module):
             x = self._drop(x, train)
             x = activation(nn.Dense(width, dtype=self.dtype)(x))
         x = self._drop(x, train)
-        return nn.Dense(self.num_classes, dtype=jnp.float32)(x)
+        return nn.Dense(self.num_classes, dtype=at_least_float32(self.dtype))(x)
 
     def _per_stage(self, name: str) -> tuple[int, ...]:
         value = getattr(self, name)

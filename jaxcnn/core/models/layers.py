@@ -6,6 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
@@ -59,6 +60,11 @@ class _GroupNorm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         num_groups = next(n for n in range(min(32, x.shape[-1]), 0, -1) if x.shape[-1] % n == 0)
         return nn.GroupNorm(num_groups=num_groups, dtype=self.dtype, scale_init=self.scale_init)(x)
+
+
+def at_least_float32(dtype: Any) -> Any:
+    """The dtype of logits: float32 for bfloat16, else the computation's own."""
+    return jnp.promote_types(dtype, jnp.float32)
 
 
 def choose(registry: dict[str, Any], key: str, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Residual networks (He et al. 2016, arXiv:1512.03385; stride on the 3x3 convolution: ResNet v1.5)."""
+"""Residual networks (He et al. 2016, arXiv:1512.03385); bottlenecks stride on the 3x3 (v1.5)."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.core.models.layers import ACTIVATIONS, choose, norm_layer
+from jaxcnn.core.models.layers import ACTIVATIONS, at_least_float32, choose, norm_layer
 
 Layer = Callable[..., Any]
 
@@ -16,7 +16,7 @@ STEMS = ("cifar", "imagenet")
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut; int[...] -> [..., width]."""
+    """Two 3x3 convolutions beside a shortcut; [B, H, W, C] -> [B, H/stride, W/stride, width]."""
 
     width: int
     stride: int
@@ -36,7 +36,7 @@ class BasicBlock(nn.Module):
 
 
 class BottleneckBlock(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions beside a shortcut; [...] -> [..., 4 * width]."""
+    """1x1, 3x3 and 1x1 convolutions beside a shortcut; gives 4 * width channels."""
 
     width: int
     stride: int
@@ -58,7 +58,7 @@ class BottleneckBlock(nn.Module):
 
 
 def _shortcut(block: BasicBlock | BottleneckBlock, x: jax.Array) -> jax.Array:
-    """x itself, or its projection where the block changes size or width (option B)."""
+    """X itself, or its projection where the block changes size or width (option B)."""
     width = block.width * block.expansion
     if block.stride == 1 and x.shape[-1] == width:
         return x
@@ -101,7 +101,7 @@ class ResNet(nn.Module):
         # Explicit padding as in PyTorch: "SAME" shifts strided convolutions of even sizes by half
         # a pixel, and published weights would no longer fit.
         conv = partial(
-            _Conv,
+            _conv,
             use_bias=self.norm == "none",
             kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
             dtype=self.dtype,
@@ -125,9 +125,9 @@ class ResNet(nn.Module):
         x = x.mean((1, 2))
         if self.dropout:
             x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        return nn.Dense(self.num_classes, dtype=jnp.float32)(x)
+        return nn.Dense(self.num_classes, dtype=at_least_float32(self.dtype))(x)
 
 
-def _Conv(features: int, kernel_size: tuple[int, int], **keywords: Any) -> nn.Conv:
+def _conv(features: int, kernel_size: tuple[int, int], **keywords: Any) -> nn.Conv:
     padding = [(size // 2, size // 2) for size in kernel_size]
     return nn.Conv(features, kernel_size, padding=padding, **keywords)

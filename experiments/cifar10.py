@@ -1,0 +1,33 @@
+"""CIFAR-10 with a six-convolution net that one accelerator, or two patient cores, can train.
+
+    python -m jaxcnn.main --config experiments/cifar10.py
+
+Measured: MEASURE-CIFAR
+"""
+
+from jaxcnn.config import default_config
+
+
+def get_config():
+    config = default_config()
+    config.num_epochs = 7
+    config.batch_size = 128
+
+    config.data.source = "tfds"
+    config.data.name = "cifar10"
+    config.data.image_size = 32
+    config.data.channels = 3
+    config.augment = (("crop", 4), "flip")
+
+    config.model.name = "cnn"
+    config.model.filters = (64, 128, 256)
+    config.model.pool_first = True
+
+    config.loss.label_smoothing = 0.1
+    config.optimizer.name = "sgd"
+    config.optimizer.learning_rate = 0.2
+    config.optimizer.momentum = 0.9
+    config.optimizer.nesterov = True
+    config.optimizer.weight_decay = 5e-4
+    config.schedule.name = "triangular"
+    return config

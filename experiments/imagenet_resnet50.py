@@ -1,0 +1,40 @@
+"""ImageNet with ResNet-50, for many accelerators.
+
+    python -m jaxcnn.main --config experiments/imagenet_resnet50.py --config.data.dir=FOLDER
+
+The schedule of Goyal et al. 2017 (arXiv:1706.02677): 0.1 for each 256 images, 5 epochs of warm-up.
+Images are resized and cropped once; decoded they take 180 GiB of memory, so that for now
+this needs a large machine or a slice (`--config.data.train_split='train[:10%]'`).
+
+Measured: not measured.
+"""
+
+from jaxcnn.config import default_config
+
+
+def get_config():
+    config = default_config()
+    config.num_epochs = 90
+    config.batch_size = 1024
+    config.dtype = "bfloat16"
+
+    config.data.source = "tfds"
+    config.data.name = "imagenet2012"
+    config.data.image_size = 224
+    config.data.channels = 3
+    config.data.holdout = 0.01
+    config.data.test_split = "validation"  # the labels of the original test data are secret
+    config.augment = (("crop", 16), "flip")
+
+    config.model.name = "resnet50"
+
+    config.loss.label_smoothing = 0.1
+    config.optimizer.name = "sgd"
+    config.optimizer.learning_rate = 0.4
+    config.optimizer.momentum = 0.9
+    config.optimizer.nesterov = True
+    config.optimizer.weight_decay = 1e-4
+    config.schedule.name = "cosine"
+    config.schedule.warmup_epochs = 5
+    config.checkpoint_every_epochs = 1
+    return config

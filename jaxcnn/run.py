@@ -1,0 +1,146 @@
+"""A run put together: the steps of a config, for a data set, on some devices."""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import optax
+from clu import parameter_overview
+from jax.sharding import SingleDeviceSharding
+from ml_collections import ConfigDict
+
+from jaxcnn.build import (
+    build_augment,
+    build_loss,
+    build_model,
+    build_optimizer,
+    build_schedule,
+)
+from jaxcnn.config import flatten
+from jaxcnn.core.augment import normalize
+from jaxcnn.core.state import TrainState, create_train_state
+from jaxcnn.core.step import make_eval_step, make_train_step
+from jaxcnn.data.pipeline import train_batch
+from jaxcnn.data.source import Dataset
+from jaxcnn.durations import Plan, make_plan
+from jaxcnn.errors import UserError
+from jaxcnn.evaluation import evaluate
+from jaxcnn.runtime.checkpoint import Checkpoints
+from jaxcnn.runtime.compile import compile_step
+from jaxcnn.runtime.mesh import Parallel
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What the loop needs: the steps of a config, for a data set, on some devices."""
+
+    config: ConfigDict
+    dataset: Dataset
+    plan: Plan
+    parallel: Parallel
+    schedule: optax.Schedule
+    make_state: Callable[[], TrainState]
+    train_step: Callable[..., Any]
+    eval_step: Callable[..., Any]
+
+    def batch(self, step: int) -> Any:
+        """The placed batch of update `step` (from 0)."""
+        config = self.config
+        batch = train_batch(self.dataset.splits["train"], config.seed, step, config.batch_size)
+        return self.parallel.place_batch(batch)
+
+    def epoch(self, step: int) -> float:
+        """How often each training example has been seen after `step` updates."""
+        return step * self.config.batch_size / len(self.dataset.splits["train"])
+
+    def evaluate(self, state: TrainState, role: str) -> dict[str, float]:
+        split = self.dataset.splits[role]
+        return evaluate(self.eval_step, state, split, self.config.batch_size, self.parallel)
+
+
+def build_run(
+    config: ConfigDict, dataset: Dataset, facts: dict[str, Any], parallel: Parallel
+) -> Run:
+    """Builds all that `config` names; facts: the content of `dataset.json`."""
+    plan = make_plan(flatten(config), len(dataset.splits["train"]))
+    num_classes = len(dataset.class_names)
+    schedule = build_schedule(config, plan)
+    model = build_model(config, num_classes, parallel.axis_name)
+    tx = build_optimizer(config, schedule)
+    preprocess = partial(normalize, mean=facts["mean"], std=facts["std"])
+    train_step = make_train_step(
+        model,
+        tx,
+        augment=build_augment(config),
+        normalize=preprocess,
+        loss_fn=build_loss(config),
+        axis_name=parallel.axis_name,
+    )
+    eval_step = make_eval_step(
+        model, num_classes, normalize=preprocess, axis_name=parallel.axis_name
+    )
+    # Parameters do not depend on how a step is mapped over devices.
+    one_model = build_model(config, num_classes)
+
+    def make_state() -> TrainState:
+        key = jax.random.key(config.seed)
+        return create_train_state(one_model, tx, key, dataset.image_shape)
+
+    return Run(
+        config=config,
+        dataset=dataset,
+        plan=plan,
+        parallel=parallel,
+        schedule=schedule,
+        make_state=make_state,
+        train_step=parallel.transform(train_step, donate=True),
+        eval_step=parallel.transform(eval_step, donate=False),
+    )
+
+
+def first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, int]:
+    """The newest whole checkpoint, or fresh parameters; placed on the devices, with its step."""
+    try:
+        like = state_shapes(run)
+    except ValueError as error:  # the model's own, which quote the keyword and its value
+        raise UserError(f"config.model: {error}") from error
+    logger.info("%s", parameter_overview.get_parameter_overview(like.params, include_stats=False))
+    if (found := checkpoints.restore_latest(like)) is not None:
+        state, step = found
+        logger.info("resuming from step %d of %d", step, run.plan.num_steps)
+        return run.parallel.place_state(state), step
+    return run.parallel.place_state(jax.jit(run.make_state)()), 0
+
+
+def state_shapes(run: Run) -> TrainState:
+    """What a state looks like when one device holds it: how checkpoints are written and read."""
+    one_device = SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=one_device),
+        jax.eval_shape(run.make_state),
+    )
+
+
+def compile_run(run: Run, state: TrainState) -> Run:
+    """The run with its steps compiled for states like this one."""
+    clock = time.perf_counter()
+    batch = run.batch(0)
+    run = dataclasses.replace(
+        run,
+        train_step=compile_step(run.train_step, state, batch),
+        eval_step=compile_step(run.eval_step, state, batch),
+    )
+    logger.info(
+        "compiled for %d %s device%s (%.1f s)",
+        run.parallel.num_devices,
+        jax.default_backend(),
+        "" if run.parallel.num_devices == 1 else "s",
+        time.perf_counter() - clock,
+    )
+    return run

@@ -1,0 +1,80 @@
+"""Promise 3: the number of devices is not a hyperparameter."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxcnn.data.pipeline import train_batch
+from jaxcnn.data.source import Images, Split
+from tests.promises.steps import AUGMENT, fresh_state, leaves, real_batch, run_on
+
+
+@pytest.mark.parametrize(
+    ("mode", "num_devices"), [("jit", 2), ("jit", 8), ("pmap", 2), ("pmap", 8)]
+)
+def test_one_step_from_one_state_agrees_to_five_digits(mode, num_devices):
+    """In loss and in every gradient, here the change of a parameter under plain SGD."""
+    batch, start = real_batch(32), fresh_state()
+    one, (one_metrics,) = run_on("jit", 1, start, [batch])
+    many, (many_metrics,) = run_on(mode, num_devices, start, [batch])
+    np.testing.assert_allclose(many_metrics["loss"], one_metrics["loss"], rtol=1e-5)
+    assert many_metrics["count"] == one_metrics["count"] == 32
+    traces = [jax.tree.leaves(state.opt_state) for state in (one, many)]
+    assert len(traces[0]) == len(traces[1]) > 0
+    for a, b in zip(*traces, strict=True):  # the momentum after one step is the gradient
+        scale = np.abs(np.asarray(a)).max()
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5 * scale)
+    for name, leaf in leaves(many.batch_stats).items():
+        np.testing.assert_allclose(leaf, leaves(one.batch_stats)[name], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("mode", "num_devices"), [("jit", 8), ("pmap", 8)])
+def test_fifty_steps_in_float64_agree_to_nine_digits(mode, num_devices):
+    with jax.enable_x64(True):
+        batches = [real_batch(32, start=20 * k) for k in range(50)]
+        start = fresh_state(dtype=np.float64)
+        _, one = run_on("jit", 1, start, batches, dtype=np.float64)
+        _, many = run_on(mode, num_devices, start, batches, dtype=np.float64)
+    losses = [[entry["loss"] for entry in history] for history in (one, many)]
+    assert losses[0][0].dtype == np.float64
+    assert losses[0][-1] < 0.8 * losses[0][0], "nothing was learned: too easy a comparison"
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-9)
+
+
+def test_an_example_is_augmented_alike_wherever_it_stands_in_the_batch():
+    key = jax.random.fold_in(jax.random.key(0), 7)
+    batch = real_batch(16)
+    order = np.random.default_rng(0).permutation(16)
+
+    def augmented(index, image):
+        return AUGMENT(jax.vmap(lambda i: jax.random.fold_in(key, i))(index), image)
+
+    whole = augmented(batch["index"], batch["image"])
+    shuffled = augmented(batch["index"][order], batch["image"][order])
+    np.testing.assert_array_equal(np.asarray(whole)[order], shuffled)
+    assert (np.asarray(whole) != batch["image"]).any()
+
+
+def test_the_batches_do_not_depend_on_devices():
+    images = Images(np.zeros((100, 2, 2, 1), np.uint8), np.arange(100, dtype=np.int32))
+    split = Split(images, np.arange(100))
+    batch = train_batch(split, seed=3, step=5, batch_size=32)
+    assert batch["index"].tolist() == batch["label"].tolist()
+    assert batch["index"].tolist() == train_batch(split, 3, 5, 32)["index"].tolist()
+
+
+def test_dropout_draws_anew_on_each_device_under_pmap():
+    """Eight devices with the same image: were their masks the same, so would be their losses."""
+    eight = {name: np.repeat(value, 8, 0) for name, value in real_batch(1).items()}
+    state = fresh_state(dropout=0.5)
+    _, (alone,) = run_on("pmap", 1, state, [real_batch(1)], dropout=0.5)
+    _, (together,) = run_on("pmap", 8, state, [eight], dropout=0.5)
+    assert not np.isclose(together["loss"], 8 * alone["loss"], rtol=1e-3)
+
+
+def test_dropout_under_jit_does_not_depend_on_devices():
+    state = fresh_state(dropout=0.5)
+    losses = [
+        run_on("jit", count, state, [real_batch(32)], dropout=0.5)[1][0]["loss"] for count in (1, 8)
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)

@@ -1,0 +1,104 @@
+"""Promise 4: evaluation is exact and honest."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from sklearn import metrics as oracle
+
+from jaxcnn.build import build_dataset
+from jaxcnn.data.source import Images, Split
+from jaxcnn.evaluation import evaluate
+from jaxcnn.runtime.mesh import make_parallel
+from jaxcnn.train import train
+from tests.promises.steps import build, fresh_state, real_batch
+
+
+def everything(num_examples, batch_size, mode="jit", num_devices=1):
+    """Metrics of an untrained model on real digits."""
+    data = real_batch(num_examples)
+    split = Split(Images(data["image"], data["label"]), np.arange(num_examples))
+    parallel = make_parallel(mode, batch_size, jax.devices()[:num_devices])
+    *_, eval_step = build(parallel.axis_name)
+    step = parallel.transform(eval_step, donate=False)
+    return evaluate(step, parallel.place_state(fresh_state()), split, batch_size, parallel)
+
+
+def test_every_metric_equals_scikit_learn():
+    measured = everything(200, batch_size=64)
+    model, *_ = build()
+    data, state = real_batch(200), fresh_state()
+    logits = np.asarray(
+        model.apply(state.variables, data["image"] / np.float32(255), train=False), np.float64
+    )
+    label, prediction = data["label"], logits.argmax(-1)
+    assert len(set(label)) == 10
+    assert measured["num_examples"] == 200
+    assert measured["accuracy"] == oracle.accuracy_score(label, prediction)
+    for average in ("macro", "micro", "weighted"):
+        precision, recall, f1, _ = oracle.precision_recall_fscore_support(
+            label, prediction, average=average, zero_division=0
+        )
+        assert measured[f"precision_{average}"] == pytest.approx(precision, abs=1e-12)
+        assert measured[f"recall_{average}"] == pytest.approx(recall, abs=1e-12)
+        assert measured[f"f1_{average}"] == pytest.approx(f1, abs=1e-12)
+    top5 = oracle.top_k_accuracy_score(label, logits, k=5)
+    assert measured["top5_accuracy"] == pytest.approx(top5)
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    assert measured["loss"] == pytest.approx(oracle.log_loss(label, probabilities), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "mode", "num_devices"),
+    [(7, "jit", 1), (200, "jit", 1), (256, "jit", 8), (64, "jit", 8), (64, "pmap", 8)],
+)
+def test_neither_batch_size_nor_devices_change_a_count(batch_size, mode, num_devices):
+    expected = everything(150, batch_size=50)
+    measured = everything(150, batch_size, mode, num_devices)
+    assert measured.pop("loss") == pytest.approx(expected.pop("loss"), rel=1e-6)
+    assert measured == expected
+
+
+def test_splits_depend_on_split_seed_and_never_on_seed(digits):
+    rows = {}
+    for name, seed, split_seed in (("a", 0, 0), ("b", 1, 0), ("c", 0, 1)):
+        digits.seed, digits.data.split_seed = seed, split_seed
+        splits = build_dataset(digits).splits
+        rows[name] = {role: split.rows.tolist() for role, split in splits.items()}
+    assert rows["a"] == rows["b"]
+    assert rows["a"]["test"] != rows["c"]["test"]
+    assert sorted(row for split in rows["a"].values() for row in split) == list(range(1797))
+
+
+def test_validation_chooses_the_checkpoint_and_test_does_not(digits, tmp_path):
+    """A learning rate far too high at the end: the last checkpoint is not the best."""
+    digits.num_epochs = 4.0
+    digits.schedule.name = "constant"
+    digits.optimizer.learning_rate = 0.05
+    result = train(digits, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert {line["split"] for line in lines} == {"train", "validation"}
+    validation = {line["step"]: line["accuracy"] for line in lines if line["split"] == "validation"}
+    assert len(validation) == 4
+    best = max(validation.values())
+    assert result["checkpoint_step"] == max(s for s, a in validation.items() if a == best)
+    assert result["split"] == "test"
+    assert result["num_examples"] == 359
+
+
+def test_without_validation_data_the_last_checkpoint_counts(digits, tmp_path):
+    digits.data.holdout = 0.0
+    digits.num_epochs = None
+    digits.num_steps = 5
+    result = train(digits, tmp_path)
+    assert result["split"] == "test"
+    assert result["checkpoint_step"] == 5
+    assert "validation" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_without_test_data_the_result_says_which_split_it_is_of(digits, tmp_path):
+    digits.data.test_holdout = 0.0
+    digits.num_epochs = None
+    digits.num_steps = 5
+    assert train(digits, tmp_path)["split"] == "validation"

@@ -1,0 +1,87 @@
+"""The house: imports go one way, and what is heavy waits until it is used."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxcnn
+
+PACKAGE = Path(jaxcnn.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# What a room may import from, besides itself. Verbs (main, cli) may import anything.
+FOUNDATION = {"errors", "typecheck"}
+ROOMS = {
+    "core": set(),
+    "errors": set(),
+    "typecheck": set(),
+    "durations": FOUNDATION,
+    "data": {"core"} | FOUNDATION,
+    "runtime": {"core"} | FOUNDATION,
+    "choices": {"core", "data"} | FOUNDATION,
+    "config": {"choices", "durations"} | FOUNDATION,
+    "build": {"core", "data", "choices", "config", "durations"} | FOUNDATION,
+    "evaluation": {"core", "data", "runtime"} | FOUNDATION,
+}
+HEAVY = ("tensorflow", "tensorflow_datasets", "clu.metric_writers", "orbax", "sklearn", "cv2",
+         "grain", "optuna", "keras", "fastapi", "matplotlib")  # fmt: skip
+
+
+def imports(file, top_level_only=False):
+    tree = ast.parse(file.read_text())
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            yield node.module
+
+
+def room(module):
+    return module.split(".")[1] if "." in module else ""
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_imports_go_one_way(file):
+    own = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    for module in imports(file):
+        if module.split(".")[0] == "jaxcnn" and own in ROOMS:
+            assert room(module) in ROOMS[own] | {own}, f"{own} imports {module}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_heavy_libraries_are_imported_where_they_are_used(file):
+    for module in imports(file, top_level_only=True):
+        assert not module.startswith(HEAVY), f"{file.name} imports {module} at its top"
+
+
+def test_importing_jaxcnn_loads_little_more_than_jax_flax_and_optax():
+    """flax.linen imports orbax and tensorstore by itself, so those do not count."""
+    script = "import sys, jaxcnn; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=PACKAGE.parent,
+    )
+    loaded = set(done.stdout.split())
+    assert "jaxcnn.core.step" in loaded
+    for name in set(HEAVY) - {"orbax"}:
+        assert name not in loaded
+    for name in ("ml_collections", "clu", "jaxcnn.config", "jaxcnn.data"):
+        assert name not in loaded
+
+
+def test_files_and_functions_stay_small():
+    for file in FILES:
+        text = file.read_text()
+        assert text.count("\n") <= 300, f"{file.name} has grown over 300 lines"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                lines = node.end_lineno - node.lineno + 1
+                # A function that returns one function is as long as the inner one plus its docs.
+                assert lines <= 90, f"{file.name}: {node.name} has {lines} lines"
