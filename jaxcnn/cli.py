@@ -17,13 +17,15 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from jaxcnn import STARTED
-from jaxcnn.config import default_config, flatten, resolve
+from jaxcnn.config import check_known, default_config, flatten, resolve
 from jaxcnn.errors import UserError, nearest
 from jaxcnn.runtime.preemption import Interrupted
 from jaxcnn.runtime.progress import setup_logging
 
 logger = logging.getLogger(__name__)
 FLAGS = flags.FLAGS
+
+_OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
 
 flags.DEFINE_bool("debug", False, "Show the Python traceback of an error.")
 
@@ -83,6 +85,7 @@ def _parse(argv: list[str], usage: str) -> None:
     if path is not None and not path.is_file():
         names = [str(name) for name in path.parent.glob("*.py")]
         raise UserError(f"--config={path}: no such file{nearest(str(path), names)}")
+    check_known(match[1] for word in argv if (match := _OVERRIDE.match(word)))
     try:
         rest = FLAGS(argv)
     except Exception as error:  # a config file runs arbitrary code; the library raises many kinds

@@ -5,7 +5,7 @@ A config file is a Python file with a function `get_config()` that starts from `
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def resolve(config: ConfigDict, overrides: Collection[str] = ()) -> ConfigDict:
     """
     values = flatten(config)
     known = flatten(default_config())
-    _check_unknown(values, known)
+    check_known(values)
     resolve_durations(values, overrides)
     for choice in CHOICES.values():
         resolve_choice(values, choice, known.keys(), overrides)
@@ -83,6 +83,15 @@ def resolve(config: ConfigDict, overrides: Collection[str] = ()) -> ConfigDict:
     for key, value in values.items():
         _set(resolved, key, value)
     return resolved.lock()
+
+
+def check_known(keys: Iterable[str]) -> None:
+    """UserError for a dotted name that no config has; keywords of a choice are not judged here."""
+    known = flatten(default_config())
+    parts = tuple(f"{part}." for part in CHOICES)
+    for key in keys:
+        if key not in known and not key.startswith(parts):
+            raise UserError(f"config.{key}: no such key{nearest(key, known)}")
 
 
 def keywords(config: ConfigDict, part: str) -> dict[str, Any]:
@@ -123,13 +132,6 @@ def load_config(path: Path) -> ConfigDict:
         return resolve(ConfigDict(json.loads(path.read_text())))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not the config of a run ({error})") from error
-
-
-def _check_unknown(values: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    parts = tuple(f"{part}." for part in CHOICES)
-    for key in values:
-        if key not in known and not key.startswith(parts):
-            raise UserError(f"config.{key}: no such key{nearest(key, known)}")
 
 
 def _check_types(values: Mapping[str, Any], known: Mapping[str, Any]) -> None:

@@ -83,7 +83,8 @@ def optimizers() -> dict[str, Callable[..., optax.GradientTransformation]]:
     return {
         name: function
         for name, function in functions
-        if next(iter(inspect.signature(function).parameters), None) == "learning_rate"
+        if not name.startswith(("_", "scale_by_"))
+        and next(iter(inspect.signature(function).parameters), None) == "learning_rate"
     }
 
 

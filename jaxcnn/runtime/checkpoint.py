@@ -131,7 +131,8 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         args = ocp.args.StandardRestore(_without_key_type(like))
-        return _with_key_type(self._open().restore(step, args=args), like)
+        state = self._open().restore(step, args=args)
+        return state.replace(key=jax.random.wrap_key_data(state.key))
 
     def _set_aside(self, step: int) -> str:
         name = f"damaged-{step}"
@@ -209,12 +210,6 @@ def _without_key_type(state: Any) -> Any:
             key=jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=state.key.sharding)
         )
     return state.replace(key=jax.random.key_data(state.key))
-
-
-def _with_key_type(state: Any, like: Any) -> Any:
-    return state.replace(
-        key=jax.random.wrap_key_data(state.key, impl=jax.random.key_impl(like.key))
-    )
 
 
 def _files(folder: Path) -> list[tuple[str, Path]]:

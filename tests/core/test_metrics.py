@@ -88,6 +88,7 @@ def test_each_class_equals_scikit_learn(case):
         np.testing.assert_allclose(classes[name], values, atol=1e-12, err_msg=name)
 
 
+@pytest.mark.filterwarnings("ignore:A single label was found")
 def test_accuracy_and_counts_equal_scikit_learn(case):
     logits, label = case
     classes = list(range(logits.shape[1]))

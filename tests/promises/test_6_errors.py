@@ -32,7 +32,11 @@ MISTAKES = {
     "bad type": ((*DIGITS, "--config.batch_size=many"), "--config.batch_size=many"),
     "bad type of a keyword": (
         (*DIGITS, "--config.model.dropout=much"),
-        "config.model.dropout='much': expected a number",
+        "flag --config.model.dropout=much: could not convert string to float: 'much'",
+    ),
+    "bad type of a keyword the file does not give": (
+        (*DIGITS, "--config.model.stage_dropout=much"),
+        "config.model.stage_dropout='much': expected a number",
     ),
     "bad value": (
         (*DIGITS, "--config.data.holdout=1.5"),
@@ -84,7 +88,7 @@ MISTAKES = {
     ),
     "a loss that is not finite": (
         (*DIGITS, "--config.optimizer.learning_rate=1e30"),
-        "at step 2 (learning rate ",
+        "(learning rate 5e+29): try a lower --config.optimizer.learning_rate",
     ),
 }
 

@@ -1,0 +1,187 @@
+"""Models have the published sizes, float32 parameters and logits, and name what is wrong."""
+
+import math
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcnn.core.models import MODELS
+from jaxcnn.core.models.layers import ACTIVATIONS, NORMS, POOLS, norm_layer
+from jaxcnn.core.models.resnet import BasicBlock, BottleneckBlock
+
+IMAGE = np.random.default_rng(0).normal(0, 1, (4, 8, 8, 3)).astype(np.float32)
+
+
+def build(name="cnn", **keywords):
+    """A model of two short stages: small enough to run often."""
+    cnn, resnet = {"filters": (5, 6), "convs_per_stage": 1}, {"stage_sizes": (1, 1), "width": 4}
+    small = cnn if name == "cnn" else resnet
+    return MODELS[name](num_classes=10, **small | keywords)
+
+
+def initialize(model, image=IMAGE):
+    return jax.jit(partial(model.init, train=False))(jax.random.key(0), image)
+
+
+def shapes(model, size=8, channels=3):
+    """The shapes of all variables, without computing any."""
+    image = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
+    return jax.eval_shape(partial(model.init, train=False), jax.random.key(0), image)
+
+
+def train_logits(model, variables, key=None, image=IMAGE):
+    rngs = {} if key is None else {"dropout": jax.random.key(key)}
+    apply = partial(model.apply, train=True, mutable=["batch_stats"])
+    return jax.jit(apply)(variables, image, rngs=rngs)
+
+
+def eval_logits(model, variables, image=IMAGE):
+    return jax.jit(partial(model.apply, train=False))(variables, image)
+
+
+def count(params):
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("resnet18", 11_689_512), ("resnet34", 21_797_672), ("resnet50", 25_557_032)],
+)
+def test_a_resnet_has_as_many_parameters_as_torchvision_publishes(name, parameters):
+    model = MODELS[name](num_classes=1000, stem="imagenet")
+    assert count(shapes(model, size=224)["params"]) == parameters
+
+
+def test_a_resnet18_for_cifar_has_the_parameters_known_from_pytorch():
+    # github.com/kuangliu/pytorch-cifar
+    model = MODELS["resnet18"](num_classes=10, stem="cifar")
+    assert count(shapes(model, size=32)["params"]) == 11_173_962
+
+
+def test_the_parameters_of_a_cnn_can_be_counted_by_hand():
+    model = MODELS["cnn"](num_classes=10, filters=(32, 64), convs_per_stage=(1, 2), dense=(16,))
+    convolutions = 3 * 3 * (3 * 32 + 32 * 64 + 64 * 64)  # no biases: the norms have them
+    norms = 2 * (32 + 64 + 64)
+    dense = 64 * 16 + 16 + 16 * 10 + 10
+    assert count(shapes(model)["params"]) == convolutions + norms + dense
+
+
+@pytest.mark.parametrize(("stem", "side"), [("imagenet", 2), ("cifar", 8)])
+def test_a_resnet_shrinks_the_image_as_its_stem_says(stem, side):
+    model = MODELS["resnet18"](num_classes=10, stem=stem)
+    apply = partial(model.apply, train=False, capture_intermediates=True)
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    _, state = jax.eval_shape(apply, shapes(model, size=64), image)
+    last = state["intermediates"]["BasicBlock_7"]["__call__"][0]
+    assert last.shape == (1, side, side, 512)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [16, 17])
+@pytest.mark.parametrize("name", MODELS)
+def test_any_image_gives_one_logit_a_class(name, size, channels):
+    model = build(name)
+    image = jax.ShapeDtypeStruct((2, size, size, channels), jnp.float32)
+    apply = partial(model.apply, train=False)
+    logits = jax.eval_shape(apply, shapes(model, size, channels), image)
+    assert (logits.shape, logits.dtype) == ((2, 10), jnp.float32)
+
+
+PARTS = [
+    *(("cnn", {"norm": norm}) for norm in NORMS),
+    *(("cnn", {"pool": pool}) for pool in (*POOLS, "none")),
+    *(("cnn", {"activation": activation}) for activation in ACTIVATIONS),
+    ("cnn", {"pool_first": True}),
+    ("cnn", {"strides": 2, "pool": "none", "kernel_size": (5, 1)}),
+    ("cnn", {"flatten": True, "dense": (7, 6)}),
+    ("cnn", {"filters": (5, 37), "norm": "group"}),
+    *(("resnet18", {"norm": norm, "stem": "cifar"}) for norm in NORMS),
+    ("resnet18", {"width": 3, "norm": "group", "activation": "silu"}),
+]
+
+
+@pytest.mark.parametrize(("name", "keywords"), PARTS, ids=str)
+def test_every_part_runs_a_forward_pass(name, keywords):
+    model = build(name, **keywords)
+    logits, _ = train_logits(model, initialize(model))
+    assert logits.shape == (4, 10)
+    assert jnp.isfinite(logits).all()
+    assert len(np.unique(np.asarray(logits), axis=0)) == 4  # it looks at the image
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", ["cnn", "resnet18"])
+def test_bfloat16_leaves_parameters_and_logits_in_float32(name, norm):
+    half, full = (build(name, norm=norm, dtype=dtype) for dtype in (jnp.bfloat16, jnp.float32))
+    variables = initialize(half)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    logits, exact = eval_logits(half, variables), eval_logits(full, variables)
+    assert logits.dtype == jnp.float32
+    assert (logits != exact).any()  # it did compute in bfloat16
+    np.testing.assert_allclose(logits, exact, atol=0.05 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("keywords", [{"dropout": 0.5}, {"stage_dropout": 0.5}], ids=str)
+def test_dropout_is_random_in_training_only(keywords):
+    model = build(**keywords)
+    variables = initialize(model)
+    first, again, other = (train_logits(model, variables, key)[0] for key in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    plain = build()
+    np.testing.assert_array_equal(eval_logits(model, variables), eval_logits(plain, variables))
+
+
+def test_stage_dropout_drops_whole_channels():
+    model = build(stage_dropout=0.5, norm="none", activation="tanh", pool="none")
+    apply = partial(model.apply, train=True, capture_intermediates=True)
+    rngs = {"dropout": jax.random.key(1)}
+    _, state = jax.jit(apply)(initialize(model), IMAGE, rngs=rngs)
+    kept = np.asarray(state["intermediates"]["Dropout_0"]["__call__"][0]) != 0
+    assert (kept.all((1, 2)) == kept.any((1, 2))).all()
+    assert 0 < kept.mean() < 1
+
+
+def test_batch_statistics_move_in_training_only():
+    model = build(norm="batch")
+    variables = initialize(model)
+    _, updates = train_logits(model, variables)
+    before, after = (jax.tree.leaves(v["batch_stats"]) for v in (variables, updates))
+    assert all((a != b).any() for a, b in zip(before, after, strict=True))
+    alone, together = (eval_logits(model, variables, image) for image in (IMAGE[:1], IMAGE))
+    np.testing.assert_allclose(alone[0], together[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("block", "channels"), [(BasicBlock, 4), (BottleneckBlock, 16)], ids=["basic", "bottleneck"]
+)
+def test_a_residual_block_starts_as_its_shortcut(block, channels):
+    conv = partial(nn.Conv, use_bias=False)
+    norm = norm_layer("batch", train=False)
+    module = block(width=4, stride=1, conv=conv, norm=norm, activation=nn.relu)
+    x = jnp.abs(jax.random.normal(jax.random.key(1), (2, 5, 5, channels)))
+    np.testing.assert_array_equal(module.apply(module.init(jax.random.key(0), x), x), x)
+
+
+WRONG = [
+    ("cnn", {"activation": "rleu"}, r"activation='rleu'.*relu"),
+    ("cnn", {"norm": "bach"}, r"norm='bach'.*batch"),
+    ("cnn", {"pool": "mean"}, r"pool='mean'.*avg"),
+    ("cnn", {"strides": (1, 2, 1)}, r"strides=\(1, 2, 1\): 2 stages"),
+    ("cnn", {"kernel_size": (3,)}, r"kernel_size=\(3,\): 2 stages"),
+    ("cnn", {"convs_per_stage": (1, 1, 1)}, r"convs_per_stage=\(1, 1, 1\): 2 stages"),
+    ("cnn", {"filters": (4,) * 5}, r"filters=\(4, 4, 4, 4, 4\).*1x1 pixels"),
+    ("resnet18", {"stem": "cifr"}, r"stem='cifr'.*cifar, imagenet"),
+    ("resnet18", {"norm": "bach"}, r"norm='bach'.*batch"),
+    ("resnet18", {"activation": "rleu"}, r"activation='rleu'.*relu"),
+]
+
+
+@pytest.mark.parametrize(("name", "keywords", "message"), WRONG, ids=str)
+def test_a_wrong_value_is_quoted_with_its_key(name, keywords, message):
+    with pytest.raises(ValueError, match=message):
+        shapes(build(name, **keywords))
