@@ -10,7 +10,7 @@ from jaxcnn.config import default_config
 
 def get_config():
     config = default_config()
-    config.num_epochs = 7
+    config.num_epochs = 6
     config.batch_size = 128
 
     config.data.source = "tfds"

@@ -31,6 +31,8 @@ def load_images(
     The cache of one source is a folder of two arrays, made whole under another name and renamed:
     it is complete or absent, and the images are memory-mapped from it.
     """
+    if not source.cached:
+        return decode_images(source, image_size, channels)
     root = Path(cache_dir or "~/.cache/jaxcnn/data").expanduser()
     what = {"source": source.identity, "image_size": image_size, "channels": channels}
     key = hashlib.sha256(json.dumps(what | resize_rule()).encode()).hexdigest()[:24]

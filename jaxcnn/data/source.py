@@ -17,12 +17,14 @@ class Source(NamedTuple):
     class_names: K names, in the order of the labels 0..K-1.
     read: decodes the examples of the given numbers.
     identity: a name that changes whenever the data do; the key of the cache.
+    cached: False for what is made as fast as it is read.
     """
 
     size: int
     class_names: tuple[str, ...]
     read: Read
     identity: str
+    cached: bool = True
 
 
 class Images(NamedTuple):

@@ -39,6 +39,6 @@ def load_synthetic(
     identity = f"synthetic {size}x{size}x{channels} in {num_classes} classes"
     sizes = {"train": num_examples, "test": max(num_examples // 4, 1)}
     return {
-        split: Source(n, names, reader(seed), f"{identity}: {n} for {split}")
+        split: Source(n, names, reader(seed), f"{identity}: {n} for {split}", cached=False)
         for seed, (split, n) in enumerate(sizes.items())
     }

@@ -1,16 +1,18 @@
 """TensorFlow Datasets, read at random and without TensorFlow where the format allows it."""
 
+import functools
 import logging
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxcnn.data.decode import decode
-from jaxcnn.data.source import Source
+from jaxcnn.data.source import Read, Source
 from jaxcnn.errors import UserError, nearest
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ def load_tfds(
     manual_dir: a folder with the data set's original files, for a machine without network.
     *_split: TFDS's names and slices ("train[:90%]"). A test split the data set lacks is left out.
     """
+    dir, manual_dir = (path and str(Path(path).expanduser()) for path in (dir, manual_dir))
     builder = _prepared_builder(name, dir, manual_dir)
     image_key, label_key = _supervised_keys(builder)
     features = builder.info.features
@@ -143,29 +146,31 @@ def _supervised_keys(builder: Any) -> tuple[str, str]:
     return str(keys[0]), str(keys[1])
 
 
-def _reader(builder: Any, split: str, image_key: str, label_key: str, channels: int):
+def _reader(builder: Any, split: str, image_key: str, label_key: str, channels: int) -> Read:
+    open_once = functools.cache(lambda: _open(builder, split, image_key))
+
     def read(index: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-        records = _records(builder, split, image_key, index)
+        records = open_once()(index.tolist())
         images = [decode(record[image_key], channels) for record in records]
         return images, np.array([record[label_key] for record in records], np.int32)
 
     return read
 
 
-def _records(builder: Any, split: str, image_key: str, index: np.ndarray) -> list[dict[str, Any]]:
+def _open(builder: Any, split: str, image_key: str) -> Callable[[list[int]], list[dict[str, Any]]]:
+    """A function from example numbers to records whose images are still encoded."""
     import tensorflow_datasets as tfds
 
     decoders = {image_key: tfds.decode.SkipDecoding()}
     try:
-        data_source = builder.as_data_source(split=split, decoders=decoders)
-    except NotImplementedError:  # a format without random access, such as tfrecord
+        return builder.as_data_source(split=split, decoders=decoders).__getitems__
+    except NotImplementedError:  # a format without random access, such as tfrecord: read it all
         try:
             dataset = builder.as_dataset(split=split, decoders=decoders, shuffle_files=False)
             records = list(dataset.as_numpy_iterator())
         except ModuleNotFoundError as error:
             raise _needs_tensorflow(builder.name, error) from error
-        return [records[i] for i in index]
-    return data_source.__getitems__([int(i) for i in index])
+        return lambda index: [records[i] for i in index]
 
 
 def _fingerprint(builder: Any) -> str:

@@ -119,6 +119,7 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(
                 self._folder.absolute(),
                 options=ocp.CheckpointManagerOptions(
+                    best_fn=self._rank,  # without it the metrics are not written
                     preservation_policy=policies.AnyPreservationPolicy(
                         [policies.LatestN(_LATEST), _Best(self._rank)]
                     ),

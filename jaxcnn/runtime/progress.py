@@ -80,8 +80,8 @@ def setup_logging() -> None:
         package.addHandler(_Handler())
         package.setLevel(logging.INFO)
         package.propagate = False
-    # Orbax writes dozens of lines a checkpoint through absl.
-    logging.getLogger("absl").setLevel(logging.WARNING)
+    # Orbax and TFDS write dozens of lines through absl.
+    logging.getLogger("absl").setLevel(logging.ERROR)
 
 
 class _Handler(logging.Handler):

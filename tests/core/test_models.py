@@ -18,19 +18,28 @@ IMAGE = np.random.default_rng(0).normal(0, 1, (4, 8, 8, 3)).astype(np.float32)
 
 def build(name="cnn", **keywords):
     """A model of two short stages: small enough to run often."""
-    cnn, resnet = {"filters": (5, 6), "convs_per_stage": 1}, {"stage_sizes": (1, 1), "width": 4}
-    small = cnn if name == "cnn" else resnet
-    return MODELS[name](num_classes=10, **small | keywords)
-
-
-def initialize(model, image=IMAGE):
-    return jax.jit(partial(model.init, train=False))(jax.random.key(0), image)
+    cnn = {"filters": (5, 6), "convs_per_stage": 1}
+    resnet = {"stage_sizes": (1, 1), "width": 4, "stem": "cifar"}
+    return MODELS[name](num_classes=10, **(cnn if name == "cnn" else resnet) | keywords)
 
 
 def shapes(model, size=8, channels=3):
     """The shapes of all variables, without computing any."""
     image = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
     return jax.eval_shape(partial(model.init, train=False), jax.random.key(0), image)
+
+
+def some_variables(model):
+    """Random kernels, biases, scales and statistics: quicker than compiling the initialisers."""
+    random = np.random.default_rng(0)
+
+    def fill(leaf):
+        if leaf.ndim == 1:
+            return random.uniform(0.5, 1.5, leaf.shape).astype(leaf.dtype)
+        scale = math.sqrt(2 / math.prod(leaf.shape[:-1]))
+        return random.normal(0, scale, leaf.shape).astype(leaf.dtype)
+
+    return jax.tree.map(fill, shapes(model))
 
 
 def train_logits(model, variables, key=None, image=IMAGE):
@@ -107,7 +116,7 @@ PARTS = [
 @pytest.mark.parametrize(("name", "keywords"), PARTS, ids=str)
 def test_every_part_runs_a_forward_pass(name, keywords):
     model = build(name, **keywords)
-    logits, _ = train_logits(model, initialize(model))
+    logits, _ = train_logits(model, some_variables(model))
     assert logits.shape == (4, 10)
     assert jnp.isfinite(logits).all()
     assert len(np.unique(np.asarray(logits), axis=0)) == 4  # it looks at the image
@@ -117,7 +126,7 @@ def test_every_part_runs_a_forward_pass(name, keywords):
 @pytest.mark.parametrize("name", ["cnn", "resnet18"])
 def test_bfloat16_leaves_parameters_and_logits_in_float32(name, norm):
     half, full = (build(name, norm=norm, dtype=dtype) for dtype in (jnp.bfloat16, jnp.float32))
-    variables = initialize(half)
+    variables = some_variables(half)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     logits, exact = eval_logits(half, variables), eval_logits(full, variables)
     assert logits.dtype == jnp.float32
@@ -128,7 +137,7 @@ def test_bfloat16_leaves_parameters_and_logits_in_float32(name, norm):
 @pytest.mark.parametrize("keywords", [{"dropout": 0.5}, {"stage_dropout": 0.5}], ids=str)
 def test_dropout_is_random_in_training_only(keywords):
     model = build(**keywords)
-    variables = initialize(model)
+    variables = some_variables(model)
     first, again, other = (train_logits(model, variables, key)[0] for key in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -140,7 +149,7 @@ def test_stage_dropout_drops_whole_channels():
     model = build(stage_dropout=0.5, norm="none", activation="tanh", pool="none")
     apply = partial(model.apply, train=True, capture_intermediates=True)
     rngs = {"dropout": jax.random.key(1)}
-    _, state = jax.jit(apply)(initialize(model), IMAGE, rngs=rngs)
+    _, state = jax.jit(apply)(some_variables(model), IMAGE, rngs=rngs)
     kept = np.asarray(state["intermediates"]["Dropout_0"]["__call__"][0]) != 0
     assert (kept.all((1, 2)) == kept.any((1, 2))).all()
     assert 0 < kept.mean() < 1
@@ -148,7 +157,7 @@ def test_stage_dropout_drops_whole_channels():
 
 def test_batch_statistics_move_in_training_only():
     model = build(norm="batch")
-    variables = initialize(model)
+    variables = some_variables(model)
     _, updates = train_logits(model, variables)
     before, after = (jax.tree.leaves(v["batch_stats"]) for v in (variables, updates))
     assert all((a != b).any() for a, b in zip(before, after, strict=True))

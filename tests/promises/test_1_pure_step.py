@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 import jaxcnn
-from tests.promises.steps import build, fresh_state, leaves, real_batch, run_on
+from tests.steps import build, fresh_state, leaves, real_batch, run_on
 
 BATCH = 32
 

@@ -6,7 +6,7 @@ import pytest
 
 from jaxcnn.data.pipeline import train_batch
 from jaxcnn.data.source import Images, Split
-from tests.promises.steps import AUGMENT, fresh_state, leaves, real_batch, run_on
+from tests.steps import AUGMENT, fresh_state, leaves, real_batch, run_on
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from jaxcnn.data.source import Images, Split
 from jaxcnn.evaluation import evaluate
 from jaxcnn.runtime.mesh import make_parallel
 from jaxcnn.train import train
-from tests.promises.steps import build, fresh_state, real_batch
+from tests.steps import build, fresh_state, real_batch
 
 
 def everything(num_examples, batch_size, mode="jit", num_devices=1):

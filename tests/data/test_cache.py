@@ -1,0 +1,164 @@
+"""Images are decoded once, by whoever comes first, and a cache is complete or absent."""
+
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from jaxcnn.data import SOURCES
+from jaxcnn.data.cache import decode_images, load_images
+from jaxcnn.data.source import Source
+from jaxcnn.errors import UserError
+
+
+def source_of(images, identity="noise"):
+    def read(index):
+        return [images[i] for i in index], (index % 3).astype(np.int32)
+
+    return Source(len(images), ("a", "b", "c"), read, identity)
+
+
+def noise(*sizes, channels=3, seed=0):
+    random = np.random.default_rng(seed)
+    return [random.integers(0, 256, (h, w, channels)).astype(np.uint8) for h, w in sizes]
+
+
+def unreadable(source):
+    """The same source, whose images can come from nowhere but the cache."""
+
+    def read(index):
+        raise AssertionError("decoded again")
+
+    return source._replace(read=read)
+
+
+def entries(root):
+    return sorted(path.name for path in root.iterdir())
+
+
+def test_the_second_load_is_a_memory_map_of_the_same_content(tmp_path):
+    source = SOURCES["digits"]()["train"]
+    first = load_images(source, None, None, str(tmp_path))
+    second = load_images(unreadable(source), None, None, str(tmp_path))
+    decoded = decode_images(source, None, None)
+    for images in (first, second):
+        assert isinstance(images.image, np.memmap)
+        assert not images.image.flags.writeable
+        np.testing.assert_array_equal(images.image, decoded.image)
+        np.testing.assert_array_equal(images.label, decoded.label)
+    assert len(entries(tmp_path)) == 1
+
+
+def test_another_source_size_or_number_of_channels_is_another_entry(tmp_path):
+    images = noise(*[(8, 8)] * 5)
+    asked = [
+        (source_of(images), None, None),
+        (source_of(noise(*[(8, 8)] * 5, seed=1), "other noise"), None, None),
+        (source_of(images), 4, None),
+        (source_of(images), None, 1),
+        (source_of(images), 4, 1),
+    ]
+    for source, size, channels in asked:
+        load_images(source, size, channels, str(tmp_path))
+    assert len(entries(tmp_path)) == len(asked)
+    for source, size, channels in asked:
+        cached = load_images(unreadable(source), size, channels, str(tmp_path))
+        expected = decode_images(source, size, channels)
+        np.testing.assert_array_equal(cached.image, expected.image)
+
+
+@pytest.mark.parametrize("count", [1, 1023, 1024, 1025, 3000])
+def test_every_image_is_decoded_whatever_their_number(count):
+    """1024 images are decoded at a time."""
+    images = [np.full((1, 1, 1), i % 251, np.uint8) for i in range(count)]
+    decoded = decode_images(source_of(images), None, None)
+    np.testing.assert_array_equal(decoded.image, np.stack(images))
+    np.testing.assert_array_equal(decoded.label, np.arange(count) % 3)
+
+
+def test_images_of_many_sizes_and_channels_become_one_array():
+    images = noise((8, 12), (30, 9)) + noise((7, 7), channels=1)
+    decoded = decode_images(source_of(images), 6, 3)
+    assert decoded.image.shape == (3, 6, 6, 3)
+    assert decoded.image.dtype == np.uint8
+    assert decoded.label.tolist() == [0, 1, 2]
+
+
+def test_images_of_differing_sizes_need_an_image_size(tmp_path):
+    source = source_of(noise((8, 8), (8, 9)))
+    with pytest.raises(UserError) as error:
+        load_images(source, None, None, str(tmp_path))
+    assert str(error.value) == (
+        "images differ in size (8x8x3 and 8x9x3 pixels): give --config.data.image_size=N"
+    )
+    assert entries(tmp_path) == []
+
+
+def test_a_source_without_images_is_named():
+    with pytest.raises(UserError, match="no images in an empty folder"):
+        decode_images(source_of([], "an empty folder"), None, None)
+
+
+def test_what_memory_cannot_hold_is_refused_before_it_is_decoded():
+    source = source_of(noise((64, 64)))._replace(size=10**12)
+    source = source._replace(read=lambda index: (noise((64, 64)) * len(index), index))
+    with pytest.raises(UserError, match=r"1,000,000,000,000 images .*--config\.data\.image_size"):
+        decode_images(source, None, None)
+
+
+@pytest.mark.parametrize("below", ["", "/deeper"])
+def test_where_no_cache_can_be_written_the_images_come_with_a_warning(tmp_path, caplog, below):
+    (tmp_path / "a-file").write_text("")  # permissions would not stop root
+    source = source_of(noise((8, 8), (8, 8)))
+    with caplog.at_level(logging.WARNING):
+        images = load_images(source, None, None, f"{tmp_path}/a-file{below}")
+    np.testing.assert_array_equal(images.image, decode_images(source, None, None).image)
+    assert f"not cached in {tmp_path}/a-file" in caplog.text
+    assert entries(tmp_path) == ["a-file"]
+
+
+def test_a_failed_decoding_leaves_nothing_behind(tmp_path):
+    source = source_of(noise((8, 8)))
+    with pytest.raises(AssertionError):
+        load_images(unreadable(source), None, None, str(tmp_path))
+    assert entries(tmp_path) == []
+    assert load_images(source, None, None, str(tmp_path)).image.shape == (1, 8, 8, 3)
+
+
+# Reads only once both processes do: then both have found the cache empty, and both write it.
+BOTH = """
+import hashlib, os, pathlib, sys, time
+from jaxcnn.data import SOURCES
+from jaxcnn.data.cache import load_images
+
+def read(index):
+    (meeting / str(os.getpid())).touch()
+    for _ in range(6000):
+        if len(list(meeting.iterdir())) == 2:
+            return source.read(index)
+        time.sleep(0.01)
+    sys.exit("the other process never came")
+
+meeting, root = pathlib.Path(sys.argv[1]), sys.argv[2]
+source = SOURCES["synthetic"](image_size=16, num_examples=500)["train"]
+images = load_images(source._replace(read=read), None, None, root)
+print(type(images.image).__name__, hashlib.sha256(images.image.tobytes()).hexdigest())
+"""
+
+
+def test_two_processes_may_build_a_cache_at_once(tmp_path):
+    meeting, root = tmp_path / "meeting", tmp_path / "cache"
+    meeting.mkdir()
+    command = [sys.executable, "-c", BOTH, str(meeting), str(root)]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=90) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    (first, _), (second, _) = outputs
+    assert first == second
+    assert first.startswith("memmap ")
+    assert len(entries(root)) == 1

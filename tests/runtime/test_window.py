@@ -1,0 +1,50 @@
+"""Metrics on their way from the device."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcnn.runtime.window import MetricWindow, NonFiniteLoss
+
+
+def metrics(loss, correct=1, count=2):
+    return {"loss": jnp.float32(loss), "correct": jnp.int32(correct), "count": jnp.float32(count)}
+
+
+def test_a_line_is_the_mean_over_examples_not_over_steps():
+    window = MetricWindow(lambda tree: tree)
+    window.add(1, metrics(2.0, correct=1, count=1))
+    window.add(2, metrics(3.0, correct=0, count=4))
+    line = window.collect()
+    assert line["loss"] == pytest.approx(1.0)
+    assert line["accuracy"] == pytest.approx(0.2)
+    assert line["images_per_second"] > 0
+
+
+def test_the_window_is_empty_after_a_line():
+    window = MetricWindow(lambda tree: tree)
+    window.add(1, metrics(2.0))
+    window.collect()
+    assert window.latest() is None
+    window.add(2, metrics(6.0))
+    assert window.collect()["loss"] == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_the_first_step_with_a_loss_that_is_not_finite_is_named(value):
+    window = MetricWindow(lambda tree: tree)
+    for step, loss in enumerate((1.0, value, 1.0, np.nan), 1):
+        window.add(step, metrics(loss))
+    with pytest.raises(NonFiniteLoss, match="at step 2") as caught:
+        window.collect()
+    assert caught.value.step == 2
+
+
+def test_the_latest_finished_step_is_found_without_waiting():
+    window = MetricWindow(lambda tree: tree)
+    assert window.latest() is None
+    window.add(1, metrics(2.0))
+    window.add(2, metrics(4.0))
+    jax.block_until_ready([jnp.zeros(1)])
+    assert window.latest(wait=True) in [(1, 1.0), (2, 2.0)]
