@@ -16,8 +16,10 @@ from typing import NoReturn
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from jaxcnn import STARTED
+from jaxcnn import AUGMENTATIONS, STARTED
+from jaxcnn.choices import CHOICES
 from jaxcnn.config import check_known, default_config, flatten, resolve
+from jaxcnn.durations import DURATIONS
 from jaxcnn.errors import UserError, nearest
 from jaxcnn.runtime.preemption import Interrupted
 from jaxcnn.runtime.progress import setup_logging
@@ -122,15 +124,18 @@ def _one_line(error: Exception, path: Path | None) -> str:
 
 
 def _help(usage: str) -> str:
-    own = [FLAGS[name] for name in FLAGS if FLAGS[name].help and _is_ours(name)]
     lines = [usage.strip(), "", "Flags:"]
-    lines += [f"  --{flag.name}: {flag.help}" for flag in own]
-    lines += [
-        "",
-        "Keys and defaults, --config.KEY=VALUE (data, model, optimizer and schedule also take",
-    ]
-    lines += ["the keywords of what their name or source chooses):"]
-    lines += [f"  {key} = {value!r}" for key, value in flatten(default_config()).items()]
+    lines += [f"  --{name}: {FLAGS[name].help}" for name in FLAGS if _is_ours(name)]
+    lines += ["", "Keys and their defaults, --config.KEY=VALUE:"]
+    defaults = flatten(default_config())
+    defaults |= {f"{key}_{of[0]}": of[1] for key, of in DURATIONS.items() if of is not None}
+    lines += [f"  {key} = {value!r}" for key, value in defaults.items()]
+    lines += ["", "What a name chooses takes keywords of its own, --config.PART.KEYWORD=VALUE:"]
+    for choice in CHOICES.values():
+        for name in choice.registry():
+            known = ", ".join(choice.keywords(name))
+            lines.append(f"  {choice.key} = {name}" + (f": {known}" if known else ""))
+    lines += ["", f"augment = a tuple of {', '.join(AUGMENTATIONS)}, or (name, number)"]
     return "\n".join(lines)
 
 

@@ -53,7 +53,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     checkpoints = Checkpoints(workdir / "checkpoints", config.best_metric)
     try:
         if checkpoints.latest_step() is not None:
-            _check_same_config(config, workdir)
+            _check_same_config(config, workdir, finished=False)
             _check_same_data(facts, workdir)
         state, start = first_state(run, checkpoints)
         write_text(workdir / "config.json", to_json(config))
@@ -77,25 +77,30 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
 def _finished(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
     """The metrics of a run of this config that has already ended."""
     metrics = read_json(workdir / "eval.json")
-    if metrics is None:
-        return None
-    changed = _changed_keys(config, workdir)
-    if changed and all(key.startswith("num_") for key in changed):
-        raise UserError(
-            f"--workdir={workdir}: the run in it is finished, and its learning rate was scheduled "
-            f"to end there ({_listed(changed)}): train for longer in a new --workdir"
-        )
-    _check_same_config(config, workdir)
-    logger.info("%s is finished: %s", workdir, _headline(metrics))
+    if metrics is not None:
+        _check_same_config(config, workdir, finished=True)
+        logger.info("%s is finished: %s", workdir, _headline(metrics))
     return metrics
 
 
-def _check_same_config(config: ConfigDict, workdir: Path) -> None:
-    if changed := _changed_keys(config, workdir):
+def _check_same_config(config: ConfigDict, workdir: Path, finished: bool) -> None:
+    """UserError where the run in `workdir` has another config; what may change is logged."""
+    changed = differences(load_config(workdir / "config.json"), config)
+    for key in [key for key in changed if key.startswith(FREE_ON_RESUME)]:
+        old, new = changed.pop(key)
+        logger.info("config.%s was %r, is %r now", key, old, new)
+    if not changed:
+        return
+    listed = ", ".join(f"config.{k} was {old!r}, is {new!r}" for k, (old, new) in changed.items())
+    if finished and all(key.startswith("num_") for key in changed):
         raise UserError(
-            f"--workdir={workdir}: the run in it has another config ({_listed(changed)}); give a "
-            "new --workdir, or the old values to resume it"
+            f"--workdir={workdir}: the run in it is finished, and its learning rate was scheduled "
+            f"to end there ({listed}): train for longer in a new --workdir"
         )
+    raise UserError(
+        f"--workdir={workdir}: the run in it has another config ({listed}); give a new --workdir, "
+        "or the old values to resume it"
+    )
 
 
 def _check_same_data(facts: dict[str, Any], workdir: Path) -> None:
@@ -105,19 +110,6 @@ def _check_same_data(facts: dict[str, Any], workdir: Path) -> None:
             f"--workdir={workdir}: the data have changed since the run in it began (images: "
             f"{before['splits']} then, {facts['splits']} now); give a new --workdir"
         )
-
-
-def _changed_keys(config: ConfigDict, workdir: Path) -> dict[str, tuple[Any, Any]]:
-    """{key: (old, new)} of what may not change; what may is logged."""
-    changed = differences(load_config(workdir / "config.json"), config)
-    for key in [key for key in changed if key.startswith(FREE_ON_RESUME)]:
-        old, new = changed.pop(key)
-        logger.info("config.%s was %r, is %r now", key, old, new)
-    return changed
-
-
-def _listed(changed: dict[str, tuple[Any, Any]]) -> str:
-    return ", ".join(f"config.{key} was {old!r}, is {new!r}" for key, (old, new) in changed.items())
 
 
 def _load_data(config: ConfigDict) -> Dataset:
@@ -149,9 +141,9 @@ def _loop(
             if (first or progress.due()) and (latest := window.latest(wait=first)):
                 progress.report(*latest)
 
-            last, stopping = step == plan.num_steps, stop.signal is not None
+            last, signal = step == plan.num_steps, stop.signal
             evaluating = plan.eval_every.due(step) or last
-            saving = plan.checkpoint_every.due(step) or last or stopping
+            saving = plan.checkpoint_every.due(step) or last or signal is not None
             if not (evaluating or saving or plan.log_every.due(step)):
                 continue
             try:
@@ -168,9 +160,9 @@ def _loop(
                 progress.note(step, run.epoch(step), line, validation)
             if saving:
                 checkpoints.save(step, run.parallel.one_copy(state), validation)
-            if stop.signal is not None and stopping:
+            if signal is not None:
                 checkpoints.wait()
-                raise Interrupted(stop.signal, step)
+                raise Interrupted(signal, step)
             window.restart_clock()
     return state
 

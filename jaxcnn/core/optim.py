@@ -77,13 +77,19 @@ SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
 }
 
 
+# Optax functions that do not fit a plain train step: a line search needs the loss as a function;
+# these three want a constant rate or a key of their own; the last is deprecated.
+_UNFIT = {"lbfgs", "rprop", "sm3", "noisy_sgd", "optimistic_adam"}
+
+
 def optimizers() -> dict[str, Callable[..., optax.GradientTransformation]]:
-    """All of Optax's optimisers by name: what takes a `learning_rate` first."""
+    """Optax's optimisers by name: what takes a `learning_rate` first and fits a plain step."""
     functions = inspect.getmembers(optax, inspect.isfunction)
     return {
         name: function
         for name, function in functions
-        if not name.startswith(("_", "scale_by_"))
+        if name not in _UNFIT
+        and not name.startswith(("_", "scale_by_"))
         and next(iter(inspect.signature(function).parameters), None) == "learning_rate"
     }
 

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 # With the best one and the two latest kept, a whole one exists while the newest is being written.
 _LATEST = 2
+_TRASH = "deleted"
 
 
 class Checkpoints:
@@ -70,7 +71,10 @@ class Checkpoints:
         if step is None:
             raise UserError(f"{self._folder}: no checkpoint")
         if problem := _verify(self._folder / str(step), self._manifest(step)):
-            raise UserError(f"{self._folder}: checkpoint {step} is damaged ({problem})")
+            raise UserError(
+                f"{self._folder}: checkpoint {step}, the best one, is damaged ({problem}); restore "
+                f"it from a copy, or delete {step} and {step}.sha256 there to use the next best"
+            )
         return self._restore(step, like), step
 
     def latest_step(self) -> int | None:
@@ -124,6 +128,8 @@ class Checkpoints:
                         [policies.LatestN(_LATEST), _Best(self._rank)]
                     ),
                     cleanup_tmp_directories=True,
+                    # Renamed, then removed: a kill leaves no half of an old checkpoint behind.
+                    todelete_subdir=_TRASH,
                 ),
             )
         return self._manager
@@ -154,6 +160,7 @@ class Checkpoints:
         temporary = self._folder / f"{step}.sha256.tmp"
         temporary.write_text(lines)
         temporary.rename(self._manifest(step))
+        shutil.rmtree(self._folder / _TRASH, ignore_errors=True)
         steps = set(self._steps_on_disk())
         for manifest in self._folder.glob("*.sha256"):
             if manifest.stem.isdigit() and int(manifest.stem) not in steps:
@@ -194,8 +201,8 @@ class _DiskErrors:
         pass
 
     def __exit__(self, kind, error, traceback) -> None:
-        # TensorStore reports a full disk as ValueError("RESOURCE_EXHAUSTED: ... No space left").
-        if isinstance(error, OSError) or (isinstance(error, ValueError) and "rror" in str(error)):
+        # TensorStore reports a full disk as a ValueError.
+        if isinstance(error, OSError | ValueError):
             reason = " ".join(str(error).split())[:300]
             raise UserError(
                 f"{self._folder}: the checkpoint could not be written ({reason}); earlier ones are "

@@ -9,7 +9,6 @@ import pytest
 from sklearn.datasets import load_digits
 
 from jaxcnn.core.augment import (
-    AUGMENTATIONS,
     compose,
     normalize,
     random_crop,
@@ -127,10 +126,6 @@ def test_composed_operations_draw_from_keys_of_their_own():
     first, second = drawn[:, 0, 0].T
     assert (first != second).all()
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.4  # four standard deviations
-
-
-def test_the_registry_names_the_operations():
-    assert AUGMENTATIONS == {"crop": random_crop, "flip": random_flip}
 
 
 def test_normalize_subtracts_the_mean_and_divides_by_the_deviation():

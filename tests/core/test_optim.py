@@ -145,7 +145,9 @@ def test_every_optimizer_decays_kernels_alone(name):
     zeros = jax.tree.map(jnp.zeros_like, ones)
     decayed = train(make_optimizer(name, 0.1, weight_decay=0.5), params, zeros)
     assert (decayed["conv"]["kernel"] < 2).all()
-    assert_all({**decayed, "conv": {**decayed["conv"], "kernel": jnp.full((3, 3, 2, 4), 2.0)}}, 2, 2)
+    assert_all(
+        {**decayed, "conv": {**decayed["conv"], "kernel": jnp.full((3, 3, 2, 4), 2.0)}}, 2, 2
+    )
     # adamw's and lion's own default is not zero
     assert_all(train(make_optimizer(name, 0.1), params, zeros), kernel=2.0, others=2.0)
 

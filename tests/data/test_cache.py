@@ -51,6 +51,13 @@ def test_the_second_load_is_a_memory_map_of_the_same_content(tmp_path):
     assert len(entries(tmp_path)) == 1
 
 
+def test_what_is_made_as_fast_as_it_is_read_is_not_cached(tmp_path):
+    source = SOURCES["synthetic"](num_examples=8)["train"]
+    images = load_images(source, 16, 1, str(tmp_path))
+    np.testing.assert_array_equal(images.image, decode_images(source, 16, 1).image)
+    assert entries(tmp_path) == []
+
+
 def test_another_source_size_or_number_of_channels_is_another_entry(tmp_path):
     images = noise(*[(8, 8)] * 5)
     asked = [
@@ -102,9 +109,11 @@ def test_a_source_without_images_is_named():
 
 
 def test_what_memory_cannot_hold_is_refused_before_it_is_decoded():
-    source = source_of(noise((64, 64)))._replace(size=10**12)
-    source = source._replace(read=lambda index: (noise((64, 64)) * len(index), index))
-    with pytest.raises(UserError, match=r"1,000,000,000,000 images .*--config\.data\.image_size"):
+    def read(index):
+        return noise((256, 256)) * len(index), np.zeros(len(index), np.int32)
+
+    source = Source(10**8, ("a",), read, "the world")  # 18 TiB
+    with pytest.raises(UserError, match=r"the world: 100,000,000 images .*data\.image_size"):
         decode_images(source, None, None)
 
 
@@ -143,7 +152,7 @@ def read(index):
 
 meeting, root = pathlib.Path(sys.argv[1]), sys.argv[2]
 source = SOURCES["synthetic"](image_size=16, num_examples=500)["train"]
-images = load_images(source._replace(read=read), None, None, root)
+images = load_images(source._replace(read=read, cached=True), None, None, root)
 print(type(images.image).__name__, hashlib.sha256(images.image.tobytes()).hexdigest())
 """
 

@@ -180,4 +180,6 @@ def test_missing_data_without_network_say_where_they_were_looked_for(prepared, t
 def test_a_folder_that_is_not_there_is_named(prepared, tmp_path, keyword):
     folders = {"dir": str(tmp_path), keyword: str(tmp_path / "nowhere")}
     message = message_of(name="mnist", **folders)
-    assert message.startswith(f"config.data.{keyword}={str(tmp_path / 'nowhere')!r}: no such folder")
+    assert message.startswith(
+        f"config.data.{keyword}={str(tmp_path / 'nowhere')!r}: no such folder"
+    )

@@ -32,7 +32,7 @@ def split_up(images=None, *, holdout=0.1, test_holdout=0.2, split_seed=0, identi
 def test_each_class_gives_its_share(share):
     held = hold_out(LABEL, share, 0)
     for k in range(10):
-        members = LABEL == k
+        members = np.equal(LABEL, k)
         assert abs(held[members].sum() - share * members.sum()) <= 0.5
 
 
