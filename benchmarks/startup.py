@@ -2,7 +2,7 @@
 
     python benchmarks/startup.py [--config experiments/digits.py] [--runs 4]
 
-Starts the command anew each time and waits for the log line of its first step; with warm caches from
+Starts the command anew each time and waits for the log line of its first step; caches are warm from
 the second run on. Also times `import jaxcnn` against `import jax, flax.linen, optax`, in turn.
 """
 
@@ -15,14 +15,14 @@ import time
 
 
 def seconds_to_first_step(arguments: list[str]) -> tuple[float, list[str]]:
-    """Seconds until the log reports the first step, and the log's lines that say where they went."""
+    """Seconds until the log reports the first step, and its lines that say where they went."""
     with tempfile.TemporaryDirectory() as workdir:
         command = [sys.executable, "-m", "jaxcnn.main", *arguments, "--workdir", workdir]
         started = time.perf_counter()
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         split = []
         for line in process.stderr or ():
-            if line.startswith(("imports", "data", "state", "compiled")):
+            if line.startswith(("imports", "data", "state", "resuming", "compiled")):
                 split.append(line.strip())
             if line.startswith("step 1 "):
                 seconds = time.perf_counter() - started

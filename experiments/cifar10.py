@@ -10,7 +10,7 @@ from jaxcnn.config import default_config
 
 def get_config():
     config = default_config()
-    config.num_epochs = 6
+    config.num_epochs = 8
     config.batch_size = 128
 
     config.data.source = "tfds"
@@ -20,7 +20,7 @@ def get_config():
     config.augment = (("crop", 4), "flip")
 
     config.model.name = "cnn"
-    config.model.filters = (64, 128, 256)
+    config.model.filters = (48, 96, 192)
     config.model.pool_first = True
 
     config.loss.label_smoothing = 0.1

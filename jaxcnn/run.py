@@ -106,6 +106,7 @@ def build_run(
 
 def first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, int]:
     """The newest whole checkpoint, or fresh parameters; placed on the devices, with its step."""
+    clock = time.perf_counter()
     try:
         like = state_shapes(run)
     except ValueError as error:  # the model's own, which quote the keyword and its value
@@ -113,9 +114,13 @@ def first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, int]:
     logger.info("%s", parameter_overview.get_parameter_overview(like.params, include_stats=False))
     if (found := checkpoints.restore_latest(like)) is not None:
         state, step = found
-        logger.info("resuming from step %d of %d", step, run.plan.num_steps)
-        return run.parallel.place_state(state), step
-    return run.parallel.place_state(jax.jit(run.make_state)()), 0
+        what = f"resuming from step {step} of {run.plan.num_steps}"
+    else:
+        state, step = jax.jit(run.make_state)(), 0
+        what = "state initialised"
+    state = run.parallel.place_state(state)
+    logger.info("%s (%.1f s)", what, time.perf_counter() - clock)
+    return state, step
 
 
 def state_shapes(run: Run) -> TrainState:

@@ -79,14 +79,35 @@ def test_the_parameters_of_a_cnn_can_be_counted_by_hand():
     assert count(shapes(model)["params"]) == convolutions + norms + dense
 
 
+def shape_after(layer, model, size):
+    """[H, W, C] of what a layer gives for an image of so many pixels."""
+    apply = partial(model.apply, train=False, capture_intermediates=True)
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    _, state = jax.eval_shape(apply, shapes(model, size), image)
+    return state["intermediates"][layer]["__call__"][0].shape[1:]
+
+
 @pytest.mark.parametrize(("stem", "side"), [("imagenet", 2), ("cifar", 8)])
 def test_a_resnet_shrinks_the_image_as_its_stem_says(stem, side):
     model = MODELS["resnet18"](num_classes=10, stem=stem)
-    apply = partial(model.apply, train=False, capture_intermediates=True)
-    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    _, state = jax.eval_shape(apply, shapes(model, size=64), image)
-    last = state["intermediates"]["BasicBlock_7"]["__call__"][0]
-    assert last.shape == (1, side, side, 512)
+    assert shape_after("BasicBlock_7", model, size=64) == (side, side, 512)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "sides"),
+    [
+        ({}, (16, 16, 16, 8)),
+        ({"pool_first": True}, (16, 8, 8, 8)),
+        ({"strides": 2}, (8, 8, 8, 2)),
+        ({"strides": (2, 1), "pool": "none"}, (8, 8, 8, 8)),
+        ({"pool": "none"}, (16, 16, 16, 16)),
+    ],
+    ids=str,
+)
+def test_a_cnn_shrinks_the_image_where_it_is_told_to(keywords, sides):
+    model = build(filters=(4, 4), convs_per_stage=2, **keywords)
+    layers = ("Conv_0", "BatchNorm_0", "Conv_1", "Conv_2")
+    assert [shape_after(layer, model, 16)[0] for layer in layers] == list(sides)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
