@@ -136,6 +136,7 @@ def _loop(
         for step in range(start + 1, plan.num_steps + 1):
             state, metrics = run.train_step(state, run.batch(step - 1))
             window.add(step, metrics)
+            window.hold_back()
             writer.start()  # TensorBoard's slow import, while the device is busy
             first = step == start + 1
             if (first or progress.due()) and (latest := window.latest(wait=first)):

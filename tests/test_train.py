@@ -114,4 +114,4 @@ def test_bfloat16_trains(short, tmp_path):
     short.num_epochs = 6.0
     train(short, tmp_path)
     losses = [line["loss"] for line in lines(tmp_path) if line["split"] == "train"]
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]

@@ -19,6 +19,8 @@ class MetricWindow:
         """one_copy: see `jaxcnn.runtime.mesh.Parallel`."""
         self._one_copy = one_copy
         self._metrics: list[tuple[int, Any]] = []
+        # Enough to keep a device busy; on the CPU the host has to share its cores with the steps.
+        self._ahead = 2 if jax.default_backend() == "cpu" else 16
         self.restart_clock()
 
     def restart_clock(self) -> None:
@@ -27,6 +29,14 @@ class MetricWindow:
 
     def add(self, step: int, metrics: Any) -> None:
         self._metrics.append((step, metrics))
+
+    def hold_back(self) -> None:
+        """Waits where too many steps are under way, for the oldest of them to finish.
+
+        JAX would dispatch dozens ahead, and a request to stop would have to wait for them all.
+        """
+        if len(self._metrics) > self._ahead:
+            self._metrics[-1 - self._ahead][1]["loss"].block_until_ready()
 
     def latest(self, wait: bool = False) -> tuple[int, float] | None:
         """The newest step that has finished and its mean loss; None if none has.

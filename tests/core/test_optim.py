@@ -177,3 +177,12 @@ def test_the_optimizer_follows_its_schedule():
 def test_the_optimizers_are_optax_own():
     assert {"sgd", "adam", "adamw", "lamb", "lars", "lion", "rmsprop"} <= optimizers().keys()
     assert all(getattr(optax, name) is function for name, function in optimizers().items())
+
+
+@pytest.mark.parametrize("name", optimizers())
+def test_every_optimizer_there_is_follows_a_schedule_downhill(name):
+    params, ones = toy()
+    tx = make_optimizer(name, SCHEDULES["constant"](0.01, 10), weight_decay=0.1)
+    walked = train(tx, params, ones, ones)
+    below = jax.tree.map(lambda new, old: bool((new < old).all()), walked, params)
+    assert all(jax.tree.leaves(below))
