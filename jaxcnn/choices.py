@@ -3,7 +3,11 @@
 import dataclasses
 import inspect
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
+
+import jax
+import numpy as np
 
 from jaxcnn.core.augment import AUGMENTATIONS
 from jaxcnn.core.models import MODELS
@@ -62,7 +66,7 @@ def resolve_choice(
 ) -> None:
     """Checks one part of `values` (a flattened config), changed in place.
 
-    own_keys: the keys of this part that hold whatever is chosen.
+    own_keys: the keys that configs have whatever is chosen.
     overrides: names given on the command line. If the choice is among them, keywords the file meant
       for another choice are dropped.
     """
@@ -75,6 +79,7 @@ def resolve_choice(
         )
     hints = choice.keywords(name)
     prefix = f"{choice.part}."
+    own_keys = [key for key in own_keys if key.startswith(prefix)]
     for key in [key for key in values if key.startswith(prefix) and key not in own_keys]:
         keyword, value = key.removeprefix(prefix), values[key]
         if value is None:
@@ -98,7 +103,7 @@ def augmentation(entry: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
     An entry is a name or (name, argument); a lone number is the operation's first keyword.
     """
     name, argument = entry if isinstance(entry, tuple) and len(entry) == 2 else (entry, {})
-    if name not in AUGMENTATIONS:
+    if not isinstance(name, str) or name not in AUGMENTATIONS:
         raise UserError(
             f"config.augment: {entry!r} is none; expected a name or (name, number) with a name of "
             f"{', '.join(AUGMENTATIONS)}{nearest(str(name), AUGMENTATIONS)}"
@@ -107,12 +112,19 @@ def augmentation(entry: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
     parameters = list(inspect.signature(function).parameters)[2:]  # after keys and image
     if not isinstance(argument, Mapping):
         argument = {parameters[0]: argument}
-    try:
-        inspect.signature(function).bind(None, None, **argument)
-    except TypeError as error:
-        raise UserError(f"config.augment: {entry!r}: {error}") from error
     hints = type_hints(function)
     for keyword, value in argument.items():
+        if keyword not in parameters:
+            raise UserError(
+                f"config.augment: {entry!r}: {name} takes {', '.join(parameters)}"
+                f"{nearest(keyword, parameters)}"
+            )
         if not matches(value, hints[keyword]):
             raise UserError(f"config.augment: {entry!r}: {keyword} is {describe(hints[keyword])}")
+    keys = jax.ShapeDtypeStruct((1,), jax.eval_shape(lambda: jax.random.key(0)).dtype)
+    image = jax.ShapeDtypeStruct((1, 8, 8, 3), np.uint8)
+    try:
+        jax.eval_shape(partial(function, **argument), keys, image)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"config.augment: {entry!r}: {error}") from error
     return function, dict(argument)

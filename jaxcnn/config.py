@@ -5,6 +5,7 @@ A config file is a Python file with a function `get_config()` that starts from `
 """
 
 import json
+import math
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,10 @@ def to_json(config: ConfigDict) -> str:
 def load_config(path: Path) -> ConfigDict:
     """Reads a run's `config.json`; raises UserError if it is none."""
     try:
-        return resolve(ConfigDict(json.loads(path.read_text())))
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds {content!r}")
+        return resolve(ConfigDict(content))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not the config of a run ({error})") from error
 
@@ -158,13 +162,13 @@ def _check_values(values: Mapping[str, Any]) -> None:
         check(key, values[key] in names, "one of " + ", ".join(names))
 
     def above_zero(key: str) -> None:
-        check(key, values[key] is None or values[key] > 0, "a number above 0")
+        check(key, values[key] is None or 0 < values[key] < math.inf, "a number above 0")
 
     one_of("dtype", ("float32", "bfloat16"))
     one_of("parallel.mode", ("jit", "pmap"))
     one_of("best_metric", BEST_METRICS)
-    check("seed", 0 <= values["seed"] < 2**32, "a whole number from 0 to 2**32 - 1")
-    check("data.split_seed", values["data.split_seed"] >= 0, "a whole number from 0")
+    for key in ("seed", "data.split_seed"):
+        check(key, 0 <= values[key] < 2**32, "a whole number from 0 to 2**32 - 1")
     check("data.channels", values["data.channels"] in (None, 1, 3), "1 or 3")
     check("optimizer.weight_decay", values["optimizer.weight_decay"] >= 0, "a number from 0")
     for key in ("batch_size", "data.image_size", "optimizer.learning_rate", "optimizer.clip_norm"):

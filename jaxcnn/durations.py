@@ -29,8 +29,11 @@ class Interval:
 
     def due(self, step: int) -> bool:
         """Whether update number `step` (from 1) completes another interval."""
-        seen = step * self.batch_size
-        return seen // self.examples > (seen - self.batch_size) // self.examples
+
+        def completed(seen: int) -> int:
+            return math.floor(round(seen / self.examples, 6))  # 6 / (6 / 7) is not quite 7
+
+        return completed(step * self.batch_size) > completed((step - 1) * self.batch_size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,19 +57,20 @@ def make_plan(values: Mapping[str, Any], num_train: int) -> Plan:
     """
     batch_size = values["batch_size"]
 
-    def examples(name: str) -> float | None:
-        for unit, size in zip(UNITS, (batch_size, num_train, 1), strict=True):
-            if values[f"{name}_{unit}"] is not None:
-                return values[f"{name}_{unit}"] * size
-        return None
+    def examples(name: str) -> list[float]:
+        sizes = zip(UNITS, (batch_size, num_train, 1), strict=True)
+        given = [(values[f"{name}_{unit}"], size) for unit, size in sizes]
+        return [value * size for value, size in given if value is not None]
+
+    def steps(name: str) -> list[int]:
+        return [math.ceil(round(number / batch_size, 6)) for number in examples(name)]
 
     def interval(name: str) -> Interval:
-        return Interval(max(examples(name) or 0, batch_size), batch_size)
+        return Interval(examples(name)[0], batch_size)
 
-    warmup = examples("schedule.warmup")
     return Plan(
-        num_steps=math.ceil((examples("num") or 0) / batch_size),
-        warmup_steps=None if warmup is None else math.ceil(warmup / batch_size),
+        num_steps=steps("num")[0],
+        warmup_steps=next(iter(steps("schedule.warmup")), None),
         eval_every=interval("eval_every"),
         log_every=interval("log_every"),
         checkpoint_every=interval("checkpoint_every"),
@@ -102,6 +106,7 @@ def resolve_durations(values: dict[str, Any], overrides: Collection[str]) -> Non
 
 def _check_duration(key: str, value: Any, at_least_zero: bool) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or value < 0 or (value == 0 and not at_least_zero):
+    in_range = is_number and math.isfinite(value) and value >= 0 and (value > 0 or at_least_zero)
+    if not in_range:
         least = "a number from 0" if at_least_zero else "a number above 0"
         raise UserError(f"config.{key}={value!r}: expected {least}")

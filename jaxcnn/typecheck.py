@@ -10,11 +10,12 @@ _PLURALS = {int: "whole numbers", float: "numbers", str: "names"}
 
 
 def type_hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """The resolved hints of a function's parameters; {} if they name what does not exist here."""
+    """The resolved hints of a function's parameters, without those that name what is not here."""
     try:
         return typing.get_type_hints(function)
-    except (NameError, TypeError):
-        return {}
+    except (NameError, TypeError):  # one name that only type checkers know spoils them all
+        hints = getattr(function, "__annotations__", {})
+        return {name: hint for name, hint in hints.items() if not isinstance(hint, str)}
 
 
 def matches(value: Any, hint: Any) -> bool:

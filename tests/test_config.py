@@ -119,6 +119,11 @@ def test_an_unknown_name_is_told_its_nearest_and_all_there_are(key, name, neares
         ("num_steps", 1.5, "a whole number"),
         ("num_epochs", 0.0, "a number above 0"),
         ("num_epochs", "x", "a number above 0"),
+        ("num_epochs", float("nan"), "a number above 0"),
+        ("num_epochs", float("inf"), "a number above 0"),
+        ("data__split_seed", 2**64, "a whole number from 0 to 2**32 - 1"),
+        ("optimizer__learning_rate", float("inf"), "a number above 0"),
+        ("optimizer__b1", "x", "a number"),
         ("schedule__warmup_steps", -1, "a number from 0"),
     ],
 )
@@ -244,6 +249,9 @@ def test_an_augmentation_is_a_name_with_a_number_or_keywords(entry, function, gi
         ("flop", "did you mean flip?"),
         ("crop", "'padding'"),
         (("crop", 1.5), "padding is a whole number"),
+        (("crop", -4), "padding=-4: expected a number of pixels from 0"),
+        (("flip", 1.5), "probability=1.5: expected a share from 0 to 1"),
+        (({"name": "crop"},), "expected a name or (name, number)"),
         (("crop", {"paddin": 4}), "padding"),
         (("flip", "often"), "probability is a number"),
         (("flip", 0.5, 3), "expected a name or (name, number)"),
@@ -272,7 +280,7 @@ def test_differing_keys_are_listed_with_both_values():
     assert differences(old, new) == {"seed": (1, 2), "model.dropout": (None, 0.1)}
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "\x00"])
+@pytest.mark.parametrize("content", [None, "", "{", "\x00", "[1]", "3"])
 def test_what_is_no_config_is_named(tmp_path, content):
     path = tmp_path / "config.json"
     if content is not None:

@@ -36,6 +36,8 @@ def random_crop(keys: jax.Array, image: jax.Array, padding: int) -> jax.Array:
     The same as padding with zeros and cropping back at a random place (Krizhevsky 2009's CIFAR
     recipe, as in He et al. 2016, arXiv:1512.03385).
     """
+    if padding < 0:
+        raise ValueError(f"padding={padding!r}: expected a number of pixels from 0")
     _, height, width, channels = image.shape
     pad = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     padded = jnp.pad(image, pad)
@@ -49,6 +51,8 @@ def random_crop(keys: jax.Array, image: jax.Array, padding: int) -> jax.Array:
 
 def random_flip(keys: jax.Array, image: jax.Array, probability: float = 0.5) -> jax.Array:
     """Mirrors each image left-right with the given probability."""
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability={probability!r}: expected a share from 0 to 1")
     flip = jax.vmap(partial(jax.random.bernoulli, p=probability))(keys)
     return jnp.where(flip[:, None, None, None], image[:, :, ::-1], image)
 

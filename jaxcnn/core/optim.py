@@ -33,7 +33,10 @@ def step(
     factor: float = 0.1,
 ) -> optax.Schedule:
     """Multiplies the rate by `factor` at each of `boundaries`, shares (0..1) of the whole run."""
-    drops = {round(share * num_steps) - warmup_steps: factor for share in boundaries}
+    drops: dict[int, float] = {}
+    for share in boundaries:
+        at = round(share * num_steps) - warmup_steps
+        drops[at] = drops.get(at, 1.0) * factor
     return _with_warmup(optax.piecewise_constant_schedule(peak, drops), peak, warmup_steps)
 
 
@@ -63,9 +66,8 @@ def one_cycle(
     fall = optax.cosine_decay_schedule(peak, max(num_steps - warmup_steps, 1), alpha=final)
     if not warmup_steps:
         return fall
-    # A decay from `initial` with alpha > 1 rises.
-    rise = optax.cosine_decay_schedule(initial * peak, warmup_steps, alpha=1 / initial)
-    return optax.join_schedules([rise, fall], [warmup_steps])
+    missing = optax.cosine_decay_schedule((1 - initial) * peak, warmup_steps)
+    return optax.join_schedules([lambda count: peak - missing(count), fall], [warmup_steps])
 
 
 SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
@@ -84,11 +86,11 @@ _UNFIT = {"lbfgs", "rprop", "sm3", "noisy_sgd", "optimistic_adam"}
 
 def optimizers() -> dict[str, Callable[..., optax.GradientTransformation]]:
     """Optax's optimisers by name: what takes a `learning_rate` first and fits a plain step."""
-    functions = inspect.getmembers(optax, inspect.isfunction)
     return {
         name: function
-        for name, function in functions
-        if name not in _UNFIT
+        for name, function in inspect.getmembers(optax)
+        if inspect.isfunction(getattr(function, "func", function))  # a function or a partial of one
+        and name not in _UNFIT
         and not name.startswith(("_", "scale_by_"))
         and next(iter(inspect.signature(function).parameters), None) == "learning_rate"
     }

@@ -62,9 +62,10 @@ def decode_images(source: Source, image_size: int | None, channels: int | None) 
             image = _allocate(source, block[0].shape)
         for i, one in zip(index, block, strict=True):
             if one.shape != image.shape[1:]:
+                differ = "image_size" if one.shape[:2] != image.shape[1:3] else "channels"
                 raise UserError(
-                    f"images differ in size ({_size(image[0])} and {_size(one)} pixels): "
-                    "give --config.data.image_size=N"
+                    f"images differ ({_size(image[0])} and {_size(one)} pixels): "
+                    f"give --config.data.{differ}=N"
                 )
             image[i] = one
     if image is None:

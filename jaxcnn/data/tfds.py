@@ -35,7 +35,7 @@ def load_tfds(
 
     dir: where prepared data are, or will be; None: TFDS's own choice, ~/tensorflow_datasets.
     manual_dir: a folder with the data set's original files, for a machine without network.
-    *_split: TFDS's names and slices ("train[:90%]"). A test split the data set lacks is left out.
+    *_split: TFDS's names and slices ("train[:90%]"). A data set without "test" does without.
     """
     dir, manual_dir = (path and str(Path(path).expanduser()) for path in (dir, manual_dir))
     builder = _prepared_builder(name, dir, manual_dir)
@@ -47,7 +47,7 @@ def load_tfds(
     sources = {}
     splits = {"train": train_split, "validation": validation_split, "test": test_split}
     for role, split in splits.items():
-        if split is None or (role == "test" and _base(split) not in builder.info.splits):
+        if split is None or (split == "test" and split not in builder.info.splits):
             continue
         try:
             size = builder.info.splits[split].num_examples
@@ -81,6 +81,9 @@ def _prepared_builder(name: str, dir: str | None, manual_dir: str | None) -> Any
         ) from error
     except ModuleNotFoundError as error:
         raise _needs_tensorflow(name, error) from error
+    except (AssertionError, ValueError) as error:  # an unknown version or variant, odd characters
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"config.data.name={name!r}: {reason}") from error
     _prepare(builder, name, manual_dir)
     return builder
 
@@ -134,14 +137,13 @@ def _supervised_keys(builder: Any) -> tuple[str, str]:
 
     features = builder.info.features
     kinds = (tfds.features.Image, tfds.features.ClassLabel)
-    named = tuple(builder.info.supervised_keys or ())[:2]
-    keys = [
-        next((k for k in (*named, *features) if isinstance(features[k], kind)), None)
-        for kind in kinds
-    ]
+    named = [k for k in builder.info.supervised_keys or () if k in features]
+    candidates = [*named, *features]
+    keys = [next((k for k in candidates if isinstance(features[k], kind)), None) for kind in kinds]
     if None in keys:
         raise UserError(
-            f"config.data.name={builder.name!r}: not images with one label each; it has {features}"
+            f"config.data.name={builder.name!r}: not images with one label each; it has "
+            f"{', '.join(features)}"
         )
     return str(keys[0]), str(keys[1])
 
@@ -178,7 +180,3 @@ def _fingerprint(builder: Any) -> str:
     folder = Path(builder.data_dir)
     files = sorted(folder.glob("*")) if folder.is_dir() else []
     return " ".join(f"{f.name}:{f.stat().st_size}" for f in files if "record" in f.name)
-
-
-def _base(split: str) -> str:
-    return split.split("[")[0]

@@ -205,10 +205,27 @@ WRONG = [
     ("cnn", {"kernel_size": (3,)}, r"kernel_size=\(3,\): 2 stages"),
     ("cnn", {"convs_per_stage": (1, 1, 1)}, r"convs_per_stage=\(1, 1, 1\): 2 stages"),
     ("cnn", {"filters": (4,) * 5}, r"filters=\(4, 4, 4, 4, 4\).*1x1 pixels"),
+    ("cnn", {"filters": (0,)}, r"filters=\(0,\): expected whole numbers from 1"),
+    ("cnn", {"kernel_size": 0}, r"kernel_size=0: expected whole numbers from 1"),
+    ("cnn", {"strides": 0}, r"strides=0: expected whole numbers from 1"),
+    ("cnn", {"dense": (0,)}, r"dense=\(0,\): expected whole numbers from 1"),
+    ("cnn", {"dropout": 1.5}, r"dropout=1.5: expected a share"),
+    ("cnn", {"stage_dropout": -0.1}, r"stage_dropout=-0.1: expected a share"),
+    ("resnet18", {"width": 0}, r"width=0: expected whole numbers from 1"),
+    ("resnet18", {"dropout": 1.0}, r"dropout=1.0: expected a share"),
     ("resnet18", {"stem": "cifr"}, r"stem='cifr'.*cifar, imagenet"),
     ("resnet18", {"norm": "bach"}, r"norm='bach'.*batch"),
     ("resnet18", {"activation": "rleu"}, r"activation='rleu'.*relu"),
 ]
+
+
+def test_group_norm_on_one_pixel_still_sees_the_image():
+    """With one channel a group, every value would be its own mean."""
+    norm = norm_layer("group", train=False)()
+    x = jax.random.normal(jax.random.key(1), (3, 1, 1, 32))
+    y = norm.apply(norm.init(jax.random.key(0), x), x)
+    assert np.abs(y).min(axis=(1, 2, 3)).max() > 0
+    assert not np.allclose(y[0], y[1])
 
 
 @pytest.mark.parametrize(("name", "keywords", "message"), WRONG, ids=str)

@@ -98,7 +98,7 @@ def test_images_of_differing_sizes_need_an_image_size(tmp_path):
     with pytest.raises(UserError) as error:
         load_images(source, None, None, str(tmp_path))
     assert str(error.value) == (
-        "images differ in size (8x8x3 and 8x9x3 pixels): give --config.data.image_size=N"
+        "images differ (8x8x3 and 8x9x3 pixels): give --config.data.image_size=N"
     )
     assert entries(tmp_path) == []
 

@@ -164,8 +164,30 @@ def test_a_wrong_split_is_told_which_there_are(prepared, role, split):
     assert message.endswith("it has train, test")
 
 
-def test_a_test_split_the_data_lack_is_left_out(prepared):
-    assert list(tfds(name="cifar10", dir=prepared, test_split="evaluation")) == ["train"]
+def test_a_misspelt_test_split_is_not_left_out_in_silence(prepared):
+    message = message_of(name="cifar10", dir=prepared, test_split="tset")
+    assert message.startswith("config.data.test_split='tset': cifar10 has no such split")
+
+
+def test_a_version_that_does_not_exist_is_one_line(prepared):
+    message = message_of(name="cifar10:1.2.3", dir=prepared)
+    assert message.startswith("config.data.name='cifar10:1.2.3': ") and "\n" not in message
+
+
+def test_data_prepared_in_another_format_are_read_too(tmp_path):
+    """TFRecord has no random access; TensorFlow reads it whole."""
+    pytest.importorskip("tensorflow", reason="no TensorFlow here")
+    import tensorflow_datasets as library
+
+    builder = library.testing.DummyMnist(data_dir=tmp_path, file_format="tfrecord")
+    builder.download_and_prepare()
+    sources = tfds(name="dummy_mnist", dir=str(tmp_path))
+    assert (sources["train"].size, sources["test"].size) == (20, 20)
+    images, labels = sources["train"].read(np.array([3, 0]))
+    assert [image.shape for image in images] == [(28, 28, 1)] * 2
+    everything, _ = sources["train"].read(np.arange(20))
+    np.testing.assert_array_equal(images[1], everything[0])
+    assert labels.dtype == np.int32
 
 
 def test_missing_data_without_network_say_where_they_were_looked_for(prepared, tmp_path):

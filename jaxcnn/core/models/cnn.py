@@ -10,6 +10,8 @@ from jaxcnn.core.models.layers import (
     ACTIVATIONS,
     POOLS,
     at_least_float32,
+    check_shares,
+    check_sizes,
     choose,
     norm_layer,
 )
@@ -58,6 +60,14 @@ class CNN(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
+        check_sizes(
+            filters=self.filters,
+            convs_per_stage=self.convs_per_stage,
+            kernel_size=self.kernel_size,
+            strides=self.strides,
+            dense=self.dense,
+        )
+        check_shares(dropout=self.dropout, stage_dropout=self.stage_dropout)
         activation = choose(ACTIVATIONS, "activation", self.activation)
         norm = norm_layer(self.norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
         x = image.astype(self.dtype)

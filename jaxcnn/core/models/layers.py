@@ -27,8 +27,8 @@ def norm_layer(
 ) -> Callable[..., Callable[[jax.Array], jax.Array]]:
     """Returns a constructor of norm layers; its keywords go to the linen module (`scale_init`).
 
-    name: "batch", "group" (the largest number of groups <= 32 that divides the channels), "layer"
-      or "none".
+    name: "batch", "group" (at most 32 groups, of at least 4 channels where there are as many),
+      "layer" or "none".
     axis_name: the mapped axis to average batch statistics over; None under `jit`, where the
       statistics are those of the whole batch already.
     """
@@ -58,13 +58,30 @@ class _GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        num_groups = next(n for n in range(min(32, x.shape[-1]), 0, -1) if x.shape[-1] % n == 0)
+        channels = x.shape[-1]
+        # With one channel a group, 1x1 pixels would all become 0.
+        most = max(1, min(32, channels // 4))
+        num_groups = next(n for n in range(most, 0, -1) if channels % n == 0)
         return nn.GroupNorm(num_groups=num_groups, dtype=self.dtype, scale_init=self.scale_init)(x)
 
 
 def at_least_float32(dtype: Any) -> Any:
     """The dtype of logits: float32 for bfloat16, else the computation's own."""
     return jnp.promote_types(dtype, jnp.float32)
+
+
+def check_sizes(**values: int | tuple[int, ...]) -> None:
+    """ValueError for a keyword with a number below 1."""
+    for key, value in values.items():
+        if any(size < 1 for size in (value if isinstance(value, tuple) else (value,))):
+            raise ValueError(f"{key}={value!r}: expected whole numbers from 1")
+
+
+def check_shares(**values: float) -> None:
+    """ValueError for a keyword that is no share from 0 to below 1."""
+    for key, value in values.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{key}={value!r}: expected a share from 0 to below 1")
 
 
 def choose(registry: dict[str, Any], key: str, name: str) -> Any:

@@ -8,7 +8,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.core.models.layers import ACTIVATIONS, at_least_float32, choose, norm_layer
+from jaxcnn.core.models.layers import (
+    ACTIVATIONS,
+    at_least_float32,
+    check_shares,
+    check_sizes,
+    choose,
+    norm_layer,
+)
 
 Layer = Callable[..., Any]
 
@@ -96,6 +103,8 @@ class ResNet(nn.Module):
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
         if self.stem not in STEMS:
             raise ValueError(f"stem={self.stem!r}: expected one of {', '.join(STEMS)}")
+        check_sizes(width=self.width)
+        check_shares(dropout=self.dropout)
         activation = choose(ACTIVATIONS, "activation", self.activation)
         norm = norm_layer(self.norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
         # Explicit padding as in PyTorch: "SAME" shifts strided convolutions of even sizes by half
