@@ -9,6 +9,8 @@ For research, the pieces of a training run, none of which reads a config or a fi
     AUGMENTATIONS, compose, normalize what happens to images on the device
     cross_entropy, summarize          the loss; metrics from sums
 
+    build_model                       the linen module a config names
+
 For whole runs from a config: `jaxcnn.train.train(config, workdir)`.
 """
 
@@ -16,6 +18,7 @@ import time
 
 STARTED = time.perf_counter()  # before the imports that take long, which a run's log reports
 
+from jaxcnn.build import build_model  # noqa: E402
 from jaxcnn.core.augment import AUGMENTATIONS, compose, normalize  # noqa: E402
 from jaxcnn.core.losses import cross_entropy  # noqa: E402
 from jaxcnn.core.metrics import summarize  # noqa: E402
@@ -29,6 +32,7 @@ __all__ = [
     "MODELS",
     "SCHEDULES",
     "TrainState",
+    "build_model",
     "compose",
     "create_train_state",
     "cross_entropy",

@@ -1,4 +1,4 @@
-"""From a config to the things it names: besides `jaxcnn.train`, the only reader of configs."""
+"""From a config to the things it names. Besides `run` and `train`, the only reader of configs."""
 
 import inspect
 from functools import partial

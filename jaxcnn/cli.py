@@ -68,11 +68,11 @@ def run(main: Callable[[], None], usage: str) -> NoReturn:
         logger.info("imports (%.1f s)", time.perf_counter() - STARTED)
         main()
     except UserError as error:
-        if FLAGS.is_parsed() and FLAGS.debug:
+        if "--debug" in sys.argv:
             traceback.print_exc()
         _fail(str(error), 2)
     except Interrupted as error:
-        command = shlex.join(["python", "-m", _command_name(), *sys.argv[1:]])
+        command = shlex.join([sys.executable, "-m", _command_name(), *sys.argv[1:]])
         _fail(f"stopped, step {error.step} is saved; resume with: {command}", error.exit_code)
     except KeyboardInterrupt:
         _fail("stopped; start the same command again to go on from the last checkpoint", 130)

@@ -18,7 +18,8 @@ from jaxcnn.durations import DURATIONS, UNITS, resolve_durations
 from jaxcnn.errors import UserError, nearest
 from jaxcnn.typecheck import describe, matches
 
-# Keys that do not change what a run computes: they may differ when a run is resumed.
+# Keys that do not change what is trained, so that they may differ when a run is resumed. (How often
+# checkpoints are written does decide which one can be the best.)
 FREE_ON_RESUME = (
     "parallel.",
     "log_every_",

@@ -71,6 +71,12 @@ def build_run(
     plan = make_plan(flatten(config), len(dataset.splits["train"]))
     num_classes = len(dataset.class_names)
     schedule = build_schedule(config, plan)
+    if (plan.warmup_steps or 0) >= plan.num_steps:
+        logger.warning(
+            "the warm-up of %d steps does not end within the %d steps of the run",
+            plan.warmup_steps,
+            plan.num_steps,
+        )
     model = build_model(config, num_classes, parallel.axis_name)
     tx = build_optimizer(config, schedule)
     preprocess = partial(normalize, mean=facts["mean"], std=facts["std"])
@@ -82,9 +88,7 @@ def build_run(
         loss_fn=build_loss(config),
         axis_name=parallel.axis_name,
     )
-    eval_step = make_eval_step(
-        model, num_classes, normalize=preprocess, axis_name=parallel.axis_name
-    )
+    eval_step = make_eval_step(model, normalize=preprocess, axis_name=parallel.axis_name)
     # Parameters do not depend on how a step is mapped over devices.
     one_model = build_model(config, num_classes)
 

@@ -7,6 +7,7 @@ Resume if there is something to resume; step, log, evaluate, checkpoint; then th
 """
 
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn.build import build_dataset
 from jaxcnn.config import FREE_ON_RESUME, differences, load_config, resolve, to_json
-from jaxcnn.core.state import TrainState
+from jaxcnn.core.state import TrainState, all_finite
 from jaxcnn.data.source import Dataset
 from jaxcnn.data.splits import describe
 from jaxcnn.errors import UserError
@@ -26,7 +27,14 @@ from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.mesh import make_parallel
 from jaxcnn.runtime.preemption import Interrupted, catch_signals
 from jaxcnn.runtime.progress import Progress, setup_logging
-from jaxcnn.runtime.rundir import environment, make_writable, read_json, write_json, write_text
+from jaxcnn.runtime.rundir import (
+    command_for,
+    environment,
+    make_writable,
+    read_json,
+    write_json,
+    write_text,
+)
 from jaxcnn.runtime.window import MetricWindow, NonFiniteLoss
 from jaxcnn.runtime.writers import MetricWriter
 
@@ -41,7 +49,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     """
     setup_logging()
     enable_compile_cache()
-    config, workdir = resolve(config), Path(workdir)
+    config, workdir = resolve(config), Path(workdir).expanduser()
     make_writable(workdir)
     if (finished := _finished(config, workdir)) is not None:
         return finished
@@ -95,7 +103,8 @@ def _check_same_config(config: ConfigDict, workdir: Path, finished: bool) -> Non
     if finished and all(key.startswith("num_") for key in changed):
         raise UserError(
             f"--workdir={workdir}: the run in it is finished, and its learning rate was scheduled "
-            f"to end there ({listed}): train for longer in a new --workdir"
+            f"to end there ({listed}): train for longer in a new --workdir, "
+            f"{command_for(workdir.with_name(workdir.name + '-longer'))}"
         )
     raise UserError(
         f"--workdir={workdir}: the run in it has another config ({listed}); give a new --workdir, "
@@ -136,16 +145,16 @@ def _loop(
         for step in range(start + 1, plan.num_steps + 1):
             state, metrics = run.train_step(state, run.batch(step - 1))
             window.add(step, metrics)
-            window.hold_back()
             writer.start()  # TensorBoard's slow import, while the device is busy
             first = step == start + 1
-            if (first or progress.due()) and (latest := window.latest(wait=first)):
+            if (first or progress.due()) and (latest := window.latest()):
                 progress.report(*latest)
 
             last, signal = step == plan.num_steps, stop.signal
-            evaluating = plan.eval_every.due(step) or last
-            saving = plan.checkpoint_every.due(step) or last or signal is not None
-            if not (evaluating or saving or plan.log_every.due(step)):
+            saving = plan.checkpoint_every.due(step) or last
+            # A checkpoint is ranked by its validation, so each has one; but for one in a hurry.
+            evaluating = plan.eval_every.due(step) or saving
+            if not (evaluating or saving or signal is not None or plan.log_every.due(step)):
                 continue
             try:
                 line = window.collect()
@@ -159,13 +168,20 @@ def _loop(
                 writer.write(step, run.epoch(step), "validation", validation)
             if evaluating:
                 progress.note(step, run.epoch(step), line, validation)
-            if saving:
+            if saving or signal is not None:
+                _check_finite(state, step, run, checkpoints)
                 checkpoints.save(step, run.parallel.one_copy(state), validation)
             if signal is not None:
                 checkpoints.wait()
                 raise Interrupted(signal, step)
             window.restart_clock()
     return state
+
+
+def _check_finite(state: TrainState, step: int, run: Run, checkpoints: Checkpoints) -> None:
+    """The loss tells of the parameters before a step; a checkpoint holds those after it."""
+    if not all_finite(run.parallel.one_copy(state.params)):
+        raise _nonfinite(NonFiniteLoss(step + 1, math.nan), run, checkpoints)
 
 
 def _nonfinite(error: NonFiniteLoss, run: Run, checkpoints: Checkpoints) -> UserError:

@@ -46,7 +46,7 @@ def build(axis_name=None, dtype=jnp.float32, dropout=0.0):
     )
     tx = make_optimizer("sgd", 0.05, momentum=0.9, weight_decay=5e-4)
     train_step = make_train_step(model, tx, augment=AUGMENT, axis_name=axis_name)
-    return model, tx, train_step, make_eval_step(model, 10, axis_name=axis_name)
+    return model, tx, train_step, make_eval_step(model, axis_name=axis_name)
 
 
 def fresh_state(seed=0, dtype=jnp.float32, **keywords):

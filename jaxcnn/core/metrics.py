@@ -45,7 +45,7 @@ def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def summarize(sums: dict[str, np.ndarray]) -> dict[str, float]:
-    """Turns the sums of an evaluation into metrics: the only division there is.
+    """Turns the sums of an evaluation into metrics.
 
     sums: what `eval_step` returns, added over batches (`confusion` in int64, `loss` in float64).
     Returns num_examples, loss (mean, nats), accuracy, top5_accuracy (where K > 5) and precision,

@@ -17,7 +17,8 @@ class TrainState(struct.PyTreeNode):
     step: int32[], the number of updates made so far. The only clock: with `key` it decides
       augmentation, dropout and the learning rate of the next step.
     params: the model's trainable variables, float32.
-    batch_stats: running BatchNorm statistics; `{}` for a model without them.
+    batch_stats: running BatchNorm statistics; `{}` for a model without them. Other collections of
+      a module are not kept.
     opt_state: the state of the Optax chain.
     key: the run's typed PRNG key. It never changes; steps fold their number into it.
     """
@@ -32,6 +33,12 @@ class TrainState(struct.PyTreeNode):
     def variables(self) -> dict[str, PyTree]:
         """What `model.apply` takes."""
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+@jax.jit
+def all_finite(tree: PyTree) -> jax.Array:
+    """bool[]: whether no leaf has a NaN or an infinity."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
 def create_train_state(

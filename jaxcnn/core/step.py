@@ -82,11 +82,12 @@ def make_train_step(
                 rngs={"dropout": dropout_key},
                 mutable=["batch_stats"],
             )
-            loss = _sum_over(axis_name, jnp.where(mask, loss_fn(logits, label), 0.0).sum())
-            return loss / jnp.maximum(count, 1), (logits, updates.get("batch_stats", {}))
+            total = _sum_over(axis_name, jnp.where(mask, loss_fn(logits, label), 0.0).sum())
+            batch_stats = updates.get("batch_stats", {})
+            return total / jnp.maximum(count, 1), (total, logits, batch_stats)
 
         grad_fn = jax.value_and_grad(mean_loss, has_aux=True)
-        (loss, (logits, batch_stats)), grads = grad_fn(state.params)
+        (_, (total, logits, batch_stats)), grads = grad_fn(state.params)
         if axis_name is not None:
             # The loss above is already the global one, so the devices' gradients are averaged.
             # This is right whether differentiating `psum` sums (pmap) or not (shard_map's vma).
@@ -101,7 +102,7 @@ def make_train_step(
             opt_state=opt_state,
         )
         metrics = {
-            "loss": loss * count,
+            "loss": total,
             "correct": _sum_over(axis_name, correct),
             "count": count,
         }
@@ -112,7 +113,6 @@ def make_train_step(
 
 def make_eval_step(
     model: nn.Module,
-    num_classes: int,
     *,
     normalize: Normalize = to_float,
     loss_fn: Loss = cross_entropy,
@@ -131,7 +131,7 @@ def make_eval_step(
         sums = {
             "loss": jnp.where(mask, loss_fn(logits, label), 0.0).sum(),
             "top5": (correct_in_top_k(logits, label, 5) & mask).sum(),
-            "confusion": confusion_matrix(label, logits.argmax(-1), mask, num_classes),
+            "confusion": confusion_matrix(label, logits.argmax(-1), mask, logits.shape[-1]),
         }
         return {name: _sum_over(axis_name, value) for name, value in sums.items()}
 

@@ -37,14 +37,19 @@ def load_images(
     what = {"source": source.identity, "image_size": image_size, "channels": channels}
     key = hashlib.sha256(json.dumps(what | resize_rule()).encode()).hexdigest()[:24]
     folder = root / key
-    if not folder.is_dir():
-        images = decode_images(source, image_size, channels)
+    if folder.is_dir():
         try:
-            _write(images, root, folder, what)
-        except OSError as error:
-            logger.warning("not cached in %s: %s", root, error)
-            return images
-    return Images(np.load(folder / "image.npy", mmap_mode="r"), np.load(folder / "label.npy"))
+            return _read(folder)
+        except (OSError, ValueError, EOFError) as error:
+            logger.warning("%s is damaged (%s): decoding again", folder, error)
+            shutil.rmtree(folder)
+    images = decode_images(source, image_size, channels)
+    try:
+        _write(images, root, folder, what)
+    except OSError as error:
+        logger.warning("not cached in %s: %s", root, error)
+        return images
+    return _read(folder)
 
 
 def decode_images(source: Source, image_size: int | None, channels: int | None) -> Images:
@@ -70,6 +75,13 @@ def decode_images(source: Source, image_size: int | None, channels: int | None) 
             image[i] = one
     if image is None:
         raise UserError(f"no images in {source.identity}")
+    wrong = np.flatnonzero((label < 0) | (label >= len(source.class_names)))
+    if len(wrong):
+        raise UserError(
+            f"{source.identity}: {len(wrong):,} of {source.size:,} images have no label of the "
+            f"{len(source.class_names)} classes (the first: number {wrong[0]}, label "
+            f"{label[wrong[0]]}); choose another split, --config.data.test_split for example"
+        )
     return Images(image, label)
 
 
@@ -85,6 +97,11 @@ def _allocate(source: Source, shape: tuple[int, ...]) -> np.ndarray:
     return np.empty((source.size, *shape), np.uint8)
 
 
+def _read(folder: Path) -> Images:
+    label = np.load(folder / "label.npy")
+    return Images(np.load(folder / "image.npy", mmap_mode="r"), label)
+
+
 def _write(images: Images, root: Path, folder: Path, what: dict) -> None:
     root.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix="unfinished-", dir=root))
@@ -94,10 +111,10 @@ def _write(images: Images, root: Path, folder: Path, what: dict) -> None:
         (temporary / "what.json").write_text(json.dumps(what, indent=2))
         temporary.chmod(0o755)
         temporary.rename(folder)
-    except OSError:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if not folder.is_dir():  # else another process was first, with the same content
-            raise
+        if not (isinstance(error, OSError) and folder.is_dir()):
+            raise  # else another process was first, with the same content
 
 
 def _size(image: np.ndarray) -> str:

@@ -1,7 +1,7 @@
 """From an image file's bytes to the pixels a model sees: the one place, for training and serving.
 
-Training, evaluation, prediction and serving all use these two functions, and `RESIZE_RULE` stands
-in a run's `dataset.json`, so that a served model sees what it was trained on.
+`decode`, `to_channels` and `fit`, and what `resize_rule` says of them stands in a run's
+`dataset.json`, so that a served model sees what it was trained on.
 """
 
 from typing import Any

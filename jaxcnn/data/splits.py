@@ -13,16 +13,22 @@ ROLES = ("train", "validation", "test")
 
 
 def hold_out(label: np.ndarray, share: float, split_seed: int) -> np.ndarray:
-    """bool[N]: which examples to hold out; `share` of each class, as near as whole numbers allow.
+    """bool[N]: which examples to hold out, `share` of all and, as near as whole numbers allow, of
+    each class (largest remainders; of equal ones the lower class).
 
     Depends on the labels, the share and `split_seed` alone.
     """
+    classes, members = np.unique(label, return_inverse=True)
+    quota = share * np.bincount(members, minlength=len(classes))
+    counts = np.floor(quota).astype(int)
+    remainders = np.argsort(counts - quota, kind="stable")
+    counts[remainders[: round(share * len(label)) - counts.sum()]] += 1
+
     held = np.zeros(len(label), bool)
     bits = np.random.Philox(key=[split_seed, len(label)]).random_raw(len(label))
-    for k in np.unique(label):
-        members = np.flatnonzero(label == k)
-        order = members[np.argsort(bits[members], kind="stable")]
-        held[order[: round(share * len(members))]] = True
+    for k, count in enumerate(counts):
+        mine = np.flatnonzero(members == k)
+        held[mine[np.argsort(bits[mine], kind="stable")][:count]] = True
     return held
 
 
@@ -49,6 +55,12 @@ def make_dataset(
         if role not in splits and share:
             train = splits["train"]
             held = hold_out(train.label, share, seed)
+            if not held.any():
+                key = "holdout" if role == "validation" else "test_holdout"
+                raise UserError(
+                    f"config.data.{key}={share}: of {len(train)} images that is none for {role}; "
+                    "give a larger share, or 0"
+                )
             splits[role] = Split(train.images, train.rows[held])
             splits["train"] = Split(train.images, train.rows[~held])
     if not len(splits["train"]):

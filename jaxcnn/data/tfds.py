@@ -27,7 +27,7 @@ def load_tfds(
     dir: str | None = None,
     manual_dir: str | None = None,
     train_split: str = "train",
-    validation_split: str | None = None,
+    validation_split: str | None = "validation",
     test_split: str = "test",
     channels: int | None = None,
 ) -> dict[str, Source]:
@@ -35,7 +35,8 @@ def load_tfds(
 
     dir: where prepared data are, or will be; None: TFDS's own choice, ~/tensorflow_datasets.
     manual_dir: a folder with the data set's original files, for a machine without network.
-    *_split: TFDS's names and slices ("train[:90%]"). A data set without "test" does without.
+    *_split: TFDS's names and slices ("train[:90%]"). A data set without "validation" or "test", or
+      whose "validation" serves as test, does without that role.
     """
     dir, manual_dir = (path and str(Path(path).expanduser()) for path in (dir, manual_dir))
     builder = _prepared_builder(name, dir, manual_dir)
@@ -44,11 +45,17 @@ def load_tfds(
     channels = channels or features[image_key].shape[-1] or 3
     class_names = tuple(features[label_key].names)
 
-    sources = {}
-    splits = {"train": train_split, "validation": validation_split, "test": test_split}
+    sources: dict[str, Source] = {}
+    taken: list[str] = []
+    splits = {"train": train_split, "test": test_split, "validation": validation_split}
     for role, split in splits.items():
-        if split is None or (split == "test" and split not in builder.info.splits):
-            continue
+        if split is None or (split == role and split not in builder.info.splits):
+            continue  # by default a role is the split of its name, if there is one
+        if split in taken:
+            if role == "validation":
+                continue
+            raise UserError(f"config.data.{role}_split={split!r}: the train split as well")
+        taken.append(split)
         try:
             size = builder.info.splits[split].num_examples
         except (KeyError, ValueError) as error:
@@ -153,7 +160,12 @@ def _reader(builder: Any, split: str, image_key: str, label_key: str, channels: 
 
     def read(index: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
         records = open_once()(index.tolist())
-        images = [decode(record[image_key], channels) for record in records]
+        images = []
+        for number, record in zip(index, records, strict=True):
+            try:
+                images.append(decode(record[image_key], channels))
+            except ValueError as error:
+                raise UserError(f"{builder.name} {split}, image {number}: {error}") from error
         return images, np.array([record[label_key] for record in records], np.int32)
 
     return read

@@ -4,11 +4,12 @@
     checkpoints/<step>.sha256   a line a file: "<sha256>  <bytes>  <path>", written after it
 
 Orbax does not notice a flipped bit, so every file is verified before a restore. A checkpoint
-without a manifest was not finished (the process died) and is removed.
+without a manifest was not finished: the process died.
 """
 
 import hashlib
 import logging
+import math
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -44,26 +45,31 @@ class Checkpoints:
         """The newest whole checkpoint and its step, or None where there is none yet.
 
         like: a TrainState of arrays or `jax.ShapeDtypeStruct`s with shardings: what to restore to.
-        Unfinished checkpoints are removed; damaged ones are named in the log, moved to
-        `damaged-<step>` and skipped. UserError if all there are is damaged.
+        Those after it are moved aside and named in the log: `unfinished-<step>` were being written
+        when the process died, `damaged-<step>` have changed since. UserError, and nothing moved, if
+        all that were finished are damaged.
         """
-        damaged = []
+        aside: list[tuple[str, int, str]] = []
+        whole = None
         for step in reversed(self._steps_on_disk()):
             if not self._manifest(step).exists():
-                logger.info("checkpoint %d was not finished: removed", step)
-                shutil.rmtree(self._folder / str(step))
+                aside.append(("unfinished", step, "it has no manifest"))
             elif problem := _verify(self._folder / str(step), self._manifest(step)):
-                logger.warning("checkpoint %d is damaged (%s): moved to %s", step, problem,
-                               self._set_aside(step))  # fmt: skip
-                damaged.append(step)
+                aside.append(("damaged", step, problem))
             else:
-                return self._restore(step, like), step
-        if damaged:
+                whole = step
+                break
+        damaged = [step for kind, step, _ in aside if kind == "damaged"]
+        if damaged and whole is None:
             raise UserError(
                 f"{self._folder}: no whole checkpoint is left (damaged: {damaged}); restore the "
                 "folder from a copy, or train anew with another --workdir"
             )
-        return None
+        for kind, moved, problem in aside:
+            logger.warning("checkpoint %d is %s (%s): moved to %s-%d", moved, kind, problem, kind,
+                           moved)  # fmt: skip
+            self._move_aside(moved, f"{kind}-{moved}")
+        return None if whole is None else (self._restore(whole, like), whole)
 
     def restore_best(self, like: Any) -> tuple[Any, int]:
         """The best checkpoint (see `best_step`) and its step; UserError if it is damaged."""
@@ -93,6 +99,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         self.wait()
+        self._manifest(step).unlink(missing_ok=True)
         args = ocp.args.StandardSave(_without_key_type(state))
         with _DiskErrors(self._folder):
             self._open().save(step, args=args, metrics=metrics, force=True)
@@ -141,15 +148,17 @@ class Checkpoints:
         state = self._open().restore(step, args=args)
         return state.replace(key=jax.random.wrap_key_data(state.key))
 
-    def _set_aside(self, step: int) -> str:
-        name = f"damaged-{step}"
+    def _move_aside(self, step: int, name: str) -> None:
+        # The manifest first: without it, what a kill leaves here is unfinished, not whole.
+        if self._manifest(step).exists():
+            self._manifest(step).replace(self._folder / f"{name}.sha256")
         shutil.rmtree(self._folder / name, ignore_errors=True)
         (self._folder / str(step)).rename(self._folder / name)
-        self._manifest(step).rename(self._folder / f"{name}.sha256")
-        return name
 
     def _rank(self, metrics: dict[str, float]) -> float:
         value = metrics[self._best_metric]
+        if not math.isfinite(value):
+            return -math.inf
         return -value if self._best_metric == "loss" else value
 
     def _finish(self, step: int) -> None:

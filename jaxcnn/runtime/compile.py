@@ -1,5 +1,6 @@
 """Compiling: the persistent cache, and options by platform."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ _CPU_OPTIONS = {
 
 def enable_compile_cache() -> None:
     """Keeps compiled programs in ~/.cache/jaxcnn/xla, unless JAX is already told another place."""
-    if jax.config.values["jax_compilation_cache_dir"] is not None:
+    if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
         return
     folder = Path("~/.cache/jaxcnn/xla").expanduser()
     try:
@@ -26,8 +27,9 @@ def enable_compile_cache() -> None:
     except OSError:
         return  # no home to write to: compile each time
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    # Small programs (initialisation, copies) add up to seconds on two cores.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        # Small programs (initialisation, copies) add up to seconds on two cores.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def compile_step(function: Any, *arguments: Any) -> Callable[..., Any]:
@@ -36,6 +38,7 @@ def compile_step(function: Any, *arguments: Any) -> Callable[..., Any]:
     if jax.default_backend() == "cpu":
         try:
             return lowered.compile(compiler_options=_CPU_OPTIONS)
-        except (jax.errors.JaxRuntimeError, NotImplementedError):
-            pass  # a jaxlib that does not know the option
+        except jax.errors.JaxRuntimeError as error:
+            if "No such compile option" not in str(error):
+                raise
     return lowered.compile()

@@ -28,27 +28,22 @@ class MetricWindow:
         self._started = time.perf_counter()
 
     def add(self, step: int, metrics: Any) -> None:
-        self._metrics.append((step, metrics))
-
-    def hold_back(self) -> None:
         """Waits where too many steps are under way, for the oldest of them to finish.
 
         JAX would dispatch dozens ahead, and a request to stop would have to wait for them all.
         """
+        self._metrics.append((step, metrics))
         if len(self._metrics) > self._ahead:
             self._metrics[-1 - self._ahead][1]["loss"].block_until_ready()
 
-    def latest(self, wait: bool = False) -> tuple[int, float] | None:
-        """The newest step that has finished and its mean loss; None if none has.
+    def latest(self) -> tuple[int, float] | None:
+        """The newest step known to have finished and its mean loss; the first one is waited for.
 
-        wait: for the first one, if none has finished yet.
+        None where the window is empty.
         """
-        done = [(step, m) for step, m in self._metrics if m["loss"].is_ready()]
-        if not done and wait:
-            done = self._metrics[:1]
-        if not done:
+        if not self._metrics:
             return None
-        step, metrics = done[-1]
+        step, metrics = self._metrics[max(0, len(self._metrics) - 1 - self._ahead)]
         return step, _mean([self._fetch(metrics)], "loss")
 
     def collect(self) -> dict[str, float]:

@@ -2,80 +2,92 @@
 
 import json
 import logging
-import queue
-import threading
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
-from jaxcnn.runtime.stderr import without_lines
+from jaxcnn.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-_END = None
-
-# What TensorFlow's C++ says on import, whatever TF_CPP_MIN_LOG_LEVEL is.
-_NOISE = (
-    b"before absl::InitializeLog()",
-    b"cudart_stub.cc",
-    b"cuda_platform.cc",
-    b"port.cc",
-    b"cpu_feature_guard.cc",
-)
-
 
 class MetricWriter:
-    """Writes scalars of a run.
+    """Writes the scalars of a run.
 
-    CLU imports TensorFlow, which takes seconds: `start` does that in a background thread, and
-    scalars wait in a queue until then. Without TensorFlow: one warning and no event files.
+    TensorBoard's files are written by `events.py` in a process of its own, which `start` starts;
+    without TensorFlow there is one warning instead.
     """
 
     def __init__(self, workdir: Path, resume_step: int):
         """resume_step: lines of later steps, of a run that was killed, are cut off."""
         self._workdir = workdir
         self._path = workdir / "metrics.jsonl"
-        _cut_back(self._path, resume_step)
-        self._file = self._path.open("a")
-        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._waiting: list[str] = []  # lines for TensorBoard, before it is started
+        self._events: subprocess.Popen[str] | None = None
+        try:
+            _cut_back(self._path, resume_step)
+            self._file = self._path.open("a")
+        except OSError as error:
+            raise self._refused(error) from error
 
     def start(self) -> None:
-        """Starts the TensorBoard thread, once."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._write_events, name="tensorboard")
-            self._thread.start()
+        """Starts the TensorBoard process, once."""
+        if self._events is None:
+            self._events = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("events.py")), str(self._workdir)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                start_new_session=True,  # Ctrl-C is for the run; this one ends with its input
+            )
+            waiting, self._waiting = self._waiting, []
+            for line in waiting:
+                self._send(line)
 
     def write(self, step: int, epoch: float, split: str, metrics: dict[str, float]) -> None:
-        """Appends one line {"step", "epoch", "split", **metrics} and queues the same scalars."""
+        """Appends one line {"step", "epoch", "split", **metrics} and passes the scalars on."""
         line = {"step": step, "epoch": round(epoch, 4), "split": split, **metrics}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        self._queue.put((step, {f"{split}/{name}": value for name, value in metrics.items()}))
+        try:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise self._refused(error) from error
+        scalars = {f"{split}/{name}": value for name, value in metrics.items()}
+        self._send(json.dumps({"step": step, "scalars": scalars}) + "\n")
 
     def close(self) -> None:
-        """Writes what is left and ends the thread."""
-        self._file.close()
-        if self._thread is not None:
-            self._queue.put(_END)
-            self._thread.join()
-            self._thread = None
-
-    def _write_events(self) -> None:
+        """Waits until TensorBoard's files are written."""
         try:
-            with without_lines(_NOISE):
-                import tensorflow as tf
-                from clu.metric_writers import SummaryWriter
+            self._file.close()
+        except OSError as error:
+            raise self._refused(error) from error
+        finally:
+            if self._events is not None:
+                reason, _ = self._events.communicate()
+                if self._events.returncode:
+                    logger.warning(
+                        "no TensorBoard files: %s (metrics.jsonl has the same numbers)",
+                        reason.strip() or f"the writer ended with {self._events.returncode}",
+                    )
+                self._events = None
 
-                tf.config.set_visible_devices([], "GPU")  # or it would take JAX's memory
-                writer = SummaryWriter(str(self._workdir))
-        except ImportError as error:
-            logger.warning("no TensorBoard files: %s (metrics.jsonl has the same numbers)", error)
+    def _send(self, line: str) -> None:
+        if self._events is None:
+            self._waiting.append(line)
             return
-        while (item := self._queue.get()) is not _END:
-            step, scalars = item
-            writer.write_scalars(step, scalars)
-        writer.flush()
-        writer.close()
+        assert self._events.stdin is not None
+        try:
+            self._events.stdin.write(line)
+            self._events.stdin.flush()
+        except OSError:  # it has ended; `close` says why
+            pass
+
+    def _refused(self, error: OSError) -> UserError:
+        return UserError(
+            f"{self._path}: cannot be written ({error.strerror}); checkpoints are intact: free "
+            "some space and start again to resume"
+        )
 
 
 def _cut_back(path: Path, step: int) -> None:

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import sys
 import time
 
 import jax
@@ -118,7 +119,10 @@ def test_a_run_that_is_asked_to_stop_saves_and_resumes(
     process.send_signal(number)
     stopped, log = finish(process)
     assert stopped == code, log
-    assert "is saved; resume with: python -m jaxcnn.main --config experiments/digits.py" in log
+    assert (
+        f"is saved; resume with: {sys.executable} -m jaxcnn.main --config experiments/digits.py"
+        in log
+    )
     assert "Traceback" not in log
 
     saved = max(int(p.stem) for p in (tmp_path / "checkpoints").glob("*.sha256"))

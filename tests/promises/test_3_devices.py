@@ -4,9 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcnn.data.pipeline import train_batch
-from jaxcnn.data.source import Images, Split
-from tests.steps import AUGMENT, fresh_state, leaves, real_batch, run_on
+from jaxcnn import MODELS, create_train_state, make_optimizer, make_train_step
+from tests.steps import AUGMENT, SHAPE, fresh_state, leaves, real_batch, run_on
 
 
 @pytest.mark.parametrize(
@@ -42,25 +41,20 @@ def test_fifty_steps_in_float64_agree_to_nine_digits(mode, num_devices):
 
 
 def test_an_example_is_augmented_alike_wherever_it_stands_in_the_batch():
-    key = jax.random.fold_in(jax.random.key(0), 7)
-    batch = real_batch(16)
-    order = np.random.default_rng(0).permutation(16)
+    """The step's loss is a sum over examples: their order must not matter, augmentation included.
 
-    def augmented(index, image):
-        return AUGMENT(jax.vmap(lambda i: jax.random.fold_in(key, i))(index), image)
-
-    whole = augmented(batch["index"], batch["image"])
-    shuffled = augmented(batch["index"][order], batch["image"][order])
-    np.testing.assert_array_equal(np.asarray(whole)[order], shuffled)
-    assert (np.asarray(whole) != batch["image"]).any()
-
-
-def test_the_batches_do_not_depend_on_devices():
-    images = Images(np.zeros((100, 2, 2, 1), np.uint8), np.arange(100, dtype=np.int32))
-    split = Split(images, np.arange(100))
-    batch = train_batch(split, seed=3, step=5, batch_size=32)
-    assert batch["index"].tolist() == batch["label"].tolist()
-    assert batch["index"].tolist() == train_batch(split, 3, 5, 32)["index"].tolist()
+    Layer norm sees one image at a time, so nothing else could make a difference.
+    """
+    model = MODELS["cnn"](num_classes=10, filters=(8,), norm="layer")
+    tx = make_optimizer("sgd", 0.1)
+    state = create_train_state(model, tx, jax.random.key(0), SHAPE)
+    step = jax.jit(make_train_step(model, tx, augment=AUGMENT))
+    batch, order = real_batch(32), np.random.default_rng(0).permutation(32)
+    shuffled = {name: value[order] for name, value in batch.items()}
+    elsewhere = batch | {"index": batch["index"] + 1000}
+    losses = [step(state, given)[1]["loss"] for given in (batch, shuffled, elsewhere)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-6)
+    assert not np.isclose(losses[2], losses[0], rtol=1e-6), "augmentation ignores the index"
 
 
 def test_dropout_draws_anew_on_each_device_under_pmap():

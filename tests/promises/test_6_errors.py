@@ -1,11 +1,10 @@
 """Promise 6: a mistake gets one clear line, exit code 2, and nothing is lost."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
-
-from tests.conftest import ROOT
 
 DIGITS = ("--config", "experiments/digits.py", "--config.num_epochs=1")
 SYNTHETIC = ("--config", "experiments/cifar10.py", "--config.data.source=synthetic")
@@ -113,6 +112,11 @@ def test_debug_shows_the_traceback(command, tmp_path):
     done = command(*DIGITS, "--config.batch_size=-1", "--debug", "--workdir", tmp_path, check=2)
     assert "Traceback" in done.stderr
 
+    broken = tmp_path / "broken.py"
+    broken.write_text("def get_config():\n    return nothing\n")
+    done = command("--config", broken, "--debug", check=2)
+    assert "Traceback" in done.stderr
+
 
 @pytest.mark.parametrize(
     ("content", "expected"),
@@ -161,7 +165,8 @@ def test_a_run_directory_of_another_config_is_left_alone(command, tmp_path):
     assert "config.seed was 0, is 1" in done.stderr
     done = command(*arguments, "--config.num_steps=4", check=2)
     assert "the run in it is finished, and its learning rate was scheduled to end" in done.stderr
-    assert "train for longer in a new --workdir" in done.stderr
+    assert f"train for longer in a new --workdir, {sys.executable} -m jaxcnn.main" in done.stderr
+    assert f"--config.num_steps=4 --workdir {tmp_path}-longer" in " ".join(done.stderr.split())
     done = command(*arguments, "--config.num_steps=2", "--config.log_every_steps=1", check=0)
     assert "is finished: test accuracy" in done.stderr
 
@@ -192,7 +197,3 @@ def test_help_shows_flags_and_every_key(command):
     done = command("--help", check=0)
     for text in ("--workdir", "--config", "optimizer.learning_rate = 0.001", "jaxcnn.main"):
         assert text in done.stdout
-
-
-def test_the_repository_has_the_recipes_the_errors_name():
-    assert (ROOT / "experiments" / "digits.py").exists()

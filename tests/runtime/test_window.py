@@ -1,6 +1,5 @@
 """Metrics on their way from the device."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -41,10 +40,9 @@ def test_the_first_step_with_a_loss_that_is_not_finite_is_named(value):
     assert caught.value.step == 2
 
 
-def test_the_latest_finished_step_is_found_without_waiting():
+def test_the_latest_step_is_one_that_need_not_be_waited_for():
     window = MetricWindow(lambda tree: tree)
     assert window.latest() is None
-    window.add(1, metrics(2.0))
-    window.add(2, metrics(4.0))
-    jax.block_until_ready([jnp.zeros(1)])
-    assert window.latest(wait=True) in [(1, 1.0), (2, 2.0)]
+    for step in range(1, 6):
+        window.add(step, metrics(2.0 * step))
+    assert window.latest() == (3, 3.0)  # on the CPU two more may be under way

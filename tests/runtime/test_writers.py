@@ -1,13 +1,17 @@
 """metrics.jsonl and TensorBoard."""
 
+import contextlib
 import json
+import logging
 import subprocess
 import sys
+import time
 
 import pytest
 
-from jaxcnn.runtime.stderr import without_lines
+from jaxcnn.errors import UserError
 from jaxcnn.runtime.writers import MetricWriter
+from tests.conftest import ROOT
 
 
 def lines(workdir):
@@ -54,32 +58,49 @@ def test_tensorboard_gets_the_same_numbers(tmp_path):
     assert scalars("validation/accuracy") == [(2, 0.75)]
 
 
-def test_without_tensorflow_there_is_one_warning_and_the_numbers_are_kept(tmp_path):
-    """In a process where importing TensorFlow fails."""
-    script = f"""
-import sys
-sys.modules["tensorflow"] = None
-from pathlib import Path
-from jaxcnn.runtime.progress import setup_logging
-from jaxcnn.runtime.writers import MetricWriter
-setup_logging()
-writer = MetricWriter(Path({str(tmp_path)!r}), 0)
-writer.start()
-writer.start()
-writer.write(1, 1, "train", {{"loss": 0.5}})
-writer.close()
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("warning: no TensorBoard files: ") == 1
+def test_without_tensorflow_there_is_one_warning_and_the_numbers_are_kept(
+    tmp_path, monkeypatch, caplog
+):
+    """The writer's process finds a TensorFlow that cannot be imported."""
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "tensorflow.py").write_text("raise ImportError('not built for this')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
+    monkeypatch.setattr(logging.getLogger("jaxcnn"), "propagate", True)
+    writer = MetricWriter(tmp_path, resume_step=0)
+    writer.start()
+    writer.start()
+    writer.write(1, 1, "train", {"loss": 0.5})
+    writer.close()
+    assert caplog.text.count("no TensorBoard files: ImportError: not built for this") == 1
     assert len(lines(tmp_path)) == 1
 
 
-def test_known_noise_is_left_out_of_stderr_and_nothing_else(capfd):
-    import os
+def test_tensorboard_keeps_what_a_killed_run_had_written(tmp_path):
+    pytest.importorskip("tensorflow", reason="no TensorFlow here")
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    script = (
+        "import os, sys\nfrom pathlib import Path\n"
+        "from jaxcnn.runtime.writers import MetricWriter\n"
+        "writer = MetricWriter(Path(sys.argv[1]), 0)\nwriter.start()\n"
+        "writer.write(5, 1, 'train', {'loss': 0.5})\nos.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT)
+    end = time.monotonic() + 60
+    steps = []
+    while not steps and time.monotonic() < end:
+        time.sleep(0.5)
+        events = loader.EventAccumulator(str(tmp_path), size_guidance={"tensors": 0})
+        events.Reload()
+        if "train/loss" in events.Tags()["tensors"]:
+            steps = [event.step for event in events.Tensors("train/loss")]
+    assert steps == [5]
 
-    with without_lines((b"noise",)):
-        os.write(2, b"some noise here\n")
-        os.write(2, b"a message\n")
-    os.write(2, b"noise afterwards passes\n")
-    assert capfd.readouterr().err == "a message\nnoise afterwards passes\n"
+
+def test_a_full_disk_is_one_line_and_ends_the_writer(tmp_path):
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    writer = MetricWriter(tmp_path, resume_step=0)
+    writer.start()
+    with pytest.raises(UserError, match="cannot be written"):
+        writer.write(1, 1, "train", {"loss": 0.5})
+    with contextlib.suppress(UserError):
+        writer.close()
