@@ -99,9 +99,9 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         self.wait()
-        self._manifest(step).unlink(missing_ok=True)
         args = ocp.args.StandardSave(_without_key_type(state))
         with _DiskErrors(self._folder):
+            self._manifest(step).unlink(missing_ok=True)
             self._open().save(step, args=args, metrics=metrics, force=True)
         self._commit = self._thread.submit(self._finish, step)
 

@@ -7,6 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from jaxcnn.data.source import Images, Split
+from jaxcnn.errors import UserError
 from jaxcnn.data.splits import channel_statistics, hold_out, make_dataset
 
 LABEL = load_digits().target.astype(np.int32)
@@ -29,11 +30,21 @@ def split_up(images=None, *, holdout=0.1, test_holdout=0.2, split_seed=0, identi
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.25, 0.5, 0.9])
-def test_each_class_gives_its_share(share):
+def test_each_class_gives_its_share_and_so_does_the_whole(share):
     held = hold_out(LABEL, share, 0)
+    assert held.sum() == round(share * len(LABEL))
     for k in range(10):
         members = np.equal(LABEL, k)
-        assert abs(held[members].sum() - share * members.sum()) <= 0.5
+        assert abs(held[members].sum() - share * members.sum()) < 1
+
+
+def test_a_share_that_holds_out_nothing_is_refused_and_many_small_classes_still_share():
+    few = Images(np.zeros((4, 2, 2, 1), np.uint8), np.arange(4, dtype=np.int32))
+    with pytest.raises(UserError, match="of 4 images that is none for validation"):
+        split_up({"train": few}, test_holdout=0)
+    forty = Images(np.zeros((40, 2, 2, 1), np.uint8), np.repeat(np.arange(10), 4).astype(np.int32))
+    splits = split_up({"train": forty}, test_holdout=0.1).splits
+    assert [len(splits[role]) for role in ("train", "validation", "test")] == [32, 4, 4]
 
 
 def test_a_class_too_small_to_share_stays_in_train():

@@ -1,6 +1,5 @@
 """metrics.jsonl and TensorBoard."""
 
-import contextlib
 import json
 import logging
 import subprocess
@@ -9,7 +8,6 @@ import time
 
 import pytest
 
-from jaxcnn.errors import UserError
 from jaxcnn.runtime.writers import MetricWriter
 from tests.conftest import ROOT
 
@@ -96,11 +94,22 @@ def test_tensorboard_keeps_what_a_killed_run_had_written(tmp_path):
     assert steps == [5]
 
 
-def test_a_full_disk_is_one_line_and_ends_the_writer(tmp_path):
-    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
-    writer = MetricWriter(tmp_path, resume_step=0)
-    writer.start()
-    with pytest.raises(UserError, match="cannot be written"):
-        writer.write(1, 1, "train", {"loss": 0.5})
-    with contextlib.suppress(UserError):
-        writer.close()
+def test_a_disk_that_refuses_is_one_line_and_ends_the_writer(tmp_path):
+    """In a process that may not write files any larger."""
+    script = (
+        "import resource, signal, sys\nfrom pathlib import Path\n"
+        "from jaxcnn.errors import UserError\n"
+        "from jaxcnn.runtime.writers import MetricWriter\n"
+        "writer = MetricWriter(Path(sys.argv[1]), 0)\nwriter.start()\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "try:\n    writer.write(1, 1, 'train', {'loss': 0.5})\n"
+        "except UserError as error:\n    print(error)\n"
+        "try:\n    writer.close()\nexcept UserError:\n    pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "metrics.jsonl: cannot be written (File too large)" in done.stdout
