@@ -7,8 +7,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from jaxcnn.data.source import Images, Split
-from jaxcnn.errors import UserError
 from jaxcnn.data.splits import channel_statistics, hold_out, make_dataset
+from jaxcnn.errors import UserError
 
 LABEL = load_digits().target.astype(np.int32)
 NAMES = tuple("0123456789")

@@ -1,13 +1,12 @@
 """Checkpoints: what is restored is what was saved, or it is not restored at all."""
 
-import logging
-
 import jax
 import numpy as np
 import pytest
 
 from jaxcnn.errors import UserError
 from jaxcnn.runtime.checkpoint import Checkpoints
+from jaxcnn.runtime.progress import setup_logging
 from tests.steps import build, fresh_state, leaves, real_batch
 
 
@@ -119,7 +118,7 @@ def test_a_loss_that_is_not_a_number_is_never_the_best(open_checkpoints, state):
 
 @pytest.mark.parametrize("damage", ["a flipped bit", "a truncated file", "a missing file"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
-    damage, open_checkpoints, state, tmp_path, caplog, monkeypatch
+    damage, open_checkpoints, state, tmp_path, capsys
 ):
     save_all(open_checkpoints(), state, {1: 0.5, 2: 0.6})
     file = largest_file(tmp_path / "checkpoints" / "2")
@@ -131,11 +130,11 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
         file.write_bytes(content[:-1])
     else:
         file.unlink()
-    monkeypatch.setattr(logging.getLogger("jaxcnn"), "propagate", True)
-    with caplog.at_level(logging.WARNING, logger="jaxcnn"):
-        _, step = open_checkpoints().restore_latest(state)
+    setup_logging()
+    _, step = open_checkpoints().restore_latest(state)
     assert step == 1
-    assert "checkpoint 2 is damaged" in caplog.text and file.name in caplog.text
+    told = capsys.readouterr().err
+    assert "warning: checkpoint 2 is damaged" in told and file.name in told
     assert (tmp_path / "checkpoints" / "damaged-2").is_dir()
     save_all(open_checkpoints(), state, {2: 0.7})
     assert kept(tmp_path) == {1, 2}
