@@ -70,7 +70,11 @@ def build_schedule(config: ConfigDict, plan: Plan) -> optax.Schedule:
     given = keywords(config, "schedule")
     if plan.warmup_steps is not None:
         given["warmup_steps"] = plan.warmup_steps
-    return SCHEDULES[config.schedule.name](config.optimizer.learning_rate, plan.num_steps, **given)
+    schedule = SCHEDULES[config.schedule.name]
+    try:
+        return schedule(config.optimizer.learning_rate, plan.num_steps, **given)
+    except ValueError as error:
+        raise UserError(f"config.schedule: {error}") from error
 
 
 def build_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:

@@ -20,6 +20,7 @@ def cosine(
     """A linear warm-up from 0 to `peak`, then half a cosine down to `final * peak` at the end
     (Loshchilov & Hutter 2017, arXiv:1608.03983).
     """
+    _check_shares(final=final)
     decay = optax.cosine_decay_schedule(peak, max(num_steps - warmup_steps, 1), alpha=final)
     return _with_warmup(decay, peak, warmup_steps)
 
@@ -33,6 +34,7 @@ def step(
     factor: float = 0.1,
 ) -> optax.Schedule:
     """Multiplies the rate by `factor` at each of `boundaries`, shares (0..1) of the whole run."""
+    _check_shares(factor=factor, boundaries=boundaries)
     drops: dict[int, float] = {}
     for share in boundaries:
         at = round(share * num_steps) - warmup_steps
@@ -46,6 +48,7 @@ def triangular(
     """Linear from 0 up to `peak` (over the first fifth unless `warmup_steps` says otherwise) and
     linear down to `final * peak` at the end.
     """
+    _check_shares(final=final)
     warmup_steps = round(0.2 * num_steps) if warmup_steps is None else warmup_steps
     decay = optax.linear_schedule(peak, final * peak, max(num_steps - warmup_steps, 1))
     return _with_warmup(decay, peak, warmup_steps)
@@ -62,6 +65,7 @@ def one_cycle(
     """Half a cosine from `initial * peak` up to `peak` (over the first 30 % unless `warmup_steps`
     says otherwise), half a cosine down to `final * peak` (Smith & Topin 2018, arXiv:1708.07120).
     """
+    _check_shares(initial=initial, final=final)
     warmup_steps = round(0.3 * num_steps) if warmup_steps is None else warmup_steps
     fall = optax.cosine_decay_schedule(peak, max(num_steps - warmup_steps, 1), alpha=final)
     if not warmup_steps:
@@ -129,6 +133,12 @@ def make_optimizer(
     elif weight_decay:
         chain.append(optax.add_decayed_weights(weight_decay, decay_mask))
     return optax.chain(*chain, optimizer(learning_rate, **keywords))
+
+
+def _check_shares(**values: float | tuple[float, ...]) -> None:
+    for key, value in values.items():
+        if not all(0 <= share <= 1 for share in (value if isinstance(value, tuple) else (value,))):
+            raise ValueError(f"{key}={value!r}: expected shares from 0 to 1")
 
 
 def _with_warmup(schedule: optax.Schedule, peak: float, warmup_steps: int) -> optax.Schedule:

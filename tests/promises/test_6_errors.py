@@ -57,6 +57,10 @@ MISTAKES = {
         (*DIGITS, "--config.schedule.name=cosin"),
         "config.schedule.name='cosin': expected one of constant, cosine, step, triangular,",
     ),
+    "a value the schedule refuses": (
+        (*DIGITS, "--config.schedule.final=7"),
+        "config.schedule: final=7: expected shares from 0 to 1",
+    ),
     "unknown augmentation": (
         (*DIGITS, "--config.augment=('flop',)"),
         "config.augment: 'flop' is none; expected a name or (name, number) with a name of crop,",
