@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -60,8 +61,17 @@ class Run:
         return step * self.config.batch_size / len(self.dataset.splits["train"])
 
     def evaluate(self, state: TrainState, role: str) -> dict[str, float]:
+        """Metrics of a state on the examples of a role; UserError if its loss is not finite."""
         split = self.dataset.splits[role]
-        return evaluate(self.eval_step, state, split, self.config.batch_size, self.parallel)
+        batch_size = self.config.batch_size
+        metrics = evaluate(self.eval_step, state, split, batch_size, self.parallel)
+        if not math.isfinite(metrics["loss"]):
+            raise UserError(
+                f"{role} loss is {metrics['loss']} at step {int(self.parallel.one_copy(state.step))}"
+                f", with config.dtype={self.config.dtype!r}: try --config.dtype=float32, or a lower "
+                "--config.optimizer.learning_rate, with a new --workdir"
+            )
+        return metrics
 
 
 def build_run(

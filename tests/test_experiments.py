@@ -20,6 +20,9 @@ SHAPES = {
     "imagenet_resnet50": (224, 3, 1000, 2),
 }
 
+# On CPUs jaxlib 0.12.0.1 gives NaN for this net in bfloat16 (0.10.2 does not).
+DTYPES = {"cifar100": "float32"}
+
 
 def load(path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -45,7 +48,8 @@ def test_a_recipe_takes_two_steps_on_synthetic_data_of_its_shape(name, command, 
         "--config", f"experiments/{name}.py", "--workdir", tmp_path, "--config.num_steps=2",
         "--config.data.source=synthetic", f"--config.data.num_classes={num_classes}",
         "--config.data.num_examples=16", "--config.data.holdout=0",
-        f"--config.batch_size={batch_size}", check=0,
+        f"--config.batch_size={batch_size}", f"--config.dtype={DTYPES.get(name, config.dtype)}",
+        check=0,
     )  # fmt: skip
     result = json.loads((tmp_path / "eval.json").read_text())
     assert (result["split"], result["num_examples"], result["checkpoint_step"]) == ("test", 4, 2)
