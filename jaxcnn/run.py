@@ -66,9 +66,10 @@ class Run:
         batch_size = self.config.batch_size
         metrics = evaluate(self.eval_step, state, split, batch_size, self.parallel)
         if not math.isfinite(metrics["loss"]):
+            step = int(self.parallel.one_copy(state.step))
             raise UserError(
-                f"{role} loss is {metrics['loss']} at step {int(self.parallel.one_copy(state.step))}"
-                f", with config.dtype={self.config.dtype!r}: try --config.dtype=float32, or a lower "
+                f"{role} loss is {metrics['loss']} at step {step}, with config.dtype="
+                f"{self.config.dtype!r}: try --config.dtype=float32, or a lower "
                 "--config.optimizer.learning_rate, with a new --workdir"
             )
         return metrics
