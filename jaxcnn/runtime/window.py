@@ -12,7 +12,7 @@ import numpy as np
 class MetricWindow:
     """The metrics of the steps since the last line of `metrics.jsonl`.
 
-    Steps are dispatched faster than they finish; adding one waits for nothing.
+    Steps are dispatched faster than they finish; only `collect` waits for all of them.
     """
 
     def __init__(self, one_copy: Callable[[Any], Any]):
