@@ -10,7 +10,7 @@ import jax
 # XLA:CPU of jaxlib 0.10.2 hands convolutions to YNNPACK, which is slower at them than Eigen. With
 # this, which leaves it only dots and reductions, a step of CNN(filters=(32, 64, 128)) on 128 images
 # of 32x32 pixels takes 382 ms instead of 557 (2 cores, one run, medians of 6 steps).
-_CPU_OPTIONS = {
+CPU_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": (
         "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
     )
@@ -37,7 +37,7 @@ def compile_step(function: Any, *arguments: Any) -> Callable[..., Any]:
     lowered = function.lower(*arguments)
     if jax.default_backend() == "cpu":
         try:
-            return lowered.compile(compiler_options=_CPU_OPTIONS)
+            return lowered.compile(compiler_options=CPU_OPTIONS)
         except jax.errors.JaxRuntimeError as error:
             if "No such compile option" not in str(error):
                 raise

@@ -1,10 +1,11 @@
 """TensorBoard's event files, written by a process of their own.
 
-    python events.py WORKDIR < LINES    a line: {"step": 7, "scalars": {"train/loss": 0.5}}
+    python -P events.py WORKDIR < LINES    a line: {"step": 7, "scalars": {"train/loss": 0.5}}
 
 CLU imports TensorFlow, which takes seconds and talks on stderr. Out here it holds up no training
 step, touches none of the run's devices, and writes what it was given even if the run is killed.
-Run as a script, not as a module: importing jaxcnn would take another second.
+Run as a script, not as a module: importing jaxcnn would take another second. (-P: the names beside
+this file are not modules for TensorFlow to find.)
 """
 
 import json

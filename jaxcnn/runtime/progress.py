@@ -6,7 +6,7 @@ import time
 
 logger = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_BETWEEN_BARS = 0.5
 
 

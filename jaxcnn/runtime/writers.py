@@ -33,8 +33,9 @@ class MetricWriter:
     def start(self) -> None:
         """Starts the TensorBoard process, once."""
         if self._events is None:
+            script = str(Path(__file__).with_name("events.py"))
             self._events = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("events.py")), str(self._workdir)],
+                [sys.executable, "-P", script, str(self._workdir)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
