@@ -33,6 +33,7 @@ from jaxcnn.evaluation import evaluate
 from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.compile import compile_step
 from jaxcnn.runtime.mesh import Parallel
+from jaxcnn.runtime.window import NonFiniteLoss
 
 logger = logging.getLogger(__name__)
 
@@ -61,17 +62,13 @@ class Run:
         return step * self.config.batch_size / len(self.dataset.splits["train"])
 
     def evaluate(self, state: TrainState, role: str) -> dict[str, float]:
-        """Metrics of a state on the examples of a role; UserError if its loss is not finite."""
+        """Metrics of a state on the examples of a role; NonFiniteLoss if its loss is none."""
         split = self.dataset.splits[role]
         batch_size = self.config.batch_size
         metrics = evaluate(self.eval_step, state, split, batch_size, self.parallel)
         if not math.isfinite(metrics["loss"]):
             step = int(self.parallel.one_copy(state.step))
-            raise UserError(
-                f"{role} loss is {metrics['loss']} at step {step}, with config.dtype="
-                f"{self.config.dtype!r}: try --config.dtype=float32, or a lower "
-                "--config.optimizer.learning_rate, with a new --workdir"
-            )
+            raise NonFiniteLoss(step, metrics["loss"], f"{role} loss")
         return metrics
 
 

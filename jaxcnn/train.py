@@ -75,6 +75,8 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
             writer.close()
         checkpoints.wait()
         metrics = _final_test(run, state, checkpoints)
+    except NonFiniteLoss as error:
+        raise _nonfinite(error, run, checkpoints) from error
     finally:
         checkpoints.close()
     write_json(workdir / "eval.json", metrics)
@@ -156,10 +158,7 @@ def _loop(
             evaluating = plan.eval_every.due(step) or saving
             if not (evaluating or saving or signal is not None or plan.log_every.due(step)):
                 continue
-            try:
-                line = window.collect()
-            except NonFiniteLoss as error:
-                raise _nonfinite(error, run, checkpoints) from error
+            line = window.collect()
             line["learning_rate"] = float(run.schedule(step - 1))
             writer.write(step, run.epoch(step), "train", line)
             validation = None
@@ -169,7 +168,7 @@ def _loop(
             if evaluating:
                 progress.note(step, run.epoch(step), line, validation)
             if saving or signal is not None:
-                _check_finite(state, step, run, checkpoints)
+                _check_finite(state, step, run)
                 checkpoints.save(step, run.parallel.one_copy(state), validation)
             if signal is not None:
                 checkpoints.wait()
@@ -178,17 +177,18 @@ def _loop(
     return state
 
 
-def _check_finite(state: TrainState, step: int, run: Run, checkpoints: Checkpoints) -> None:
+def _check_finite(state: TrainState, step: int, run: Run) -> None:
     """The loss tells of the parameters before a step; a checkpoint holds those after it."""
     if not all_finite(run.parallel.one_copy(state.params)):
-        raise _nonfinite(NonFiniteLoss(step + 1, math.nan), run, checkpoints)
+        raise NonFiniteLoss(step + 1, math.nan)
 
 
 def _nonfinite(error: NonFiniteLoss, run: Run, checkpoints: Checkpoints) -> UserError:
     checkpoints.wait()
     saved = checkpoints.latest_step()
+    dtype = "--config.dtype=float32, " if run.config.dtype != "float32" else ""
     return UserError(
-        f"{error} (learning rate {float(run.schedule(error.step - 1)):.3g}): try a lower "
+        f"{error} (learning rate {float(run.schedule(error.step - 1)):.3g}): try {dtype}a lower "
         "--config.optimizer.learning_rate, a --config.optimizer.clip_norm or a longer "
         "--config.schedule.warmup_epochs, with a new --workdir; "
         + ("nothing was saved" if saved is None else f"the last checkpoint is of step {saved}")

@@ -70,11 +70,11 @@ class MetricWindow:
 
 
 class NonFiniteLoss(Exception):
-    """The loss of `step` is NaN or infinite."""
+    """A loss at `step`, or the parameters it would be computed from, are NaN or infinite."""
 
-    def __init__(self, step: int, loss: float):
-        self.step, self.loss = step, loss
-        super().__init__(f"loss is {loss} at step {step}")
+    def __init__(self, step: int, loss: float, what: str = "loss"):
+        self.step = step
+        super().__init__(f"{what} is {loss} at step {step}")
 
 
 def _mean(fetched: list[dict[str, np.ndarray]], name: str) -> float:
