@@ -47,28 +47,15 @@ class Checkpoints:
         like: a TrainState of arrays or `jax.ShapeDtypeStruct`s with shardings: what to restore to.
         Those after it are moved aside and named in the log: `unfinished-<step>` were being written
         when the process died, `damaged-<step>` have changed since. UserError, and nothing moved, if
-        all that were finished are damaged.
+        there are checkpoints and none is whole.
         """
-        aside: list[tuple[str, int, str]] = []
-        whole = None
-        for step in reversed(self._steps_on_disk()):
-            if not self._manifest(step).exists():
-                aside.append(("unfinished", step, "it has no manifest"))
-            elif problem := _verify(self._folder / str(step), self._manifest(step)):
-                aside.append(("damaged", step, problem))
-            else:
-                whole = step
-                break
-        damaged = [step for kind, step, _ in aside if kind == "damaged"]
-        if damaged and whole is None:
-            raise UserError(
-                f"{self._folder}: no whole checkpoint is left (damaged: {damaged}); restore the "
-                "folder from a copy, or train anew with another --workdir"
-            )
-        for kind, moved, problem in aside:
-            logger.warning("checkpoint %d is %s (%s): moved to %s-%d", moved, kind, problem, kind,
-                           moved)  # fmt: skip
-            self._move_aside(moved, f"{kind}-{moved}")
+        whole, aside = self._sort_out()
+        for old in self._folder.glob("unfinished-*"):  # or a run killed often would fill the disk
+            shutil.rmtree(old, ignore_errors=True)
+        for kind, step, problem in aside:
+            name = f"{kind}-{step}"
+            logger.warning("checkpoint %d is %s (%s): moved to %s", step, kind, problem, name)
+            self._move_aside(step, name)
         return None if whole is None else (self._restore(whole, like), whole)
 
     def restore_best(self, like: Any) -> tuple[Any, int]:
@@ -147,6 +134,30 @@ class Checkpoints:
         args = ocp.args.StandardRestore(_without_key_type(like))
         state = self._open().restore(step, args=args)
         return state.replace(key=jax.random.wrap_key_data(state.key))
+
+    def _sort_out(self) -> tuple[int | None, list[tuple[str, int, str]]]:
+        """The newest whole checkpoint, and (kind, step, problem) of those after it."""
+        aside: list[tuple[str, int, str]] = []
+        for step in reversed(self._steps_on_disk()):
+            if not self._manifest(step).exists():
+                aside.append(("unfinished", step, "it has no manifest"))
+            elif problem := _verify(self._folder / str(step), self._manifest(step)):
+                aside.append(("damaged", step, problem))
+            else:
+                return step, aside
+        damaged = [step for kind, step, _ in aside if kind == "damaged"]
+        unfinished = [step for kind, step, _ in aside if kind == "unfinished"]
+        if damaged:
+            raise UserError(
+                f"{self._folder}: no whole checkpoint is left (damaged: {damaged}); restore the "
+                "folder from a copy, or train anew with another --workdir"
+            )
+        if len(unfinished) > 1:  # a kill leaves one at the most
+            raise UserError(
+                f"{self._folder}: checkpoints {unfinished} have no manifests ({unfinished[0]}.sha256"
+                ", ...): copy those here as well, or train anew with another --workdir"
+            )
+        return None, aside
 
     def _move_aside(self, step: int, name: str) -> None:
         # The manifest first: without it, what a kill leaves here is unfinished, not whole.

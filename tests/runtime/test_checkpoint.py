@@ -108,6 +108,17 @@ def test_a_checkpoint_without_a_manifest_was_not_finished(open_checkpoints, stat
     assert (tmp_path / "checkpoints" / "unfinished-2").is_dir()
 
 
+def test_checkpoints_copied_without_their_manifests_are_left_alone(
+    open_checkpoints, state, tmp_path
+):
+    save_all(open_checkpoints(), state, {1: 0.5, 2: 0.6})
+    for manifest in (tmp_path / "checkpoints").glob("*.sha256"):
+        manifest.unlink()
+    for _ in range(2):
+        with pytest.raises(UserError, match="have no manifests"):
+            open_checkpoints().restore_latest(state)
+
+
 def test_a_loss_that_is_not_a_number_is_never_the_best(open_checkpoints, state):
     checkpoints = open_checkpoints("loss")
     for step, loss in ((1, 0.5), (2, float("nan"))):
