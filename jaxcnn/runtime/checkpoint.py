@@ -154,8 +154,9 @@ class Checkpoints:
             )
         if len(unfinished) > 1:  # a kill leaves one at the most
             raise UserError(
-                f"{self._folder}: checkpoints {unfinished} have no manifests ({unfinished[0]}.sha256"
-                ", ...): copy those here as well, or train anew with another --workdir"
+                f"{self._folder}: checkpoints {unfinished} have no manifests "
+                f"({unfinished[0]}.sha256, ...): copy those here as well, or train anew with "
+                "another --workdir"
             )
         return None, aside
 
