@@ -79,15 +79,14 @@ def build_schedule(config: ConfigDict, plan: Plan) -> optax.Schedule:
 
 def build_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
     """The Optax chain `config.optimizer` names."""
-    return make_optimizer(
-        config.optimizer.name,
-        schedule,
-        **keywords(config, "optimizer")
-        | {
-            "weight_decay": config.optimizer.weight_decay,
-            "clip_norm": config.optimizer.clip_norm,
-        },
-    )
+    given = keywords(config, "optimizer") | {
+        "weight_decay": config.optimizer.weight_decay,
+        "clip_norm": config.optimizer.clip_norm,
+    }
+    try:
+        return make_optimizer(config.optimizer.name, schedule, **given)
+    except (TypeError, ValueError) as error:  # Optax's, of a value it cannot use
+        raise UserError(f"config.optimizer: {config.optimizer.name}: {error}") from error
 
 
 def build_augment(config: ConfigDict) -> Augment:

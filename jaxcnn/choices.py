@@ -109,7 +109,13 @@ def augmentation(entry: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
             f"{', '.join(AUGMENTATIONS)}{nearest(str(name), AUGMENTATIONS)}"
         )
     function = AUGMENTATIONS[name]
-    parameters = list(inspect.signature(function).parameters)[2:]  # after keys and image
+    signature = inspect.signature(function)
+    parameters = list(signature.parameters)[2:]  # after keys and image
+    required = [p for p in parameters if signature.parameters[p].default is inspect.Parameter.empty]
+    if argument == {} and required:
+        raise UserError(
+            f"config.augment: {entry!r} needs its {required[0]}: ({name!r}, {required[0]})"
+        )
     if not isinstance(argument, Mapping):
         argument = {parameters[0]: argument}
     hints = type_hints(function)

@@ -84,6 +84,8 @@ def _parse(argv: list[str], usage: str) -> None:
         print(_help(usage))
         sys.exit(0)
     path = _given_config(argv)
+    if path is not None and path.is_dir():
+        raise UserError(f"--config={path}: is a folder; give one of the experiment files in it")
     if path is not None and not path.is_file():
         names = [str(name) for name in path.parent.glob("*.py")]
         raise UserError(f"--config={path}: no such file{nearest(str(path), names)}")
@@ -98,16 +100,22 @@ def _parse(argv: list[str], usage: str) -> None:
 
 def _given_config(argv: list[str]) -> Path | None:
     """The file --config names; what follows a colon is an argument of its get_config()."""
+    given = []
     for argument, following in zip(argv, [*argv[1:], ""], strict=True):
         name, equals, value = argument.partition("=")
         if name in ("--config", "-config"):
-            return Path((value if equals else following).split(":")[0])
-    return None
+            given.append(value if equals else following)
+    if len(given) > 1:
+        raise UserError(f"--config: given {len(given)} times ({', '.join(given)}); give it once")
+    return Path(given[0].split(":")[0]) if given else None
 
 
 def _one_line(error: Exception, path: Path | None) -> str:
     """What a parsing error says, in one line; for a config file's own errors with the place."""
     text = str(error)
+    if isinstance(error, flags.UnrecognizedFlagError):
+        known = [*FLAGS, *(f"config.{key}" for key in flatten(default_config()))]
+        return f"--{error.flagname}: no such flag{nearest(error.flagname, known)}"
     if path is not None:
         if isinstance(error, SyntaxError):
             return f"{error.filename}, line {error.lineno}: {error.msg}"
@@ -135,7 +143,8 @@ def _help(usage: str) -> str:
         for name in choice.registry():
             known = ", ".join(choice.keywords(name))
             lines.append(f"  {choice.key} = {name}" + (f": {known}" if known else ""))
-    lines += ["", f"augment = a tuple of {', '.join(AUGMENTATIONS)}, or (name, number)"]
+    lines += ["", f"augment is a tuple of {', '.join(AUGMENTATIONS)}, or (name, number) with what"]
+    lines += ["the operation takes, such as --config.augment=\"(('crop', 4), 'flip')\""]
     return "\n".join(lines)
 
 

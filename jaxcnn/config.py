@@ -176,6 +176,9 @@ def _check_values(values: Mapping[str, Any]) -> None:
         above_zero(key)
     for key in ("data.holdout", "data.test_holdout", "loss.label_smoothing"):
         check(key, 0 <= values[key] < 1, "a share from 0 to below 1")
+    for name in ("b1", "b2", "b3", "momentum", "decay", "rho"):
+        if isinstance(values.get(key := f"optimizer.{name}"), int | float):
+            check(key, 0 <= values[key] < 1, "a share from 0 to below 1")
     for entry in values["augment"]:
         augmentation(entry)
 

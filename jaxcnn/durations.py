@@ -91,8 +91,8 @@ def resolve_durations(values: dict[str, Any], overrides: Collection[str]) -> Non
             raise UserError(f"{listed} say the same in different units: give only one of them")
         if not given and name == "num":
             raise UserError(
-                "config.num_epochs: give how long to train, for example --config.num_epochs=10 "
-                "(or config.num_steps, config.num_examples)"
+                "config.num_epochs: give how long to train, config.num_epochs = 10 in the "
+                "experiment or --config.num_epochs=10 (likewise num_steps, num_examples)"
             )
         for key in keys:
             if key not in given:

@@ -12,6 +12,7 @@ from pathlib import Path
 from absl import flags
 
 from jaxcnn import cli
+from jaxcnn.errors import UserError
 from jaxcnn.train import train
 
 cli.define_config()
@@ -22,6 +23,8 @@ _WORKDIR = flags.DEFINE_string(
 
 def main() -> None:
     config = cli.config_from_flags()
+    if _WORKDIR.value == "":
+        raise UserError("--workdir: is empty; give a folder, or leave the flag out")
     train(config, _WORKDIR.value or Path("runs") / Path(cli.config_path().split(":")[0]).stem)
 
 

@@ -76,7 +76,13 @@ def build_run(
     config: ConfigDict, dataset: Dataset, facts: dict[str, Any], parallel: Parallel
 ) -> Run:
     """Builds all that `config` names; facts: the content of `dataset.json`."""
-    plan = make_plan(flatten(config), len(dataset.splits["train"]))
+    num_train = len(dataset.splits["train"])
+    if config.batch_size > num_train:
+        raise UserError(
+            f"config.batch_size={config.batch_size}: there are {num_train:,} training images; give "
+            "at most as many"
+        )
+    plan = make_plan(flatten(config), num_train)
     num_classes = len(dataset.class_names)
     schedule = build_schedule(config, plan)
     if (plan.warmup_steps or 0) >= plan.num_steps:

@@ -48,6 +48,8 @@ def describe(hint: Any) -> str:
     """What `matches` accepts, in words."""
     arguments = typing.get_args(hint)
     if _is_union(hint):
+        if float in arguments:  # which takes whole numbers, and Optax's hints list all there is
+            return _NAMES[float]
         named = [_NAMES.get(a) or describe(a) for a in arguments if a in _NAMES or _is_tuple(a)]
         return " or ".join(dict.fromkeys(named)) or str(hint)
     if _is_tuple(hint):

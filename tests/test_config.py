@@ -247,7 +247,7 @@ def test_an_augmentation_is_a_name_with_a_number_or_keywords(entry, function, gi
     ("entry", "told"),
     [
         ("flop", "did you mean flip?"),
-        ("crop", "'padding'"),
+        ("crop", "needs its padding: ('crop', padding)"),
         (("crop", 1.5), "padding is a whole number"),
         (("crop", -4), "padding=-4: expected a number of pixels from 0"),
         (("flip", 1.5), "probability=1.5: expected a share from 0 to 1"),

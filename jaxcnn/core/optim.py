@@ -35,6 +35,8 @@ def step(
 ) -> optax.Schedule:
     """Multiplies the rate by `factor` at each of `boundaries`, shares (0..1) of the whole run."""
     _check_shares(factor=factor, boundaries=boundaries)
+    if list(boundaries) != sorted(boundaries):
+        raise ValueError(f"boundaries={boundaries!r}: expected one after the other")
     drops: dict[int, float] = {}
     for share in boundaries:
         at = round(share * num_steps) - warmup_steps

@@ -17,6 +17,14 @@ from jaxcnn.errors import UserError
 
 def make_writable(workdir: Path) -> None:
     """Makes the run directory; UserError where that, or writing in it, is not possible."""
+    if workdir.is_file():
+        raise UserError(f"--workdir={workdir}: is a file; give a folder for the run")
+    names = {path.name for path in workdir.glob("[!.]*")}
+    if names and not names & {"config.json", "metrics.jsonl", "checkpoints"}:
+        raise UserError(
+            f"--workdir={workdir}: holds other files ({min(names)}, ...) and no run; give a new or "
+            "an empty folder"
+        )
     probe = workdir / f".writable-{os.getpid()}"
     try:
         workdir.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,32 @@ MISTAKES = {
     ),
     "unknown flag": (
         (*DIGITS, "--wrokdir=x"),
-        "Unknown command line flag 'wrokdir'. Did you mean: workdir",
+        "--wrokdir: no such flag (did you mean workdir?)",
+    ),
+    "unknown flag with a dot": (
+        (*DIGITS, "--confg.seed=1"),
+        "--confg.seed: no such flag (did you mean config.seed?)",
+    ),
+    "two configs": (
+        (*DIGITS, "--config", "experiments/mnist.py"),
+        "--config: given 2 times (experiments/digits.py, experiments/mnist.py); give it once",
+    ),
+    "a folder of configs": (("--config", "experiments"), "--config=experiments: is a folder"),
+    "more in a batch than there is": (
+        (*DIGITS, "--config.batch_size=100000"),
+        "config.batch_size=100000: there are 1,294 training images",
+    ),
+    "a dtype Optax does not know": (
+        (*DIGITS, "--config.optimizer.mu_dtype=foo"),
+        "config.optimizer: adamw: data type 'foo' not understood",
+    ),
+    "a momentum that grows": (
+        (*DIGITS, "--config.optimizer.b1=2"),
+        "config.optimizer.b1=2: expected a share from 0 to below 1",
+    ),
+    "an augmentation without its number": (
+        (*DIGITS, "--config.augment=('crop',)"),
+        "config.augment: 'crop' needs its padding: ('crop', padding)",
     ),
     "a word too many": ((*DIGITS, "again"), "'again': not a flag"),
     "unknown key": (
@@ -175,6 +200,16 @@ def test_a_run_directory_of_another_config_is_left_alone(command, tmp_path):
     assert "is finished: test accuracy" in done.stderr
 
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_a_folder_of_other_things_is_no_run_directory(command, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    done = command(*DIGITS, "--workdir", tmp_path, check=2)
+    assert "holds other files (thesis.tex, ...) and no run" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    done = command(*DIGITS, "--workdir", tmp_path / "thesis.tex", check=2)
+    assert "thesis.tex: is a file; give a folder" in done.stderr
+    assert "--workdir: is empty" in command(*DIGITS, "--workdir=", check=2).stderr
 
 
 def test_an_unwritable_run_directory_is_named(command, tmp_path):
