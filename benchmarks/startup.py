@@ -26,7 +26,7 @@ def seconds_to_first_step(arguments: list[str]) -> tuple[float, list[str]]:
                 split.append(line.strip())
             if line.startswith("step 1 "):
                 seconds = time.perf_counter() - started
-                process.kill()
+                process.terminate()  # and wait: what goes on in the background would slow the next
                 process.communicate()
                 return seconds, split
         raise SystemExit(f"no first step: {' '.join(command)} ended with {process.wait()}")

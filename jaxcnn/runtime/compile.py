@@ -9,7 +9,7 @@ import jax
 
 # XLA:CPU of jaxlib 0.10.2 hands convolutions to YNNPACK, which is slower at them than Eigen. With
 # this, which leaves it only dots and reductions, a step of CNN(filters=(32, 64, 128)) on 128 images
-# of 32x32 pixels takes 382 ms instead of 557 (2 cores, one run, medians of 6 steps).
+# of 32x32 pixels takes 372 ms instead of 524 (2 cores, benchmarks/cpu_options.py).
 CPU_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": (
         "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
