@@ -52,9 +52,9 @@ def load_tfds(
         if split is None or (split == role and split not in builder.info.splits):
             continue  # by default a role is the split of its name, if there is one
         if split in taken:
-            if role == "validation":
+            if split == role:  # test_split="validation", and nobody asked for validation
                 continue
-            raise UserError(f"config.data.{role}_split={split!r}: the train split as well")
+            raise UserError(f"config.data.{role}_split={split!r}: serves as another role already")
         taken.append(split)
         try:
             size = builder.info.splits[split].num_examples

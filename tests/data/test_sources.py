@@ -169,6 +169,12 @@ def test_a_misspelt_test_split_is_not_left_out_in_silence(prepared):
     assert message.startswith("config.data.test_split='tset': cifar10 has no such split")
 
 
+@pytest.mark.parametrize("role", ["validation", "test"])
+def test_no_split_serves_two_roles(prepared, role):
+    message = message_of(name="cifar10", dir=prepared, **{f"{role}_split": "train"})
+    assert message == f"config.data.{role}_split='train': serves as another role already"
+
+
 def test_a_version_that_does_not_exist_is_one_line(prepared):
     message = message_of(name="cifar10:1.2.3", dir=prepared)
     assert message.startswith("config.data.name='cifar10:1.2.3': ") and "\n" not in message
