@@ -1,6 +1,7 @@
 """From a config to the things it names. Besides `run` and `train`, the only reader of configs."""
 
 import inspect
+import os
 from functools import partial
 
 import flax.linen as nn
@@ -16,15 +17,19 @@ from jaxcnn.core.models import MODELS
 from jaxcnn.core.optim import SCHEDULES, make_optimizer
 from jaxcnn.core.step import Augment, Loss
 from jaxcnn.data import SOURCES
-from jaxcnn.data.cache import load_images
-from jaxcnn.data.source import Dataset
+from jaxcnn.data.cache import load_images, survey
+from jaxcnn.data.decode import Decoding
+from jaxcnn.data.load import judge
+from jaxcnn.data.mode import choose_mode, decoded_bytes
+from jaxcnn.data.pipeline import SAMPLINGS, Sampling
+from jaxcnn.data.source import Dataset, Images, Source, Split, Stream
 from jaxcnn.data.splits import make_dataset
 from jaxcnn.durations import Plan
 from jaxcnn.errors import UserError
 
 
-def build_dataset(config: ConfigDict) -> Dataset:
-    """Reads (or finds in the cache) the images a config names, and splits them into roles."""
+def build_sources(config: ConfigDict) -> dict[str, Source]:
+    """The splits of the data set a config names, not yet decoded."""
     load = SOURCES[config.data.source]
     shared = {name: config.data[name] for name in ("image_size", "channels", "num_classes")}
     accepted = inspect.signature(load).parameters
@@ -34,22 +39,61 @@ def build_dataset(config: ConfigDict) -> Dataset:
     for name in required - given.keys():
         raise UserError(f"config.data.{name}: source {config.data.source!r} needs it")
     sources = load(**given)
+    found, expected = len(sources["train"].class_names), config.data.num_classes
+    if expected is not None and expected != found:
+        raise UserError(f"config.data.num_classes={expected}: the data have {found} classes")
+    return sources
 
-    class_names = sources["train"].class_names
-    expected = config.data.num_classes
-    if expected is not None and expected != len(class_names):
+
+def build_decoding(config: ConfigDict) -> Decoding:
+    """How files become pixels."""
+    return Decoding(**{name: config.data[name] for name in Decoding._fields})
+
+
+def build_dataset(config: ConfigDict, device_memory: int | None = None) -> Dataset:
+    """Reads (or finds in the cache) the images a config names, and splits them into roles.
+
+    device_memory: bytes of one accelerator, None without one.
+    """
+    sources, how, data = build_sources(config), build_decoding(config), config.data
+    mode = "stream" if data.crop_scale is not None and data.mode is None else data.mode
+    if data.crop_scale is not None and (mode != "stream" or how.image_size is None):
+        wrong = f"mode={mode}" if mode != "stream" else "image_size=None"
         raise UserError(
-            f"config.data.num_classes={expected}: the data have {len(class_names)} classes"
+            f"config.data.{wrong}: with config.data.crop_scale images are cropped as they come "
+            "from the disk; give mode=stream and an image_size, or put resized_crop in augment"
         )
-    size, channels, cache_dir = (config.data[k] for k in ("image_size", "channels", "cache_dir"))
+    if mode is None:
+        needed = decoded_bytes(sources.values(), how, data.cache_dir)
+        mode = choose_mode(needed, device_memory)
+    workers = data.num_workers or os.cpu_count() or 1
+    images: dict[str, Images | Stream] = {}
+    for role, source in sources.items():
+        if mode == "stream":
+            decided, shape, label, bad = survey(source, how, data.cache_dir, workers=workers)
+            images[role] = Stream(
+                source, decided, label, shape, bad, data.crop_scale, workers, data.on_bad_image
+            )
+        else:
+            limit = data.cache_limit_gb * 1e9
+            images[role] = load_images(source, how, data.cache_dir, limit=limit, workers=workers)
+    bad = tuple(bad for part in images.values() for bad in part.bad)
+    judge(bad, sum(source.size for source in sources.values()), data.on_bad_image)
     return make_dataset(
-        {role: load_images(source, size, channels, cache_dir) for role, source in sources.items()},
-        class_names,
+        images,
+        {role: source.unit for role, source in sources.items()},
+        sources["train"].class_names,
         "; ".join(f"{role}: {source.identity}" for role, source in sources.items()),
-        holdout=config.data.holdout,
-        test_holdout=config.data.test_holdout,
-        split_seed=config.data.split_seed,
-    )
+        how,
+        holdout=data.holdout,
+        test_holdout=data.test_holdout,
+        split_seed=data.split_seed,
+    )._replace(mode=mode)
+
+
+def build_sampling(config: ConfigDict, split: Split) -> Sampling:
+    """Which examples of a split are trained on when."""
+    return SAMPLINGS[config.data.sampling](config.seed, split.label)
 
 
 def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = None) -> nn.Module:

@@ -6,7 +6,7 @@ A config file is a Python file with a function `get_config()` that starts from `
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from jaxcnn.choices import CHOICES, augmentation, resolve_choice
+from jaxcnn.data.mode import MODES
+from jaxcnn.data.pipeline import SAMPLINGS
 from jaxcnn.durations import DURATIONS, UNITS, resolve_durations
 from jaxcnn.errors import UserError, nearest
 from jaxcnn.typecheck import describe, matches
@@ -26,7 +28,9 @@ FREE_ON_RESUME = (
     "checkpoint_every_",
     "data.dir",
     "data.manual_dir",
-    "data.cache_dir",
+    "data.cache_",
+    "data.mode",
+    "data.num_workers",
 )
 
 BEST_METRICS = ("accuracy", "loss", "f1_macro", "precision_macro", "recall_macro")
@@ -49,7 +53,16 @@ def default_config() -> ConfigDict:
     config.data.holdout = 0.1  # validation's share of train, where there is no validation split
     config.data.test_holdout = 0.2  # test's share, where there is no test split
     config.data.split_seed = 0
+    config.data.sampling = "shuffle"  # or "balanced": every class as often as every other
+    config.data.on_bad_image = "error"  # or "skip": train without images that cannot be decoded
+    config.data.background = (255, 255, 255)  # RGB under transparent pixels
+    config.data.window = placeholder(tuple)  # (low, high) of images with more than 8 bits
+    config.data.crop_fraction = 1.0  # share of the resized image that the centre crop keeps
+    config.data.crop_scale = placeholder(tuple)  # (0.08, 1.0): train on random crops of the files
+    config.data.mode = placeholder(str)  # memory, device or stream; None: by size
+    config.data.num_workers = placeholder(int)  # decoding threads; None: one a core
     config.data.cache_dir = placeholder(str)  # of decoded images; None: ~/.cache/jaxcnn/data
+    config.data.cache_limit_gb = 50.0  # what was used longest ago is removed above that
 
     config.model = ConfigDict({"name": "cnn"})
     config.optimizer = ConfigDict({"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.0})
@@ -168,19 +181,47 @@ def _check_values(values: Mapping[str, Any]) -> None:
     one_of("dtype", ("float32", "bfloat16"))
     one_of("parallel.mode", ("jit", "pmap"))
     one_of("best_metric", BEST_METRICS)
+    one_of("data.sampling", SAMPLINGS)
+    one_of("data.on_bad_image", ("error", "skip"))
+    if values["data.mode"] is not None:
+        one_of("data.mode", MODES)
     for key in ("seed", "data.split_seed"):
         check(key, 0 <= values[key] < 2**32, "a whole number from 0 to 2**32 - 1")
     check("data.channels", values["data.channels"] in (None, 1, 3), "1 or 3")
     check("optimizer.weight_decay", values["optimizer.weight_decay"] >= 0, "a number from 0")
-    for key in ("batch_size", "data.image_size", "optimizer.learning_rate", "optimizer.clip_norm"):
+    for key in (
+        "batch_size",
+        "data.image_size",
+        "data.num_workers",
+        "data.cache_limit_gb",
+        "optimizer.learning_rate",
+        "optimizer.clip_norm",
+    ):
         above_zero(key)
     for key in ("data.holdout", "data.test_holdout", "loss.label_smoothing"):
         check(key, 0 <= values[key] < 1, "a share from 0 to below 1")
+    _check_ranges(values, check)
     for name in ("b1", "b2", "b3", "momentum", "decay", "rho"):
         if isinstance(values.get(key := f"optimizer.{name}"), int | float):
             check(key, 0 <= values[key] < 1, "a share from 0 to below 1")
     for entry in values["augment"]:
         augmentation(entry)
+
+
+def _check_ranges(values: Mapping[str, Any], check: Callable[[str, bool, str], None]) -> None:
+    """The keys in `data` that are ranges, colours and shares."""
+
+    def pair(value: Any) -> bool:
+        return len(value) == 2 and all(matches(v, float) for v in value) and value[0] < value[1]
+
+    window, scale = values["data.window"], values["data.crop_scale"]
+    check("data.window", window is None or pair(window), "(low, high), two numbers")
+    right = scale is None or (pair(scale) and scale[0] > 0 and scale[1] <= 1)
+    check("data.crop_scale", right, "(least, largest), two shares of the area above 0, up to 1")
+    colour = values["data.background"]
+    right = len(colour) == 3 and all(matches(c, int) and 0 <= c <= 255 for c in colour)
+    check("data.background", right, "(red, green, blue), whole numbers from 0 to 255")
+    check("data.crop_fraction", 0 < values["data.crop_fraction"] <= 1, "a share above 0, up to 1")
 
 
 def _tuples(value: Any) -> Any:

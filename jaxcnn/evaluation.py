@@ -1,7 +1,7 @@
 """Exact evaluation: every example once, sums on the device, one division at the end."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -9,8 +9,6 @@ import numpy as np
 
 from jaxcnn.core.metrics import summarize
 from jaxcnn.core.state import TrainState
-from jaxcnn.data.pipeline import eval_batches
-from jaxcnn.data.source import Split
 from jaxcnn.runtime.mesh import Parallel
 
 # Batches under way at once: enough to keep the device busy, few enough to bound the memory that
@@ -21,13 +19,12 @@ _AHEAD = 4
 def evaluate(
     eval_step: Callable[..., Any],
     state: TrainState,
-    split: Split,
-    batch_size: int,
+    batches: Iterable[Any],
     parallel: Parallel,
 ) -> dict[str, float]:
-    """Metrics of a state on a split, see `jaxcnn.core.metrics.summarize`.
+    """Metrics of a state on all examples, see `jaxcnn.core.metrics.summarize`.
 
-    eval_step: compiled; state: placed as it expects.
+    eval_step: compiled; state and batches: placed as it expects.
     """
     totals: dict[str, np.ndarray] = {}
     under_way: deque = deque()
@@ -38,8 +35,8 @@ def evaluate(
             kind = np.float64 if value.dtype.kind == "f" else np.int64
             totals[name] = totals.get(name, 0) + value.astype(kind)
 
-    for batch in eval_batches(split, batch_size):
-        under_way.append(eval_step(state, parallel.place_batch(batch)))
+    for batch in batches:
+        under_way.append(eval_step(state, batch))
         if len(under_way) > _AHEAD:
             collect()
     while under_way:

@@ -4,11 +4,12 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from clu import parameter_overview
 from jax.sharding import SingleDeviceSharding
@@ -19,14 +20,16 @@ from jaxcnn.build import (
     build_loss,
     build_model,
     build_optimizer,
+    build_sampling,
     build_schedule,
 )
 from jaxcnn.config import flatten
 from jaxcnn.core.augment import normalize
 from jaxcnn.core.state import TrainState, create_train_state
 from jaxcnn.core.step import make_eval_step, make_train_step
-from jaxcnn.data.pipeline import train_batch
-from jaxcnn.data.source import Dataset
+from jaxcnn.core.store import from_store
+from jaxcnn.data.pipeline import Batch, Sampling, eval_batches, train_batches, train_rows
+from jaxcnn.data.source import Dataset, Images
 from jaxcnn.durations import Plan, make_plan
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation import evaluate
@@ -40,10 +43,15 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What the loop needs: the steps of a config, for a data set, on some devices."""
+    """What the loop needs: the steps of a config, for a data set, on some devices.
+
+    stores: by role, the images on the devices where the data set's mode is "device".
+    """
 
     config: ConfigDict
     dataset: Dataset
+    sampling: Sampling
+    stores: dict[str, Any]
     plan: Plan
     parallel: Parallel
     schedule: optax.Schedule
@@ -51,11 +59,29 @@ class Run:
     train_step: Callable[..., Any]
     eval_step: Callable[..., Any]
 
-    def batch(self, step: int) -> Any:
-        """The placed batch of update `step` (from 0)."""
-        config = self.config
-        batch = train_batch(self.dataset.splits["train"], config.seed, step, config.batch_size)
-        return self.parallel.place_batch(batch)
+    def train_batches(self, start: int) -> Iterator[Any]:
+        """The placed batches of the updates from `start` (from 0) to the end."""
+        split, config = self.dataset.splits["train"], self.config
+        steps = range(start, self.plan.num_steps)
+        on_host = self.dataset.mode != "device"
+        batches = train_batches(
+            split, self.sampling, config.seed, steps, config.batch_size, with_images=on_host
+        )
+        return (self._place(batch, "train") for batch in batches)
+
+    def example_batch(self) -> Any:
+        """A placed batch of black images, to compile for."""
+        split, batch_size = self.dataset.splits["train"], self.config.batch_size
+        batch = train_rows(split, self.sampling, 0, batch_size)
+        if self.dataset.mode != "device":
+            batch["image"] = np.zeros((batch_size, *split.images.shape), np.uint8)
+        return self._place(batch, "train")
+
+    def _place(self, batch: Batch, role: str) -> Any:
+        placed = self.parallel.place_batch(batch)
+        if self.dataset.mode == "device":
+            placed["store"] = self.stores[role]
+        return placed
 
     def epoch(self, step: int) -> float:
         """How often each training example has been seen after `step` updates."""
@@ -63,9 +89,10 @@ class Run:
 
     def evaluate(self, state: TrainState, role: str) -> dict[str, float]:
         """Metrics of a state on the examples of a role; NonFiniteLoss if its loss is none."""
-        split = self.dataset.splits[role]
-        batch_size = self.config.batch_size
-        metrics = evaluate(self.eval_step, state, split, batch_size, self.parallel)
+        on_host = self.dataset.mode != "device"
+        batches = eval_batches(self.dataset.splits[role], self.config.batch_size, on_host)
+        placed = (self._place(batch, role) for batch in batches)
+        metrics = evaluate(self.eval_step, state, placed, self.parallel)
         if not math.isfinite(metrics["loss"]):
             step = int(self.parallel.one_copy(state.step))
             raise NonFiniteLoss(step, metrics["loss"], f"{role} loss")
@@ -103,6 +130,8 @@ def build_run(
         axis_name=parallel.axis_name,
     )
     eval_step = make_eval_step(model, normalize=preprocess, axis_name=parallel.axis_name)
+    if dataset.mode == "device":
+        train_step, eval_step = from_store(train_step), from_store(eval_step)
     # Parameters do not depend on how a step is mapped over devices.
     one_model = build_model(config, num_classes)
 
@@ -113,6 +142,8 @@ def build_run(
     return Run(
         config=config,
         dataset=dataset,
+        sampling=build_sampling(config, dataset.splits["train"]),
+        stores=_place_images(dataset, parallel),
         plan=plan,
         parallel=parallel,
         schedule=schedule,
@@ -120,6 +151,17 @@ def build_run(
         train_step=parallel.transform(train_step, donate=True),
         eval_step=parallel.transform(eval_step, donate=False),
     )
+
+
+def _place_images(dataset: Dataset, parallel: Parallel) -> dict[str, Any]:
+    """Puts the images on the devices, once where roles share them."""
+    if dataset.mode != "device":
+        return {}
+    placed: dict[int, Any] = {}
+    for split in dataset.splits.values():
+        if isinstance(split.images, Images) and id(split.images) not in placed:
+            placed[id(split.images)] = parallel.place_state(split.images.image)
+    return {role: placed[id(split.images)] for role, split in dataset.splits.items()}
 
 
 def first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, int]:
@@ -153,7 +195,7 @@ def state_shapes(run: Run) -> TrainState:
 def compile_run(run: Run, state: TrainState) -> Run:
     """The run with its steps compiled for states like this one."""
     clock = time.perf_counter()
-    batch = run.batch(0)
+    batch = run.example_batch()
     run = dataclasses.replace(
         run,
         train_step=compile_step(run.train_step, state, batch),

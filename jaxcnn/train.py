@@ -16,6 +16,7 @@ import jax
 from ml_collections import ConfigDict
 
 from jaxcnn.build import build_dataset
+from jaxcnn.commands import command
 from jaxcnn.config import FREE_ON_RESUME, differences, load_config, resolve, to_json
 from jaxcnn.core.state import TrainState, all_finite
 from jaxcnn.data.source import Dataset
@@ -24,11 +25,10 @@ from jaxcnn.errors import UserError
 from jaxcnn.run import Run, build_run, compile_run, first_state, state_shapes
 from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.compile import enable_compile_cache
-from jaxcnn.runtime.mesh import make_parallel
+from jaxcnn.runtime.mesh import device_memory, make_parallel
 from jaxcnn.runtime.preemption import Interrupted, catch_signals
 from jaxcnn.runtime.progress import Progress, setup_logging
 from jaxcnn.runtime.rundir import (
-    command_for,
     environment,
     make_writable,
     read_json,
@@ -39,6 +39,8 @@ from jaxcnn.runtime.window import MetricWindow, NonFiniteLoss
 from jaxcnn.runtime.writers import MetricWriter
 
 logger = logging.getLogger(__name__)
+
+_WHERE = {"memory": "in memory", "device": "on the devices", "stream": "streamed from disk"}
 
 
 def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
 
     parallel = make_parallel(config.parallel.mode, config.batch_size, jax.devices())
     dataset = _load_data(config)
-    facts = describe(dataset)
+    facts = _facts(dataset, workdir)
     run = build_run(config, dataset, facts, parallel)
     checkpoints = Checkpoints(workdir / "checkpoints", config.best_metric)
     try:
@@ -106,12 +108,20 @@ def _check_same_config(config: ConfigDict, workdir: Path, finished: bool) -> Non
         raise UserError(
             f"--workdir={workdir}: the run in it is finished, and its learning rate was scheduled "
             f"to end there ({listed}): train for longer in a new --workdir, "
-            f"{command_for(workdir.with_name(workdir.name + '-longer'))}"
+            f"{command(workdir=str(workdir.with_name(workdir.name + '-longer')))}"
         )
     raise UserError(
         f"--workdir={workdir}: the run in it has another config ({listed}); give a new --workdir, "
         "or the old values to resume it"
     )
+
+
+def _facts(dataset: Dataset, workdir: Path) -> dict[str, Any]:
+    """The content of `dataset.json`; what a run began with is kept, to normalise as it did."""
+    before = read_json(workdir / "dataset.json")
+    if before is not None and before.get("identity") == dataset.identity:
+        return before
+    return describe(dataset)
 
 
 def _check_same_data(facts: dict[str, Any], workdir: Path) -> None:
@@ -125,12 +135,13 @@ def _check_same_data(facts: dict[str, Any], workdir: Path) -> None:
 
 def _load_data(config: ConfigDict) -> Dataset:
     clock = time.perf_counter()
-    dataset = build_dataset(config)
+    dataset = build_dataset(config, device_memory())
     logger.info(
-        "data: %s pixels, %d classes, %s images (%.1f s)",
+        "data: %s pixels, %d classes, %s images, %s (%.1f s)",
         "x".join(map(str, dataset.image_shape)),
         len(dataset.class_names),
         " + ".join(f"{len(split):,} {role}" for role, split in dataset.splits.items()),
+        _WHERE[dataset.mode],
         time.perf_counter() - clock,
     )
     return dataset
@@ -144,8 +155,8 @@ def _loop(
     window = MetricWindow(run.parallel.one_copy)
     progress = Progress(plan.num_steps, start, run.config.batch_size)
     with catch_signals() as stop, progress:
-        for step in range(start + 1, plan.num_steps + 1):
-            state, metrics = run.train_step(state, run.batch(step - 1))
+        for step, batch in enumerate(run.train_batches(start), start + 1):
+            state, metrics = run.train_step(state, batch)
             window.add(step, metrics)
             writer.start()  # TensorBoard's slow import, while the device is busy
             first = step == start + 1

@@ -1,121 +1,277 @@
-"""Images decoded once: uint8 arrays in memory, kept in a cache on disk."""
+"""Images decoded once: uint8 arrays, kept in a cache on disk and memory-mapped from there.
 
+An entry is a folder: image.npy, label.npy, bad.json and what.json, which says of what. It is made
+under another name and renamed when whole, so that it is complete or absent, also when two processes
+make it at once. Its name is a hash of the source (files' names, sizes and times), of how images are
+decoded and of jaxcnn's rules for that, so that a changed file is another entry.
+"""
+
+import errno
 import hashlib
 import json
 import logging
 import os
 import shutil
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from jaxcnn.data.decode import fit, resize_rule, to_channels
-from jaxcnn.data.source import Images, Source
+from jaxcnn.data.decode import Decoding, to_channels
+from jaxcnn.data.load import check_labels, first_shape, load_all
+from jaxcnn.data.resize import resize_rule
+from jaxcnn.data.source import Bad, Images, Source
 from jaxcnn.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-# How many images are decoded between two resizes: bounds the memory of mixed sizes.
-_BLOCK = 1024
+_UNFINISHED = "unfinished-"
+# After so many seconds without a change nobody can still be writing an unfinished entry.
+_ABANDONED = 24 * 3600
 
 
 def load_images(
-    source: Source, image_size: int | None, channels: int | None, cache_dir: str | None
+    source: Source, how: Decoding, cache_dir: str | None, *, limit: float = 50e9, workers: int = 1
 ) -> Images:
     """All images of a source, decoded and of one size; from the cache if they are there.
 
-    image_size: pixels of the square to fit images into, or None to keep the size they share.
-    channels: 1, 3, or None to keep what they share.
     cache_dir: None: ~/.cache/jaxcnn/data.
-    The cache of one source is a folder of two arrays, made whole under another name and renamed:
-    it is complete or absent, and the images are memory-mapped from it.
+    limit: bytes; before an entry is added, those used longest ago are removed to stay below it.
     """
     if not source.cached:
-        return decode_images(source, image_size, channels)
-    root = Path(cache_dir or "~/.cache/jaxcnn/data").expanduser()
-    what = {"source": source.identity, "image_size": image_size, "channels": channels}
-    key = hashlib.sha256(json.dumps(what | resize_rule()).encode()).hexdigest()[:24]
-    folder = root / key
-    if folder.is_dir():
-        try:
-            return _read(folder)
-        except (OSError, ValueError, EOFError) as error:
-            logger.warning("%s is damaged (%s): decoding again", folder, error)
-            shutil.rmtree(folder)
-    images = decode_images(source, image_size, channels)
+        return decode_images(source, how, workers=workers)
+    root, folder, what = _entry(source, how, "images", cache_dir)
+    if (images := _read(folder)) is not None:
+        return images
     try:
-        _write(images, root, folder, what)
+        with _NewEntry(root) as temporary:
+            images = decode_images(source, how, workers=workers, folder=temporary)
+            _finish(temporary, folder, images.label, images.bad, what)
     except OSError as error:
         logger.warning("not cached in %s: %s", root, error)
-        return images
-    return _read(folder)
+        return decode_images(source, how, workers=workers)
+    sweep(root, limit, keep=folder)
+    return _read(folder) or images
 
 
-def decode_images(source: Source, image_size: int | None, channels: int | None) -> Images:
-    """All images of a source, decoded, fitted and stacked."""
-    image: np.ndarray | None = None
+def cached_bytes(source: Source, how: Decoding, cache_dir: str | None) -> int | None:
+    """What the decoded images of a source take on disk; None if they are not in the cache."""
+    image = _entry(source, how, "images", cache_dir)[1] / "image.npy"
+    return image.stat().st_size if source.cached and image.is_file() else None
+
+
+def survey(
+    source: Source, how: Decoding, cache_dir: str | None, *, workers: int = 1
+) -> tuple[Decoding, tuple[int, int, int], np.ndarray, tuple[Bad, ...]]:
+    """What streaming must know before it starts: `how` with its channels decided, the images'
+    shape (H, W, C), all labels int32[N], and which images cannot be decoded.
+
+    Every image is decoded once for that (a JPEG at the lowest scale that fits); the result is kept
+    in the cache.
+    """
+    if not source.cached and source.label is not None:
+        shape = first_shape(source, how)
+        return how._replace(channels=shape[2]), shape, source.label, ()
+    root, folder, what = _entry(source, how, "survey", cache_dir)
+    if (found := _read_survey(folder)) is None:
+        found = _colour_if_mixed(how, lambda how: _look_at_all(source, how, workers))
+        label, bad, shape = found
+        try:
+            with _NewEntry(root) as temporary:
+                _finish(temporary, folder, label, bad, what | {"shape": shape})
+        except OSError as error:
+            logger.warning("not cached in %s: %s", root, error)
+    label, bad, shape = found
+    return how._replace(channels=shape[2]), shape, label, bad
+
+
+def decode_images(
+    source: Source, how: Decoding, *, workers: int = 1, folder: Path | None = None
+) -> Images:
+    """All images of a source, decoded, fitted and stacked; in memory or in `folder`/image.npy."""
+
+    def run(how: Decoding) -> Images:
+        image = _allocate(source, first_shape(source, how), folder)
+        label, bad, _ = _look_at_all(source, how, workers, image.__setitem__)
+        if isinstance(image, np.memmap):
+            image.flush()
+        return Images(image, label, bad)
+
+    return _colour_if_mixed(how, run)
+
+
+def sweep(root: Path, limit: float, keep: Path | None = None) -> None:
+    """Removes what killed processes left, and entries used longest ago until `limit` bytes hold."""
+    entries = []
+    for path in root.iterdir():
+        try:
+            age = time.time() - path.stat().st_mtime
+            if path.name.startswith(_UNFINISHED):
+                if age > _ABANDONED:
+                    shutil.rmtree(path, ignore_errors=True)
+            elif (path / "what.json").is_file():
+                size = sum(file.stat().st_size for file in path.iterdir())
+                entries.append((age, size, path))
+        except OSError:  # another process removes it at the same time
+            continue
+    total = sum(size for _, size, _ in entries)
+    for _, size, path in sorted(entries, key=lambda entry: -entry[0]):
+        if total <= limit:
+            return
+        if path != keep:
+            logger.info("data cache: removing %s (%.1f GB)", path, size / 1e9)
+            shutil.rmtree(path, ignore_errors=True)
+            total -= size
+
+
+class _Mixed(Exception):
+    """Grey images came first, and now one in colour."""
+
+
+def _colour_if_mixed(how: Decoding, run: Callable[[Decoding], Any]) -> Any:
+    """What `run(how)` gives; where `how` leaves the channels open and they differ, in colour."""
+    try:
+        return run(how)
+    except _Mixed:
+        return run(how._replace(channels=3))
+
+
+def _look_at_all(
+    source: Source,
+    how: Decoding,
+    workers: int,
+    keep: Callable[[int, np.ndarray], None] = lambda i, one: None,
+) -> tuple[np.ndarray, tuple[Bad, ...], tuple[int, int, int]]:
+    """Decodes every image and hands it to `keep`; (labels, what cannot be decoded, the shape)."""
+    shape = first_shape(source, how)
     label = np.zeros(source.size, np.int32)
-    for start in range(0, source.size, _BLOCK):
-        index = np.arange(start, min(start + _BLOCK, source.size))
-        block, label[index] = source.read(index)
-        if channels is not None:
-            block = [to_channels(one, channels) for one in block]
-        if image_size is not None:
-            block = [fit(one, image_size) for one in block]
-        if image is None:
-            image = _allocate(source, block[0].shape)
-        for i, one in zip(index, block, strict=True):
-            if one.shape != image.shape[1:]:
-                differ = "image_size" if one.shape[:2] != image.shape[1:3] else "channels"
+    bad: list[Bad] = []
+    clock = time.perf_counter()
+    for index, images, labels in load_all(source, how, workers):
+        label[index] = labels
+        for i, one in zip(index.tolist(), images, strict=True):
+            if isinstance(one, Bad):
+                bad.append(one)
+                continue
+            if how.channels is None and one.shape[2] != shape[2]:
+                if shape[2] == 1:
+                    raise _Mixed
+                one = to_channels(one, shape[2])
+            if one.shape != shape:
                 raise UserError(
-                    f"images differ ({_size(image[0])} and {_size(one)} pixels): "
-                    f"give --config.data.{differ}=N"
+                    f"images differ ({_size(shape)} and {_size(one.shape)} pixels): give "
+                    "--config.data.image_size=N"
                 )
-            image[i] = one
-    if image is None:
-        raise UserError(f"no images in {source.identity}")
-    wrong = np.flatnonzero((label < 0) | (label >= len(source.class_names)))
-    if len(wrong):
-        raise UserError(
-            f"{source.identity}: {len(wrong):,} of {source.size:,} images have no label of the "
-            f"{len(source.class_names)} classes (the first: number {wrong[0]}, label "
-            f"{label[wrong[0]]}); choose another split, --config.data.test_split for example"
-        )
-    return Images(image, label)
+            keep(i, one)
+        if time.perf_counter() - clock > 10:
+            clock = time.perf_counter()
+            logger.info("decoded %s of %s images", f"{index[-1] + 1:,}", f"{source.size:,}")
+    check_labels(source, label)
+    return label, tuple(bad), shape
 
 
-def _allocate(source: Source, shape: tuple[int, ...]) -> np.ndarray:
+def _allocate(source: Source, shape: tuple[int, ...], folder: Path | None) -> np.ndarray:
     needed = source.size * int(np.prod(shape))
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > 0.8 * available:
+    if needed > 0.8 * memory_size():
         raise UserError(
             f"{source.identity}: {source.size:,} images of {shape} take {needed / 2**30:.0f} GiB "
-            f"decoded, this machine has {available / 2**30:.0f}: give a smaller "
-            "--config.data.image_size or a slice such as --config.data.train_split='train[:10%]'"
+            f"decoded, this machine has {memory_size() / 2**30:.0f}: give --config.data.mode=stream"
         )
-    return np.empty((source.size, *shape), np.uint8)
+    if folder is None:
+        return np.zeros((source.size, *shape), np.uint8)
+    if shutil.disk_usage(folder).free < needed:  # writing to a map of a full disk kills a process
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    path = folder / "image.npy"
+    image = np.lib.format.open_memmap(path, "w+", np.uint8, (source.size, *shape))
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return image
 
 
-def _read(folder: Path) -> Images:
-    label = np.load(folder / "label.npy")
-    return Images(np.load(folder / "image.npy", mmap_mode="r"), label)
-
-
-def _write(images: Images, root: Path, folder: Path, what: dict) -> None:
-    root.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix="unfinished-", dir=root))
+def memory_size() -> int:
+    """Bytes of memory this process may use: the machine's, or its container's limit."""
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
     try:
-        np.save(temporary / "image.npy", images.image)
-        np.save(temporary / "label.npy", images.label)
-        (temporary / "what.json").write_text(json.dumps(what, indent=2))
-        temporary.chmod(0o755)
+        return min(size, int(limit.read_text()))
+    except (OSError, ValueError):  # no such file, or "max"
+        return size
+
+
+def _entry(
+    source: Source, how: Decoding, kind: str, cache_dir: str | None
+) -> tuple[Path, Path, dict[str, Any]]:
+    """(the cache's folder, the entry's folder, what its what.json says)."""
+    root = Path(cache_dir or "~/.cache/jaxcnn/data").expanduser()
+    what = {"kind": kind, "source": source.identity} | resize_rule(how)
+    text = json.dumps(what | {"stamp": source.stamp})
+    return root, root / hashlib.sha256(text.encode()).hexdigest()[:24], what
+
+
+class _NewEntry(tempfile.TemporaryDirectory):
+    """A folder for an entry in the making, gone at the end if it was not renamed."""
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        super().__init__(prefix=_UNFINISHED, dir=root, ignore_cleanup_errors=True)
+
+    def __enter__(self) -> Path:
+        return Path(super().__enter__())
+
+
+def _finish(
+    temporary: Path, folder: Path, label: np.ndarray, bad: tuple[Bad, ...], what: dict[str, Any]
+) -> None:
+    np.save(temporary / "label.npy", label)
+    (temporary / "bad.json").write_text(json.dumps(bad))
+    (temporary / "what.json").write_text(json.dumps(what, indent=2))
+    temporary.chmod(0o755)
+    try:
         temporary.rename(folder)
-    except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if not (isinstance(error, OSError) and folder.is_dir()):
-            raise  # else another process was first, with the same content
+    except OSError:
+        if not folder.is_dir():  # else another process was first, with the same content
+            raise
 
 
-def _size(image: np.ndarray) -> str:
-    return "x".join(str(n) for n in image.shape)
+def _read(folder: Path) -> Images | None:
+    def read() -> Images:
+        return Images(np.load(folder / "image.npy", mmap_mode="r"), *_facts(folder))
+
+    return _intact(folder, read)
+
+
+def _read_survey(
+    folder: Path,
+) -> tuple[np.ndarray, tuple[Bad, ...], tuple[int, int, int]] | None:
+    def read():
+        height, width, channels = json.loads((folder / "what.json").read_text())["shape"]
+        return *_facts(folder), (height, width, channels)
+
+    return _intact(folder, read)
+
+
+def _facts(folder: Path) -> tuple[np.ndarray, tuple[Bad, ...]]:
+    bad = json.loads((folder / "bad.json").read_text())
+    return np.load(folder / "label.npy"), tuple(Bad(*one) for one in bad)
+
+
+def _intact(folder: Path, read: Callable[[], Any]) -> Any:
+    """What `read` finds in an entry; None where there is none or it is damaged."""
+    if not folder.is_dir():
+        return None
+    try:
+        found = read()
+        os.utime(folder)  # `sweep` removes what was used longest ago
+    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+        logger.warning("%s is damaged (%s): decoding again", folder, error)
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    return found
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(str(n) for n in shape)

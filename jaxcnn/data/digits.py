@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from jaxcnn.data.source import Source
+from jaxcnn.data.source import Content, Source
 
 NUM_EXAMPLES = 1797
 
@@ -12,7 +12,7 @@ NUM_EXAMPLES = 1797
 def load_digits() -> dict[str, Source]:
     """The UCI optical digits' test set (Alpaydin & Kaynak 1998), grey; there is no split."""
 
-    def read(index: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    def read(index: np.ndarray) -> tuple[list[Content], np.ndarray]:
         from sklearn.datasets import load_digits as sklearn_digits  # over a second to import
 
         digits = sklearn_digits()

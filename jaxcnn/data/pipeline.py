@@ -1,16 +1,31 @@
 """Which examples are in which batch: pure functions of (seed, step)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.data.source import Images, Split
+from jaxcnn.data.source import Split, Stream
+from jaxcnn.data.stream import stream_batches
 
 Batch = dict[str, np.ndarray]
 
 
-@lru_cache(maxsize=2)
+class Chosen(NamedTuple):
+    """Examples of a split: position int64[B] in it, and epoch int64[B], how often each has been
+    seen before.
+    """
+
+    position: np.ndarray
+    epoch: np.ndarray
+
+
+# int64[B], numbers from 0 of the examples a run has seen -> which those are
+Sampling = Callable[[np.ndarray], Chosen]
+
+
+@lru_cache(maxsize=4)
 def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
     """The order of an epoch: a permutation of 0..num_examples-1, int64.
 
@@ -22,39 +37,120 @@ def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
     return order
 
 
-def batch_positions(seed: int, step: int, batch_size: int, num_examples: int) -> np.ndarray:
-    """Positions int64[batch_size] in the split of the batch that update `step` (from 0) uses.
-
-    Epochs follow one another without a gap: each example comes once an epoch, every batch is full,
-    and a batch may begin in one epoch and end in the next.
+def shuffled(seed: int, label: np.ndarray) -> Sampling:
+    """Epochs that follow one another without a gap: each example comes once an epoch, and a batch
+    may begin in one epoch and end in the next.
     """
-    seen = np.arange(step * batch_size, (step + 1) * batch_size)
+    return lambda seen: _in_order(seed, seen, len(label))
+
+
+def balanced(seed: int, label: np.ndarray) -> Sampling:
+    """Every class as often as every other: each round takes one example of each class, in random
+    order; the examples of a class come in epochs of their own.
+    """
+    members = [np.flatnonzero(label == k) for k in np.unique(label)]
+
+    def choose(seen: np.ndarray) -> Chosen:
+        turn = seen // len(members)
+        # Orders of rounds and of classes must not be those of epochs: keys no other seed has.
+        classes = _in_order(seed + 2**32, seen, len(members)).position
+        position, epoch = np.empty(len(seen), np.int64), np.empty(len(seen), np.int64)
+        for k in np.unique(classes):
+            mine = classes == k
+            of_class = _in_order(seed + (int(k) + 2 << 32), turn[mine], len(members[k]))
+            position[mine], epoch[mine] = members[k][of_class.position], of_class.epoch
+        return Chosen(position, epoch)
+
+    return choose
+
+
+SAMPLINGS: dict[str, Callable[[int, np.ndarray], Sampling]] = {
+    "shuffle": shuffled,
+    "balanced": balanced,
+}
+
+
+def batch_positions(seed: int, step: int, batch_size: int, num_examples: int) -> np.ndarray:
+    """Positions int64[batch_size] in the split of the batch that update `step` (from 0) uses."""
+    return _in_order(seed, np.arange(step * batch_size, (step + 1) * batch_size), num_examples)[0]
+
+
+def train_rows(
+    split: Split, sampling: Sampling, step: int, batch_size: int, share: slice = slice(None)
+) -> Batch:
+    """The batch of update `step` (from 0) without its images; `jaxcnn.core.step` tells its arrays.
+
+    share: the part of the batch this process loads; a slice of batch_size examples.
+    """
+    chosen = sampling(np.arange(step * batch_size, (step + 1) * batch_size)[share])
+    row = split.rows[chosen.position]
+    return _batch(split, row, chosen.epoch, np.ones(len(row), bool))
+
+
+def eval_rows(split: Split, start: int, batch_size: int) -> Batch:
+    """The batch of examples from number `start`, in order, without images; padded and masked."""
+    rows = split.rows[start : start + batch_size]
+    mask = np.arange(batch_size) < len(rows)
+    rows = np.pad(rows, (0, batch_size - len(rows)), mode="edge")
+    return _batch(split, rows, np.zeros(batch_size, np.int64), mask)
+
+
+def train_batches(
+    split: Split,
+    sampling: Sampling,
+    seed: int,
+    steps: range,
+    batch_size: int,
+    share: slice = slice(None),
+    with_images: bool = True,
+) -> Iterator[Batch]:
+    """The whole batches of updates `steps`, each a pure function of seed and step.
+
+    with_images: False where the device has them and needs no more than "index".
+    """
+
+    def rows(step: int) -> Batch:
+        return train_rows(split, sampling, step, batch_size, share)
+
+    return _with_images(split, rows, steps, seed) if with_images else map(rows, steps)
+
+
+def eval_batches(split: Split, batch_size: int, with_images: bool = True) -> Iterator[Batch]:
+    """Every example of a split once, in order; the last batch is padded and masked."""
+
+    def rows(number: int) -> Batch:
+        return eval_rows(split, number * batch_size, batch_size)
+
+    numbers = range(-(-len(split) // batch_size))
+    return _with_images(split, rows, numbers, None) if with_images else map(rows, numbers)
+
+
+def _with_images(
+    split: Split, rows: Callable[[int], Batch], numbers: range, seed: int | None
+) -> Iterator[Batch]:
+    """Batches with their images: from memory, or read and decoded ahead by threads."""
+    images = split.images
+    if isinstance(images, Stream):
+        yield from stream_batches(images, rows, numbers, seed)
+    else:
+        for number in numbers:
+            batch = rows(number)
+            yield batch | {"image": images.image[batch["index"]]}
+
+
+def _in_order(seed: int, seen: np.ndarray, num_examples: int) -> Chosen:
     epochs, places = np.divmod(seen, num_examples)
-    positions = np.empty(batch_size, np.int64)
+    position = np.empty(len(seen), np.int64)
     for epoch in np.unique(epochs):
         mine = epochs == epoch
-        positions[mine] = epoch_order(seed, int(epoch), num_examples)[places[mine]]
-    return positions
+        position[mine] = epoch_order(seed, int(epoch), num_examples)[places[mine]]
+    return Chosen(position, epochs)
 
 
-def train_batch(split: Split, seed: int, step: int, batch_size: int) -> Batch:
-    """The batch of update `step` (from 0); see `jaxcnn.core.step` for its arrays."""
-    positions = batch_positions(seed, step, batch_size, len(split))
-    return _gather(split.images, split.rows[positions], batch_size)
-
-
-def eval_batches(split: Split, batch_size: int) -> Iterator[Batch]:
-    """Every example of a split once, in order; the last batch is padded and masked."""
-    for start in range(0, len(split), batch_size):
-        yield _gather(split.images, split.rows[start : start + batch_size], batch_size)
-
-
-def _gather(images: Images, index: np.ndarray, batch_size: int) -> Batch:
-    mask = np.arange(batch_size) < len(index)
-    index = np.pad(index, (0, batch_size - len(index)), mode="edge")
+def _batch(split: Split, row: np.ndarray, epoch: np.ndarray, mask: np.ndarray) -> Batch:
     return {
-        "image": images.image[index],
-        "label": images.label[index],
+        "label": split.images.label[row],
         "mask": mask,
-        "index": index.astype(np.int32),
+        "index": row.astype(np.int32),
+        "epoch": epoch.astype(np.int32),
     }

@@ -6,35 +6,86 @@ from typing import NamedTuple
 
 import numpy as np
 
-# int64[n] -> (n images uint8[h, w, c], decoded, of any size; their labels int32[n])
-Read = Callable[[np.ndarray], tuple[list[np.ndarray], np.ndarray]]
+from jaxcnn.data.decode import Decoding
+
+# A file's bytes, or pixels (uint8 or uint16 [h, w] or [h, w, c]), or why neither could be read.
+Content = bytes | np.ndarray | OSError
+# int64[n] -> (the contents of n examples, their labels int32[n])
+Read = Callable[[np.ndarray], tuple[list[Content], np.ndarray]]
 
 
 class Source(NamedTuple):
-    """Random access to the labelled images of one split.
+    """Random access to the labelled images of one split, not yet decoded.
 
     size: number of examples.
     class_names: K names, in the order of the labels 0..K-1.
-    read: decodes the examples of the given numbers.
-    identity: a name that changes whenever the data do; the key of the cache.
-    cached: False for what is made as fast as it is read.
+    read: the contents of the examples of the given numbers; safe to call from many threads.
+    identity: a name that changes whenever the data do, but not where they are.
+    stamp: what else the cache must notice: the files' places and times.
+    name: what an example is called in messages, by its number.
+    label: int32[size], where the labels are known before anything is read.
+    unit: uint64[size], a hash of what must not be split (a file, or all files of a group); None
+      where each example stands alone and its number is its name.
+    cached: False for what is read as fast as a cache would be.
     """
 
     size: int
     class_names: tuple[str, ...]
     read: Read
     identity: str
+    stamp: str = ""
+    name: Callable[[int], str] = "number {}".format
+    label: np.ndarray | None = None
+    unit: np.ndarray | None = None
     cached: bool = True
+
+
+class Bad(NamedTuple):
+    """An example that cannot be used: its row, its name, and the reason ("is cut short")."""
+
+    row: int
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.reason}"
 
 
 class Images(NamedTuple):
     """Decoded images of one size: image uint8[N, H, W, C], label int32[N].
 
-    `image` may be a read-only memory map of a cache file.
+    `image` may be a read-only memory map of a cache file. bad: the rows that hold no image.
     """
 
     image: np.ndarray
     label: np.ndarray
+    bad: tuple[Bad, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of every image."""
+        height, width, channels = self.image.shape[1:]
+        return height, width, channels
+
+
+class Stream(NamedTuple):
+    """Images that are decoded when a batch needs them, because all of them would not fit in memory.
+
+    how: with its channels decided. shape: (H, W, C) of every image.
+    crop_scale: (least, largest) share of the area that a random crop for training takes from the
+      image as it is on disk; None: training sees what evaluation sees.
+    workers: threads that read and decode.
+    on_bad_image: what to do about an image that cannot be read any more: "error" or "skip".
+    """
+
+    source: Source
+    how: Decoding
+    label: np.ndarray
+    shape: tuple[int, int, int]
+    bad: tuple[Bad, ...] = ()
+    crop_scale: tuple[float, float] | None = None
+    workers: int = 1
+    on_bad_image: str = "error"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +95,7 @@ class Split:
     A row's number is the example's `index` in a batch, so it stays the same whatever the split.
     """
 
-    images: Images
+    images: Images | Stream
     rows: np.ndarray
 
     def __len__(self) -> int:
@@ -56,14 +107,25 @@ class Split:
 
 
 class Dataset(NamedTuple):
-    """The splits of a data set by role, and what its run directory's `dataset.json` says."""
+    """The splits of a data set by role.
+
+    identity: a hash that changes with any example or split. how: how images were decoded.
+    mode: where images wait, "memory", "device" or "stream".
+    """
 
     splits: dict[str, Split]
     class_names: tuple[str, ...]
     identity: str
+    how: Decoding
+    mode: str = "memory"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of every image."""
-        height, width, channels = self.splits["train"].images.image.shape[1:]
-        return height, width, channels
+        return self.splits["train"].images.shape
+
+    @property
+    def bad(self) -> tuple[Bad, ...]:
+        """The examples that no split uses because they cannot be decoded."""
+        parts = {id(split.images): split.images for split in self.splits.values()}
+        return tuple(bad for images in parts.values() for bad in images.bad)

@@ -1,22 +1,31 @@
 """Train, validation and test: who sees which examples."""
 
 import hashlib
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
-from jaxcnn.data.decode import resize_rule
-from jaxcnn.data.source import Dataset, Images, Split
+from jaxcnn.data.decode import Decoding
+from jaxcnn.data.pipeline import eval_batches
+from jaxcnn.data.resize import resize_rule
+from jaxcnn.data.source import Dataset, Images, Split, Stream
 from jaxcnn.errors import UserError
 
 ROLES = ("train", "validation", "test")
 
 
-def hold_out(label: np.ndarray, share: float, split_seed: int) -> np.ndarray:
-    """bool[N]: which examples to hold out, `share` of all and, as near as whole numbers allow, of
-    each class (largest remainders; of equal ones the lower class).
+def hold_out(
+    label: np.ndarray, share: float, split_seed: int, unit: np.ndarray | None = None
+) -> np.ndarray:
+    """bool[N]: which examples to hold out, `share` of all and of each class.
 
-    Depends on the labels, the share and `split_seed` alone.
+    unit: uint64[N], equal for examples that must stay together, and a hash of their names. Adding
+      examples then leaves the others where they are, but for the few that keep the shares right.
+      None: each example stands alone, and its number is its name.
+    As near as whole numbers allow (largest remainders; of equal ones the lower class): units are
+    taken in an order that depends on `split_seed`, where that brings the classes closer to their
+    shares.
     """
     classes, members = np.unique(label, return_inverse=True)
     quota = share * np.bincount(members, minlength=len(classes))
@@ -24,18 +33,39 @@ def hold_out(label: np.ndarray, share: float, split_seed: int) -> np.ndarray:
     remainders = np.argsort(counts - quota, kind="stable")
     counts[remainders[: round(share * len(label)) - counts.sum()]] += 1
 
+    if unit is None:
+        order = np.random.Philox(key=[split_seed, len(label)]).random_raw(len(label))
+    else:
+        order = _mix(unit, split_seed)
     held = np.zeros(len(label), bool)
-    bits = np.random.Philox(key=[split_seed, len(label)]).random_raw(len(label))
-    for k, count in enumerate(counts):
-        mine = np.flatnonzero(members == k)
-        held[mine[np.argsort(bits[mine], kind="stable")][:count]] = True
+    by_unit = np.argsort(order, kind="stable")
+    starts = np.flatnonzero(np.diff(order[by_unit], prepend=order[by_unit][:1] + np.uint64(1)))
+    wanted = counts.tolist()
+    for unit_rows in np.split(by_unit, starts[1:]):
+        classes_of = Counter(members[unit_rows].tolist())
+        # How much smaller the sum of squared distances from the counts gets.
+        gain = sum(n * (2 * wanted[k] - n) for k, n in classes_of.items())
+        if gain > 0:
+            held[unit_rows] = True
+            for k, n in classes_of.items():
+                wanted[k] -= n
     return held
 
 
+def _mix(unit: np.ndarray, seed: int) -> np.ndarray:
+    """Another hash for each seed (the finaliser of SplitMix64, Steele et al. 2014)."""
+    mixed = unit + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
 def make_dataset(
-    images: dict[str, Images],
+    images: dict[str, Images | Stream],
+    units: dict[str, np.ndarray | None],
     class_names: tuple[str, ...],
     identity: str,
+    how: Decoding,
     *,
     holdout: float,
     test_holdout: float,
@@ -43,18 +73,21 @@ def make_dataset(
 ) -> Dataset:
     """Completes the roles a data set brings along: what it lacks is held out of train.
 
-    images: "train", and whichever of "validation" and "test" exist.
+    images: "train", and whichever of "validation" and "test" exist. Where there is a "validation"
+      but no "test", none is made: all images but those were given to train on.
+    units: for each role what must not be split, see `hold_out`.
     holdout: validation's share of (what is left of) train; 0 for no validation.
     test_holdout: test's share of train; 0 for no test.
     """
-    splits = {role: Split(part, np.arange(len(part.label))) for role, part in images.items()}
+    splits = {role: Split(part, _usable(part)) for role, part in images.items()}
     for role, share, seed in (
-        ("test", test_holdout, 2 * split_seed),
+        ("test", 0.0 if "validation" in images else test_holdout, 2 * split_seed),
         ("validation", holdout, 2 * split_seed + 1),
     ):
         if role not in splits and share:
             train = splits["train"]
-            held = hold_out(train.label, share, seed)
+            unit = units["train"]
+            held = hold_out(train.label, share, seed, unit if unit is None else unit[train.rows])
             if not held.any():
                 key = "holdout" if role == "validation" else "test_holdout"
                 raise UserError(
@@ -66,8 +99,15 @@ def make_dataset(
     if not len(splits["train"]):
         raise UserError(f"config.data.holdout={holdout}: no training example is left")
     splits = {role: splits[role] for role in ROLES if role in splits and len(splits[role])}
+    left_out = [(role, bad.row) for role, part in images.items() for bad in part.bad]
     rule = f"{identity}; {holdout=}, {test_holdout=}, {split_seed=}"
-    return Dataset(splits, class_names, hashlib.sha256(rule.encode()).hexdigest())
+    rule += f", {left_out=}" if left_out else ""
+    return Dataset(splits, class_names, hashlib.sha256(rule.encode()).hexdigest(), how)
+
+
+def _usable(images: Images | Stream) -> np.ndarray:
+    rows = np.arange(len(images.label))
+    return np.delete(rows, [bad.row for bad in images.bad])
 
 
 def channel_statistics(split: Split, at_most: int = 10_000) -> tuple[list[float], list[float]]:
@@ -75,14 +115,17 @@ def channel_statistics(split: Split, at_most: int = 10_000) -> tuple[list[float]
 
     Counted in whole numbers, so that the result does not depend on the order of summation.
     """
-    rows = split.rows[:: -(-len(split) // at_most)]
-    image = split.images.image[np.sort(rows)]
+    sample = Split(split.images, np.sort(split.rows[:: -(-len(split) // at_most)]))
+    counts = np.zeros((split.images.shape[2], 256), np.int64)
+    for batch in eval_batches(sample, min(len(sample), 256)):
+        for channel, histogram in enumerate(counts):
+            levels = batch["image"][batch["mask"], ..., channel]
+            histogram += np.bincount(levels.ravel(), minlength=256)
     means, stds = [], []
-    for channel in range(image.shape[-1]):
-        counts = np.bincount(image[..., channel].ravel(), minlength=256)
-        levels = np.arange(256) / 255
-        mean = (counts * levels).sum() / counts.sum()
-        variance = (counts * (levels - mean) ** 2).sum() / counts.sum()
+    levels = np.arange(256) / 255
+    for histogram in counts:
+        mean = (histogram * levels).sum() / histogram.sum()
+        variance = (histogram * (levels - mean) ** 2).sum() / histogram.sum()
         means.append(float(mean))
         stds.append(float(np.sqrt(variance)) or 1.0)  # a constant channel stays constant
     return means, stds
@@ -91,12 +134,15 @@ def channel_statistics(split: Split, at_most: int = 10_000) -> tuple[list[float]
 def describe(dataset: Dataset) -> dict[str, Any]:
     """The content of `dataset.json`: all that a trained model needs to know of its data."""
     mean, std = channel_statistics(dataset.splits["train"])
-    return {
+    facts = {
         "class_names": dataset.class_names,
         "image_shape": dataset.image_shape,
         "mean": mean,
         "std": std,
-        "resize": resize_rule(),
+        "resize": resize_rule(dataset.how),
         "splits": {role: len(split) for role, split in dataset.splits.items()},
         "identity": dataset.identity,
     }
+    if dataset.bad:
+        facts["left_out"] = [str(bad) for bad in dataset.bad]
+    return facts

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxcnn.data.source import Source
+from jaxcnn.data.source import Content, Read, Source
 from jaxcnn.errors import UserError
 
 
@@ -22,8 +22,8 @@ def load_synthetic(
     size, channels = image_size or 32, channels or 3
     num_classes = num_classes or 10
 
-    def reader(split_seed: int):
-        def read(index: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    def reader(split_seed: int) -> Read:
+        def read(index: np.ndarray) -> tuple[list[Content], np.ndarray]:
             label = (index % num_classes).astype(np.int32)
             return [image(split_seed, i) for i in index], label
 
@@ -39,6 +39,13 @@ def load_synthetic(
     identity = f"synthetic {size}x{size}x{channels} in {num_classes} classes"
     sizes = {"train": num_examples, "test": max(num_examples // 4, 1)}
     return {
-        split: Source(n, names, reader(seed), f"{identity}: {n} for {split}", cached=False)
+        split: Source(
+            n,
+            names,
+            reader(seed),
+            f"{identity}: {n} for {split}",
+            label=(np.arange(n) % num_classes).astype(np.int32),
+            cached=False,
+        )
         for seed, (split, n) in enumerate(sizes.items())
     }

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.data.decode import decode
-from jaxcnn.data.source import Read, Source
+from jaxcnn.data.source import Content, Read, Source
 from jaxcnn.errors import UserError, nearest
 
 logger = logging.getLogger(__name__)
@@ -29,7 +28,6 @@ def load_tfds(
     train_split: str = "train",
     validation_split: str | None = "validation",
     test_split: str = "test",
-    channels: int | None = None,
 ) -> dict[str, Source]:
     """A data set of TFDS by name ("cifar10", "cifar10:3.0.2"), downloaded and prepared if needed.
 
@@ -41,9 +39,7 @@ def load_tfds(
     dir, manual_dir = (path and str(Path(path).expanduser()) for path in (dir, manual_dir))
     builder = _prepared_builder(name, dir, manual_dir)
     image_key, label_key = _supervised_keys(builder)
-    features = builder.info.features
-    channels = channels or features[image_key].shape[-1] or 3
-    class_names = tuple(features[label_key].names)
+    class_names = tuple(builder.info.features[label_key].names)
 
     sources: dict[str, Source] = {}
     taken: list[str] = []
@@ -63,9 +59,13 @@ def load_tfds(
                 f"config.data.{role}_split={split!r}: {name} has no such split; it has "
                 f"{', '.join(builder.info.splits)}"
             ) from error
-        read = _reader(builder, split, image_key, label_key, channels)
-        identity = f"tfds {builder.info.full_name} {split} of {size}, {channels} channels"
-        sources[role] = Source(size, class_names, read, f"{identity}, {_fingerprint(builder)}")
+        sources[role] = Source(
+            size,
+            class_names,
+            _reader(builder, split, image_key, label_key),
+            f"tfds {builder.info.full_name} {split} of {size}, {_fingerprint(builder)}",
+            name=f"{builder.name} {split}, image {{}}:".format,
+        )
     return sources
 
 
@@ -155,18 +155,13 @@ def _supervised_keys(builder: Any) -> tuple[str, str]:
     return str(keys[0]), str(keys[1])
 
 
-def _reader(builder: Any, split: str, image_key: str, label_key: str, channels: int) -> Read:
+def _reader(builder: Any, split: str, image_key: str, label_key: str) -> Read:
     open_once = functools.cache(lambda: _open(builder, split, image_key))
 
-    def read(index: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    def read(index: np.ndarray) -> tuple[list[Content], np.ndarray]:
         records = open_once()(index.tolist())
-        images = []
-        for number, record in zip(index, records, strict=True):
-            try:
-                images.append(decode(record[image_key], channels))
-            except ValueError as error:
-                raise UserError(f"{builder.name} {split}, image {number}: {error}") from error
-        return images, np.array([record[label_key] for record in records], np.int32)
+        label = np.array([record[label_key] for record in records], np.int32)
+        return [record[image_key] for record in records], label
 
     return read
 

@@ -45,7 +45,7 @@ def jit_parallel(devices: Sequence[jax.Device]) -> Parallel:
     def transform(step, *, donate: bool):
         return jax.jit(
             step,
-            in_shardings=(replicated, split),
+            in_shardings=(replicated, None),  # batches come placed
             out_shardings=replicated,
             donate_argnums=0 if donate else (),
         )
@@ -105,3 +105,11 @@ def make_parallel(mode: str, batch_size: int, devices: Sequence[jax.Device]) -> 
             f"config.batch_size={batch_size}: {count} devices do not divide it; {would} would do"
         )
     return PARALLEL[mode](devices)
+
+
+def device_memory() -> int | None:
+    """Bytes of one accelerator; None on CPUs, whose memory is the machine's."""
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return None
+    return (device.memory_stats() or {}).get("bytes_limit")

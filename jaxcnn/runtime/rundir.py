@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -76,17 +75,6 @@ def environment() -> dict[str, Any]:
         "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],
         "git_commit": _git_commit(),
     }  # fmt: skip
-
-
-def command_for(workdir: Path) -> str:
-    """The command line of this process with another --workdir, to copy and paste."""
-    words = [word for word in sys.argv[1:] if not word.startswith("--workdir=")]
-    if "--workdir" in words:
-        place = words.index("--workdir")
-        del words[place : place + 2]
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    program = ["-m", spec.name] if spec is not None else [sys.argv[0]]
-    return shlex.join([sys.executable, *program, *words, "--workdir", str(workdir)])
 
 
 def _version(name: str) -> str | None:

@@ -1,0 +1,83 @@
+"""A table of images: a CSV file with the columns path and label, and optionally split and group."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from jaxcnn.data.folder import (
+    ROLE_NAMES,
+    Files,
+    check_classes,
+    files_source,
+    match_groups,
+    natural_order,
+)
+from jaxcnn.data.source import Source
+from jaxcnn.errors import UserError, nearest
+
+
+def load_csv(
+    *,
+    dir: str,
+    path_column: str = "path",
+    label_column: str = "label",
+    split_column: str = "split",
+    group_column: str = "group",
+    group_pattern: str | None = None,
+) -> dict[str, Source]:
+    """Images listed in a CSV file with a header.
+
+    dir: the CSV file; its paths are relative to its folder, or absolute.
+    *_column: names of columns. Without the split column, test and validation are held out;
+      rows with the same text in the group column are never split.
+    group_pattern: see `load_folder`; instead of a group column.
+    """
+    file = Path(dir).expanduser()
+    where = f"config.data.dir={dir!r}"
+    if not file.is_file():
+        what = "is a folder; give a CSV file" if file.exists() else "no such file"
+        raise UserError(f"{where}: {what}")
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            table = csv.DictReader(lines)
+            columns = list(table.fieldnames or ())
+            rows = list(table)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{where}: not readable as CSV ({error})") from error
+    for keyword, column in (("path_column", path_column), ("label_column", label_column)):
+        if column not in columns:
+            raise UserError(
+                f"{where}: has no column {column!r}{nearest(column, columns)}; it has "
+                f"{', '.join(columns) or 'none'}; name yours with --config.data.{keyword}"
+            )
+    for number, row in enumerate(rows, 2):
+        if not row[path_column] or not row[label_column]:
+            raise UserError(f"{where}: row {number} has no {path_column} or no {label_column}")
+
+    class_names = natural_order({row[label_column] for row in rows})
+    if len(class_names) < 2:
+        raise UserError(f"{where}: {len(class_names)} classes, and a classifier needs two")
+    splits: dict[str, list[dict[str, str]]] = {}
+    for number, row in enumerate(rows, 2):
+        name = row[split_column] if split_column in columns else "train"
+        if (role := ROLE_NAMES.get((name or "").lower())) is None:
+            raise UserError(
+                f"{where}: row {number} is of split {name!r}; expected train, val or test"
+            )
+        splits.setdefault(role, []).append(row)
+    if "train" not in splits:
+        raise UserError(f"{where}: no row is of split train")
+    check_classes(where, {row[label_column] for row in splits["train"]}, class_names)
+
+    number_of = {name: k for k, name in enumerate(class_names)}
+    sources: dict[str, Source] = {}
+    for role in [role for role in ("train", "validation", "test") if role in splits]:
+        mine = splits[role]
+        paths = [row[path_column] for row in mine]
+        label = np.array([number_of[row[label_column]] for row in mine], np.int32)
+        groups = [row[group_column] for row in mine] if group_column in columns else None
+        if group_pattern is not None:
+            groups = match_groups(paths, group_pattern)
+        sources[role] = files_source(Files(file.parent, paths, label), class_names, groups)
+    return sources

@@ -1,0 +1,134 @@
+"""Reading and decoding the examples of a source, many at a time."""
+
+import logging
+import math
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from jaxcnn.commands import command
+from jaxcnn.data.decode import Decoding, decode, size_of
+from jaxcnn.data.resize import crop_box, fit, fit_crop, shorter_side
+from jaxcnn.data.source import Bad, Content, Source
+from jaxcnn.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+# How many examples one worker reads at once: few enough to share work, many enough to be fast.
+_BLOCK = 64
+
+
+def load_example(content: Content, how: Decoding) -> np.ndarray:
+    """The content of one example, decoded and fitted: uint8[H, W, C]; ValueError with a reason."""
+    return fit(decode(_readable(content), how, shorter_side(how)), how)
+
+
+def load_crop(
+    content: Content,
+    how: Decoding,
+    target: int,
+    scale: tuple[float, float],
+    draws: np.ndarray,
+) -> np.ndarray:
+    """A random part of one example, see `crop_box`, resized to uint8[target, target, C].
+
+    A JPEG is decoded no larger than the crop needs.
+    """
+    content = _readable(content)
+    size, image = size_of(content), None
+    if size is None:
+        image = decode(content, how)
+        size = image.shape[0], image.shape[1]
+    box = crop_box(size, scale, draws)
+    if image is None:
+        enough = target / min(box[2:])  # the scale at which the crop is as large as it will be
+        image = decode(content, how, at_least=math.ceil(min(size) * enough))
+    return fit_crop(image, box, size, target)
+
+
+def load_all(
+    source: Source, how: Decoding, workers: int
+) -> Iterator[tuple[np.ndarray, list[np.ndarray | Bad], np.ndarray]]:
+    """Decodes a source in order: (index int64[n], n images or why there is none, label int32[n])
+    for one block after another.
+    """
+
+    def load(start: int) -> tuple[np.ndarray, list[np.ndarray | Bad], np.ndarray]:
+        index = np.arange(start, min(start + _BLOCK, source.size))
+        contents, label = source.read(index)
+        images: list[np.ndarray | Bad] = []
+        for i, content in zip(index.tolist(), contents, strict=True):
+            try:
+                images.append(load_example(content, how))
+            except ValueError as error:
+                images.append(Bad(i, source.name(i), str(error)))
+        return index, images, label
+
+    with ThreadPoolExecutor(workers) as pool:
+        under_way: deque = deque()
+        try:
+            for start in range(0, source.size, _BLOCK):
+                under_way.append(pool.submit(load, start))
+                if len(under_way) > 2 * workers:  # so that memory stays bounded
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def first_shape(source: Source, how: Decoding) -> tuple[int, int, int]:
+    """(H, W, C) of the first image that can be decoded; UserError if none of the first 100 can."""
+    bad = []
+    for i in range(min(source.size, 100)):
+        contents, _ = source.read(np.array([i]))
+        try:
+            height, width, channels = load_example(contents[0], how).shape
+            return height, width, channels
+        except ValueError as error:
+            bad.append(Bad(i, source.name(i), str(error)))
+    if not bad:
+        raise UserError(f"no images in {source.identity}")
+    raise UserError(_told(bad, len(bad)) + f"; {_list_them()}")
+
+
+def _readable(content: Content) -> bytes | np.ndarray:
+    if isinstance(content, OSError):
+        raise ValueError(f"cannot be read ({content.strerror or content})")
+    return content
+
+
+def check_labels(source: Source, label: np.ndarray) -> None:
+    """UserError where an example's label is none of the classes."""
+    wrong = np.flatnonzero((label < 0) | (label >= len(source.class_names)))
+    if len(wrong):
+        raise UserError(
+            f"{source.identity}: {len(wrong):,} of {source.size:,} images have no label of the "
+            f"{len(source.class_names)} classes (the first: {source.name(int(wrong[0]))}, label "
+            f"{label[wrong[0]]}); choose another split, --config.data.test_split for example"
+        )
+
+
+def judge(bad: tuple[Bad, ...], size: int, on_bad_image: str) -> None:
+    """UserError that counts and names the images that cannot be used, or a warning with "skip"."""
+    if not bad:
+        return
+    if on_bad_image == "skip":
+        logger.warning("left out: %s", _told(bad, size))
+        return
+    raise UserError(
+        f"{_told(bad, size)}; mend or remove them, or leave them out with "
+        f"--config.data.on_bad_image=skip; {_list_them()}"
+    )
+
+
+def _told(bad: tuple[Bad, ...] | list[Bad], size: int) -> str:
+    named = ", ".join(str(one) for one in bad[:10])
+    more = f" and {len(bad) - 10:,} more" if len(bad) > 10 else ""
+    return f"{len(bad):,} of {size:,} images cannot be used: {named}{more}"
+
+
+def _list_them() -> str:
+    return f"all are listed by: {command('jaxcnn.check_data', keep='--config')}"

@@ -1,0 +1,102 @@
+"""From decoded pixels to the model's size: centre crops, and random ones for training."""
+
+from typing import Any
+
+import numpy as np
+
+from jaxcnn.data.decode import Decoding
+
+
+def resize_rule(how: Decoding) -> dict[str, Any]:
+    """How `decode` and `fit` make a model's pixels, in words and numbers that `dataset.json` keeps;
+    `decoding_of` reads them back.
+    """
+    import cv2
+
+    return how._asdict() | {
+        "resize": "shorter side to image_size / crop_fraction",
+        "algorithm": "area when shrinking, bilinear when enlarging",
+        "crop": "center",
+        "scaled_jpeg": "decoded at 1/2 or less where that is no smaller than the resized image",
+        "more_than_8_bits": "scaled from the declared range" if how.window is None else "window",
+        "library": f"opencv {cv2.__version__}",
+    }
+
+
+def shorter_side(how: Decoding) -> int:
+    """Pixels that an image's shorter side is resized to; 0 where images keep their size."""
+    return round(how.image_size / how.crop_fraction) if how.image_size else 0
+
+
+def fit(image: np.ndarray, how: Decoding) -> np.ndarray:
+    """uint8[h, w, c] -> uint8[image_size, image_size, c]: the shorter side resized, the centre
+    kept. Without an image size nothing is done.
+    """
+    size = how.image_size
+    height, width, _ = image.shape
+    if size is None or (height, width) == (size, size):
+        return image
+    scale = shorter_side(how) / min(height, width)
+    target = max(size, round(height * scale)), max(size, round(width * scale))
+    image = resize(image, target)
+    top, left = (target[0] - size) // 2, (target[1] - size) // 2
+    return image[top : top + size, left : left + size]
+
+
+def resize(image: np.ndarray, target: tuple[int, int]) -> np.ndarray:
+    """uint8[h, w, c] -> uint8[*target, c]: area means when shrinking, bilinear when enlarging."""
+    height, width, channels = image.shape
+    if (height, width) == target:
+        return image
+    import cv2
+
+    how = cv2.INTER_AREA if target[0] < height or target[1] < width else cv2.INTER_LINEAR
+    return cv2.resize(image, target[::-1], interpolation=how).reshape(*target, channels)
+
+
+def crop_box(
+    size: tuple[int, int], scale: tuple[float, float], draws: np.ndarray
+) -> tuple[int, int, int, int]:
+    """A random part of an image (Szegedy et al. 2015, arXiv:1409.4842): top, left, height, width.
+
+    size: (height, width) of the image. scale: least and largest share of its area.
+    draws: float64[tries, 4] in 0..1. The first try that fits is taken; a try is an area, a ratio of
+      the sides between 3/4 and 4/3 (uniform in its logarithm) and a place. If none fits, the
+      centre is taken.
+    """
+    height, width = size
+    low, high = scale
+    areas = (low + (high - low) * draws[:, 0]) * height * width
+    ratios = (4 / 3) ** (2 * draws[:, 1] - 1)
+    for area, ratio, y, x in zip(areas, ratios, draws[:, 2], draws[:, 3], strict=True):
+        h, w = round((area / ratio) ** 0.5), round((area * ratio) ** 0.5)
+        if 0 < h <= height and 0 < w <= width:
+            return int(y * (height - h + 1)), int(x * (width - w + 1)), h, w
+    h, w = min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def fit_crop(
+    image: np.ndarray, box: tuple[int, int, int, int], size: tuple[int, int], target: int
+) -> np.ndarray:
+    """The part `box` of an image, resized to uint8[target, target, c].
+
+    size: (height, width) of the image the box was drawn for; `image` may be a smaller copy of it.
+    Bilinear unless it shrinks by two or more: area means took six times as long (300x300 to 224x224
+    pixels), and a training crop is a random picture anyway.
+    """
+    import cv2
+
+    height, width, channels = image.shape
+    top, left = round(box[0] * height / size[0]), round(box[1] * width / size[1])
+    h, w = max(1, round(box[2] * height / size[0])), max(1, round(box[3] * width / size[1]))
+    part = image[top : top + h, left : left + w]
+    halved = min(part.shape[:2]) >= 2 * target
+    how = cv2.INTER_AREA if halved else cv2.INTER_LINEAR
+    return cv2.resize(part, (target, target), interpolation=how).reshape(target, target, channels)
+
+
+def crop_draws(seed: int, step: int, index: int, tries: int = 10) -> np.ndarray:
+    """float64[tries, 4] in 0..1 that depend on nothing but seed, step and example."""
+    raw = np.random.Philox(key=[seed, step], counter=[0, 0, 0, index + 1]).random_raw(4 * tries)
+    return (raw >> np.uint64(11)).reshape(tries, 4) * 2.0**-53
