@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def load_arrays(*, dir: str) -> dict[str, Source]:
             read=_reader(image, labels[role]),
             identity=f"{role}: {image.dtype}{list(image.shape)}, {_digest(image, labels[role])}",
             stamp=stamp,
-            label=labels[role],
+            labels=partial(labels.__getitem__, role),
             cached=False,
         )
         for role, (image, _) in pairs.items()

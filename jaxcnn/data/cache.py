@@ -72,9 +72,9 @@ def survey(
     Every image is decoded once for that (a JPEG at the lowest scale that fits); the result is kept
     in the cache.
     """
-    if not source.cached and source.label is not None:
+    if not source.cached and source.labels is not None:
         shape = first_shape(source, how)
-        return how._replace(channels=shape[2]), shape, source.label, ()
+        return how._replace(channels=shape[2]), shape, source.labels(), ()
     root, folder, what = _entry(source, how, "survey", cache_dir)
     if (found := _read_survey(folder)) is None:
         found = _colour_if_mixed(how, lambda how: _look_at_all(source, how, workers))

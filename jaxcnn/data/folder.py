@@ -71,7 +71,7 @@ def files_source(
         identity=f"{len(paths)} files in {len(class_names)} classes, {_digest(listing)}",
         stamp=f"{root.resolve()} {_digest(str(facts))}",
         name=lambda i: paths[i],
-        label=label,
+        labels=lambda: label,
         unit=np.array([_hash(group) for group in groups or paths], np.uint64),
     )
 

@@ -23,7 +23,7 @@ class Source(NamedTuple):
     identity: a name that changes whenever the data do, but not where they are.
     stamp: what else the cache must notice: the files' places and times.
     name: what an example is called in messages, by its number.
-    label: int32[size], where the labels are known before anything is read.
+    labels: gives int32[size], where the labels are known before anything is read.
     unit: uint64[size], a hash of what must not be split (a file, or all files of a group); None
       where each example stands alone and its number is its name.
     cached: False for what is read as fast as a cache would be.
@@ -35,7 +35,7 @@ class Source(NamedTuple):
     identity: str
     stamp: str = ""
     name: Callable[[int], str] = "number {}".format
-    label: np.ndarray | None = None
+    labels: Callable[[], np.ndarray] | None = None
     unit: np.ndarray | None = None
     cached: bool = True
 

@@ -1,5 +1,7 @@
 """Images made of noise and a class: for benchmarks, tests and shapes, never for accuracy."""
 
+from functools import partial
+
 import numpy as np
 
 from jaxcnn.data.source import Content, Read, Source
@@ -29,6 +31,9 @@ def load_synthetic(
 
         return read
 
+    def labels(count: int) -> np.ndarray:
+        return (np.arange(count) % num_classes).astype(np.int32)
+
     def image(split_seed: int, i: int) -> np.ndarray:
         random = np.random.Philox(key=[split_seed, i]).random_raw(-(-size * size * channels // 8))
         noise = random.view(np.uint8)[: size * size * channels].reshape(size, size, channels)
@@ -44,7 +49,7 @@ def load_synthetic(
             names,
             reader(seed),
             f"{identity}: {n} for {split}",
-            label=(np.arange(n) % num_classes).astype(np.int32),
+            labels=partial(labels, n),
             cached=False,
         )
         for seed, (split, n) in enumerate(sizes.items())
