@@ -13,23 +13,25 @@ PACKAGE = Path(jaxcnn.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # What a room may import from, besides itself. Verbs (main, cli) may import anything.
-FOUNDATION = {"errors", "typecheck"}
+FOUNDATION = {"commands", "errors", "typecheck"}
 ROOMS = {
     "core": set(),
+    "commands": set(),
     "errors": set(),
     "typecheck": set(),
     "durations": FOUNDATION,
     "data": {"core"} | FOUNDATION,
     "runtime": {"core"} | FOUNDATION,
     "choices": {"core", "data"} | FOUNDATION,
-    "config": {"choices", "durations"} | FOUNDATION,
+    "config": {"choices", "data", "durations"} | FOUNDATION,
     "build": {"core", "data", "choices", "config", "durations"} | FOUNDATION,
     "evaluation": {"core", "data", "runtime"} | FOUNDATION,
     "run": {"build", "config", "core", "data", "durations", "evaluation", "runtime"} | FOUNDATION,
     "train": {"build", "config", "core", "data", "run", "runtime"} | FOUNDATION,
 }
 HEAVY = ("tensorflow", "tensorflow_datasets", "clu.metric_writers", "orbax", "sklearn", "cv2",
-         "grain", "optuna", "keras", "fastapi", "matplotlib")  # fmt: skip
+         "grain", "simplejpeg", "PIL", "pydicom", "optuna", "keras", "fastapi",
+         "matplotlib")  # fmt: skip
 
 
 def imports(file, top_level_only=False):

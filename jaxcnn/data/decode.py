@@ -127,7 +127,7 @@ def _upright(pixels: np.ndarray, content: bytes) -> np.ndarray:
 
 
 def _orientation(content: bytes) -> int:
-    if b"Exif\0\0" not in content[:65536]:
+    if content.find(b"Exif\0\0", 0, 65536) < 0:
         return 1
     from PIL import Image
 

@@ -1,7 +1,6 @@
 """Train, validation and test: who sees which examples."""
 
 import hashlib
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -37,18 +36,21 @@ def hold_out(
         order = np.random.Philox(key=[split_seed, len(label)]).random_raw(len(label))
     else:
         order = _mix(unit, split_seed)
-    held = np.zeros(len(label), bool)
     by_unit = np.argsort(order, kind="stable")
-    starts = np.flatnonzero(np.diff(order[by_unit], prepend=order[by_unit][:1] + np.uint64(1)))
-    wanted = counts.tolist()
-    for unit_rows in np.split(by_unit, starts[1:]):
-        classes_of = Counter(members[unit_rows].tolist())
-        # How much smaller the sum of squared distances from the counts gets.
-        gain = sum(n * (2 * wanted[k] - n) for k, n in classes_of.items())
+    edges = np.flatnonzero(np.diff(order[by_unit])) + 1
+    starts, stops = [0, *edges.tolist()], [*edges.tolist(), len(label)]
+    class_of, wanted = members[by_unit].tolist(), counts.tolist()
+    held = np.zeros(len(label), bool)
+    for start, stop in zip(starts, stops, strict=True):
+        gain = 0  # how much smaller the sum of squared distances from the counts gets
+        for k in class_of[start:stop]:
+            gain += 2 * wanted[k] - 1
+            wanted[k] -= 1
         if gain > 0:
-            held[unit_rows] = True
-            for k, n in classes_of.items():
-                wanted[k] -= n
+            held[by_unit[start:stop]] = True
+        else:
+            for k in class_of[start:stop]:
+                wanted[k] += 1
     return held
 
 

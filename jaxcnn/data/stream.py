@@ -6,6 +6,7 @@ busy without copying images between processes.
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import lru_cache
 
 import numpy as np
@@ -50,19 +51,17 @@ def stream_batches(
 
     elements = grain.MapDataset.range(numbers.start * parts, numbers.stop * parts)
     options = grain.ReadOptions(num_threads=stream.workers, prefetch_buffer_size=_AHEAD * parts)
-    loaded = iter(elements.map(load).to_iter_dataset(options))
     known: set[int] = set()
-    for number in numbers:
-        images, bad = zip(*(next(loaded) for _ in range(parts)), strict=True)
-        batch = rows(number) | {"image": np.concatenate(images)}
-        lost = [one for part in bad for one in part]
-        if lost:
-            judge(
-                tuple(b for b in lost if b.row not in known), len(stream.label), stream.on_bad_image
-            )
-            known |= {b.row for b in lost}
-            batch["mask"] = batch["mask"] & ~np.isin(batch["index"], [b.row for b in lost])
-        yield batch
+    with closing(iter(elements.map(load).to_iter_dataset(options))) as loaded:
+        for number in numbers:
+            images, bad = zip(*(next(loaded) for _ in range(parts)), strict=True)
+            batch = rows(number) | {"image": np.concatenate(images)}
+            if lost := [one for part in bad for one in part]:
+                new = tuple(one for one in lost if one.row not in known)
+                judge(new, len(stream.label), stream.on_bad_image)
+                known |= {one.row for one in lost}
+                batch["mask"] = batch["mask"] & ~np.isin(batch["index"], [b.row for b in lost])
+            yield batch
 
 
 def _load(

@@ -9,6 +9,7 @@ import pytest
 
 from jaxcnn.data import SOURCES
 from jaxcnn.data.cache import decode_images, load_images
+from jaxcnn.data.decode import Decoding
 from jaxcnn.data.source import Source
 from jaxcnn.errors import UserError
 
@@ -40,9 +41,9 @@ def entries(root):
 
 def test_the_second_load_is_a_memory_map_of_the_same_content(tmp_path):
     source = SOURCES["digits"]()["train"]
-    first = load_images(source, None, None, str(tmp_path))
-    second = load_images(unreadable(source), None, None, str(tmp_path))
-    decoded = decode_images(source, None, None)
+    first = load_images(source, Decoding(), str(tmp_path))
+    second = load_images(unreadable(source), Decoding(), str(tmp_path))
+    decoded = decode_images(source, Decoding())
     for images in (first, second):
         assert isinstance(images.image, np.memmap)
         assert not images.image.flags.writeable
@@ -53,8 +54,8 @@ def test_the_second_load_is_a_memory_map_of_the_same_content(tmp_path):
 
 def test_what_is_made_as_fast_as_it_is_read_is_not_cached(tmp_path):
     source = SOURCES["synthetic"](num_examples=8)["train"]
-    images = load_images(source, 16, 1, str(tmp_path))
-    np.testing.assert_array_equal(images.image, decode_images(source, 16, 1).image)
+    images = load_images(source, Decoding(16, 1), str(tmp_path))
+    np.testing.assert_array_equal(images.image, decode_images(source, Decoding(16, 1)).image)
     assert entries(tmp_path) == []
 
 
@@ -68,11 +69,11 @@ def test_another_source_size_or_number_of_channels_is_another_entry(tmp_path):
         (source_of(images), 4, 1),
     ]
     for source, size, channels in asked:
-        load_images(source, size, channels, str(tmp_path))
+        load_images(source, Decoding(size, channels), str(tmp_path))
     assert len(entries(tmp_path)) == len(asked)
     for source, size, channels in asked:
-        cached = load_images(unreadable(source), size, channels, str(tmp_path))
-        expected = decode_images(source, size, channels)
+        cached = load_images(unreadable(source), Decoding(size, channels), str(tmp_path))
+        expected = decode_images(source, Decoding(size, channels))
         np.testing.assert_array_equal(cached.image, expected.image)
 
 
@@ -80,14 +81,14 @@ def test_another_source_size_or_number_of_channels_is_another_entry(tmp_path):
 def test_every_image_is_decoded_whatever_their_number(count):
     """1024 images are decoded at a time."""
     images = [np.full((1, 1, 1), i % 251, np.uint8) for i in range(count)]
-    decoded = decode_images(source_of(images), None, None)
+    decoded = decode_images(source_of(images), Decoding())
     np.testing.assert_array_equal(decoded.image, np.stack(images))
     np.testing.assert_array_equal(decoded.label, np.arange(count) % 3)
 
 
 def test_images_of_many_sizes_and_channels_become_one_array():
     images = noise((8, 12), (30, 9)) + noise((7, 7), channels=1)
-    decoded = decode_images(source_of(images), 6, 3)
+    decoded = decode_images(source_of(images), Decoding(6, 3))
     assert decoded.image.shape == (3, 6, 6, 3)
     assert decoded.image.dtype == np.uint8
     assert decoded.label.tolist() == [0, 1, 2]
@@ -96,7 +97,7 @@ def test_images_of_many_sizes_and_channels_become_one_array():
 def test_images_of_differing_sizes_need_an_image_size(tmp_path):
     source = source_of(noise((8, 8), (8, 9)))
     with pytest.raises(UserError) as error:
-        load_images(source, None, None, str(tmp_path))
+        load_images(source, Decoding(), str(tmp_path))
     assert str(error.value) == (
         "images differ (8x8x3 and 8x9x3 pixels): give --config.data.image_size=N"
     )
@@ -105,7 +106,7 @@ def test_images_of_differing_sizes_need_an_image_size(tmp_path):
 
 def test_a_source_without_images_is_named():
     with pytest.raises(UserError, match="no images in an empty folder"):
-        decode_images(source_of([], "an empty folder"), None, None)
+        decode_images(source_of([], "an empty folder"), Decoding())
 
 
 def test_what_memory_cannot_hold_is_refused_before_it_is_decoded():
@@ -113,8 +114,8 @@ def test_what_memory_cannot_hold_is_refused_before_it_is_decoded():
         return noise((256, 256)) * len(index), np.zeros(len(index), np.int32)
 
     source = Source(10**8, ("a",), read, "the world")  # 18 TiB
-    with pytest.raises(UserError, match=r"the world: 100,000,000 images .*data\.image_size"):
-        decode_images(source, None, None)
+    with pytest.raises(UserError, match=r"the world: 100,000,000 images .*data\.mode=stream"):
+        decode_images(source, Decoding())
 
 
 @pytest.mark.parametrize("below", ["", "/deeper"])
@@ -122,8 +123,8 @@ def test_where_no_cache_can_be_written_the_images_come_with_a_warning(tmp_path, 
     (tmp_path / "a-file").write_text("")  # permissions would not stop root
     source = source_of(noise((8, 8), (8, 8)))
     with caplog.at_level(logging.WARNING):
-        images = load_images(source, None, None, f"{tmp_path}/a-file{below}")
-    np.testing.assert_array_equal(images.image, decode_images(source, None, None).image)
+        images = load_images(source, Decoding(), f"{tmp_path}/a-file{below}")
+    np.testing.assert_array_equal(images.image, decode_images(source, Decoding()).image)
     assert f"not cached in {tmp_path}/a-file" in caplog.text
     assert entries(tmp_path) == ["a-file"]
 
@@ -131,9 +132,9 @@ def test_where_no_cache_can_be_written_the_images_come_with_a_warning(tmp_path, 
 def test_a_failed_decoding_leaves_nothing_behind(tmp_path):
     source = source_of(noise((8, 8)))
     with pytest.raises(AssertionError):
-        load_images(unreadable(source), None, None, str(tmp_path))
+        load_images(unreadable(source), Decoding(), str(tmp_path))
     assert entries(tmp_path) == []
-    assert load_images(source, None, None, str(tmp_path)).image.shape == (1, 8, 8, 3)
+    assert load_images(source, Decoding(), str(tmp_path)).image.shape == (1, 8, 8, 3)
 
 
 # Reads only once both processes do: then both have found the cache empty, and both write it.
@@ -141,6 +142,7 @@ BOTH = """
 import hashlib, os, pathlib, sys, time
 from jaxcnn.data import SOURCES
 from jaxcnn.data.cache import load_images
+from jaxcnn.data.decode import Decoding
 
 def read(index):
     (meeting / str(os.getpid())).touch()
@@ -152,7 +154,7 @@ def read(index):
 
 meeting, root = pathlib.Path(sys.argv[1]), sys.argv[2]
 source = SOURCES["synthetic"](image_size=16, num_examples=500)["train"]
-images = load_images(source._replace(read=read, cached=True), None, None, root)
+images = load_images(source._replace(read=read, cached=True), Decoding(), root)
 print(type(images.image).__name__, hashlib.sha256(images.image.tobytes()).hexdigest())
 """
 

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from jaxcnn.data.pipeline import batch_positions, epoch_order, eval_batches, train_batch
+from jaxcnn.data.pipeline import batch_positions, epoch_order, eval_batches, shuffled, train_batches
 from jaxcnn.data.source import Images, Split
 
 
@@ -16,6 +16,11 @@ def make_split(num_images=50, rows=None):
     image = np.broadcast_to(number[:, None, None, None], (num_images, 2, 3, 1)).astype(np.uint8)
     images = Images(image, (number % 7).astype(np.int32))
     return Split(images, number if rows is None else np.asarray(rows))
+
+
+def train_batch(split, seed, step, batch_size):
+    sampling = shuffled(seed, split.label)
+    return next(train_batches(split, sampling, seed, range(step, step + 1), batch_size))
 
 
 @pytest.mark.parametrize("num_examples", [1, 10, 64, 1797])
@@ -86,7 +91,13 @@ def test_a_batch_holds_the_images_labels_and_numbers_of_its_rows():
 def test_a_batch_has_the_dtypes_the_step_expects():
     for batch in (train_batch(make_split(), 0, 0, 8), next(eval_batches(make_split(), 8))):
         dtypes = {name: str(array.dtype) for name, array in batch.items()}
-        assert dtypes == {"image": "uint8", "label": "int32", "mask": "bool", "index": "int32"}
+        assert dtypes == {
+            "image": "uint8",
+            "label": "int32",
+            "mask": "bool",
+            "index": "int32",
+            "epoch": "int32",
+        }
         assert batch["image"].shape == (8, 2, 3, 1)
 
 

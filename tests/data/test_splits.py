@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from jaxcnn.data.decode import Decoding
 from jaxcnn.data.source import Images, Split
 from jaxcnn.data.splits import channel_statistics, hold_out, make_dataset
 from jaxcnn.errors import UserError
@@ -20,9 +21,11 @@ def images_of(size, value=0):
 
 def split_up(images=None, *, holdout=0.1, test_holdout=0.2, split_seed=0, identity="digits"):
     return make_dataset(
-        {"train": images_of(1797)} if images is None else images,
+        images := {"train": images_of(1797)} if images is None else images,
+        dict.fromkeys(images),
         NAMES,
         identity,
+        Decoding(),
         holdout=holdout,
         test_holdout=test_holdout,
         split_seed=split_seed,

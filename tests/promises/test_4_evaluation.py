@@ -8,6 +8,7 @@ import pytest
 from sklearn import metrics as oracle
 
 from jaxcnn.build import build_dataset
+from jaxcnn.data.pipeline import eval_batches
 from jaxcnn.data.source import Images, Split
 from jaxcnn.evaluation import evaluate
 from jaxcnn.runtime.mesh import make_parallel
@@ -22,7 +23,8 @@ def everything(num_examples, batch_size, mode="jit", num_devices=1):
     parallel = make_parallel(mode, batch_size, jax.devices()[:num_devices])
     *_, eval_step = build(parallel.axis_name)
     step = parallel.transform(eval_step, donate=False)
-    return evaluate(step, parallel.place_state(fresh_state()), split, batch_size, parallel)
+    batches = map(parallel.place_batch, eval_batches(split, batch_size))
+    return evaluate(step, parallel.place_state(fresh_state()), batches, parallel)
 
 
 def test_every_metric_equals_scikit_learn():

@@ -104,7 +104,8 @@ MISTAKES = {
     ),
     "unknown source": (
         (*DIGITS, "--config.data.source=floder"),
-        "config.data.source='floder': expected one of digits, tfds, synthetic",
+        "config.data.source='floder': expected one of folder, csv, arrays, digits, tfds, synthetic "
+        "(did you mean folder?)",
     ),
     "classes that differ": (
         (*DIGITS, "--config.data.num_classes=3"),

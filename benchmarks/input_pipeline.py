@@ -1,0 +1,196 @@
+"""How fast photos become batches: jaxcnn, tf.data and PyTorch on the same files, in one run.
+
+    pip install tensorflow torch==2.13.0 && python benchmarks/input_pipeline.py
+
+Each makes shuffled batches of 64 random crops (a share of 0.08 to 1 of the area, as Inception's),
+resized to 224x224, from JPEG files of 500x375 pixels, and then of 2000x1500, where decoding at a
+smaller scale pays. jaxcnn streams as in training; tf.data uses decode_and_crop_jpeg, which decodes
+only the crop, and AUTOTUNE; PyTorch a DataLoader whose workers decode with OpenCV. Rounds are
+interleaved and the median is told, with its ratio to jaxcnn's. Last: how long a second run on
+60,000 cached images of 32x32 pixels takes from the call to its first batch.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+SIZE, BATCH, SCALE, RATIO = 224, 64, (0.08, 1.0), (3 / 4, 4 / 3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", type=Path, default="../shared/data/folders/cats_dogs")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=1024, help="images a round")
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        for width, height in ((500, 375), (2000, 1500)):
+            files = make_photos(options.photos, Path(folder) / f"{width}", width, height)
+            count = options.images if width == 500 else options.images // 8
+            readers = {
+                "jaxcnn": jaxcnn_reader(files, count, options.workers),
+                "tf.data": tf_reader(files, count),
+                "pytorch": torch_reader(files, count, options.workers),
+            }
+            compare(f"{width}x{height}", readers, count, options.rounds)
+        print(f"first batch of 60,000 cached images: {second_start(Path(folder)):.2f} s")
+
+
+def make_photos(source: Path, folder: Path, width: int, height: int) -> Path:
+    """200 real photos in the given size, as JPEGs of quality 90."""
+    import cv2
+
+    for number, file in enumerate(sorted(source.glob("*/*.jpg"))[::2][:200]):
+        image = cv2.resize(cv2.imread(str(file)), (width, height), interpolation=cv2.INTER_CUBIC)
+        target = folder / file.parent.name / f"{number}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(target), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return folder
+
+
+def jaxcnn_reader(folder: Path, count: int, workers: int):
+    from jaxcnn.build import build_dataset, build_sampling
+    from jaxcnn.config import default_config, resolve
+    from jaxcnn.data.pipeline import train_batches
+
+    config = default_config()
+    config.num_steps = 1
+    config.data.source, config.data.dir = "folder", str(folder)
+    config.data.image_size, config.data.crop_scale = SIZE, SCALE
+    config.data.holdout = config.data.test_holdout = 0.0
+    config.data.num_workers = workers
+    config.data.cache_dir = str(folder.parent / "cache")
+    config = resolve(config)
+    split = build_dataset(config).splits["train"]
+    sampling = build_sampling(config, split)
+
+    def read() -> int:
+        batches = train_batches(split, sampling, 0, range(count // BATCH), BATCH)
+        return sum(len(batch["image"]) for batch in batches)
+
+    return read
+
+
+def tf_reader(folder: Path, count: int):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        import tensorflow as tf
+    except ModuleNotFoundError:
+        return None
+    files = [str(file) for file in sorted(folder.glob("*/*.jpg"))]
+
+    def load(file):
+        content = tf.io.read_file(file)
+        begin, size, _ = tf.image.sample_distorted_bounding_box(
+            tf.io.extract_jpeg_shape(content),
+            tf.zeros([0, 0, 4]),
+            area_range=SCALE,
+            aspect_ratio_range=RATIO,
+            min_object_covered=0.0,
+            max_attempts=10,
+            use_image_if_no_bounding_boxes=True,
+        )
+        window = tf.concat([begin[:2], size[:2]], 0)
+        image = tf.image.decode_and_crop_jpeg(content, window, channels=3)
+        return tf.cast(tf.image.resize(image, (SIZE, SIZE)), tf.uint8)
+
+    dataset = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files)).repeat().take(count)
+    dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(BATCH)
+    dataset = dataset.prefetch(tf.data.AUTOTUNE)
+    return lambda: sum(len(batch) for batch in dataset.as_numpy_iterator())
+
+
+def torch_reader(folder: Path, count: int, workers: int):
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return None
+    files = [str(file) for file in sorted(folder.glob("*/*.jpg"))]
+    order = np.random.default_rng(0).permutation(count) % len(files)
+    loader = torch.utils.data.DataLoader(
+        Photos([files[i] for i in order]),
+        batch_size=BATCH,
+        num_workers=workers,
+        persistent_workers=True,
+    )
+    sum(1 for _ in loader)  # its workers start once, as in training
+    return lambda: sum(len(batch) for batch in loader)
+
+
+class Photos:
+    """What a PyTorch user writes: OpenCV, and a random resized crop."""
+
+    def __init__(self, files: list[str]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        import cv2
+
+        cv2.setNumThreads(0)
+        image = cv2.cvtColor(cv2.imread(self.files[i]), cv2.COLOR_BGR2RGB)
+        height, width, _ = image.shape
+        random = np.random.default_rng()
+        for _ in range(10):
+            area = random.uniform(*SCALE) * height * width
+            ratio = np.exp(random.uniform(*np.log(RATIO)))
+            h, w = round((area / ratio) ** 0.5), round((area * ratio) ** 0.5)
+            if h <= height and w <= width:
+                top, left = random.integers(height - h + 1), random.integers(width - w + 1)
+                image = image[top : top + h, left : left + w]
+                break
+        return cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+
+
+def compare(what: str, readers: dict, count: int, rounds: int) -> None:
+    speeds: dict[str, list[float]] = {name: [] for name, read in readers.items() if read}
+    for _ in range(rounds + 1):
+        for name in speeds:
+            clock = time.perf_counter()
+            assert readers[name]() == count // BATCH * BATCH
+            speeds[name].append(count / (time.perf_counter() - clock))
+    ours = statistics.median(speeds["jaxcnn"][1:])
+    for name, values in speeds.items():  # the first round warms up
+        median = statistics.median(values[1:])
+        spread = f"{min(values[1:]):.0f} to {max(values[1:]):.0f}"
+        print(f"{what} {name:8} {median:6.0f} images/s ({spread}), jaxcnn is {ours / median:.2f}x")
+
+
+def second_start(folder: Path) -> float:
+    """Seconds from the call to the first batch of 60,000 images in a folder, decoded before."""
+    import cv2
+
+    from jaxcnn.build import build_dataset, build_sampling
+    from jaxcnn.config import default_config, resolve
+    from jaxcnn.data.pipeline import train_batches
+
+    random = np.random.default_rng(0)
+    for k in range(10):
+        (folder / "small" / str(k)).mkdir(parents=True)
+        for i in range(6000):
+            image = random.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+            cv2.imwrite(str(folder / "small" / str(k) / f"{i}.bmp"), image)
+    config = default_config()
+    config.num_steps = 1
+    config.data.source, config.data.dir = "folder", str(folder / "small")
+    config.data.image_size, config.data.cache_dir = 32, str(folder / "cache")
+    times = []
+    for _ in range(4):
+        clock = time.perf_counter()
+        ready = resolve(config)
+        split = build_dataset(ready).splits["train"]
+        next(train_batches(split, build_sampling(ready, split), 0, range(1), 128))
+        times.append(time.perf_counter() - clock)
+    return statistics.median(times[1:])
+
+
+if __name__ == "__main__":
+    main()
