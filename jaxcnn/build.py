@@ -37,7 +37,9 @@ def build_sources(config: ConfigDict) -> dict[str, Source]:
     given = {name: value for name, value in shared.items() if name in accepted}
     given |= keywords(config, "data")
     for name in required - given.keys():
-        raise UserError(f"config.data.{name}: source {config.data.source!r} needs it")
+        raise UserError(
+            f"config.data.{name}: source {config.data.source!r} needs it, --config.data.{name}=..."
+        )
     sources = load(**given)
     found, expected = len(sources["train"].class_names), config.data.num_classes
     if expected is not None and expected != found:

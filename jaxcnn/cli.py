@@ -17,8 +17,9 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from jaxcnn import AUGMENTATIONS, STARTED
+from jaxcnn.auto import prepare
 from jaxcnn.choices import CHOICES
-from jaxcnn.config import check_known, default_config, flatten, resolve
+from jaxcnn.config import check_known, default_config, flatten
 from jaxcnn.durations import DURATIONS
 from jaxcnn.errors import UserError, nearest
 from jaxcnn.runtime.preemption import Interrupted
@@ -43,17 +44,21 @@ def define_config() -> None:
     )
 
 
-def config_from_flags() -> ConfigDict:
-    """The config of --config with the overrides on the command line, resolved."""
+def config_from_flags(workdir: Path | None = None) -> ConfigDict:
+    """The config of --config with the overrides on the command line, resolved.
+
+    workdir: of a run that may have begun, see `jaxcnn.auto.prepare`.
+    """
+    config_path()
+    return prepare(FLAGS.config, config_flags.get_override_values(FLAGS["config"]), workdir)
+
+
+def config_path() -> str:
+    """The path given to --config; UserError if there is none."""
     if FLAGS.config is None:
         raise UserError(
             "--config: give an experiment file, for example --config experiments/digits.py"
         )
-    return resolve(FLAGS.config, config_flags.get_override_values(FLAGS["config"]))
-
-
-def config_path() -> str:
-    """The path given to --config."""
     return config_flags.get_config_filename(FLAGS["config"])
 
 

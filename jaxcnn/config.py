@@ -41,6 +41,7 @@ def default_config() -> ConfigDict:
     keywords of what `data.source`, `model.name`, ... choose; a keyword set to None is not given.
     """
     config = ConfigDict()
+    config.auto = False  # choose what is left open by looking at the data and the device
     config.seed = 0
     config.batch_size = 128  # of all devices together
     config.dtype = "float32"  # of the computation, or "bfloat16"; parameters stay float32
@@ -127,6 +128,18 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = _tuples(value)
     return flat
+
+
+def unflatten(values: Mapping[str, Any]) -> ConfigDict:
+    """The opposite of `flatten`, without checks; for `resolve`."""
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        *parts, leaf = key.split(".")
+        part = nested
+        for name in parts:
+            part = part.setdefault(name, {})
+        part[leaf] = value
+    return ConfigDict(nested)
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:

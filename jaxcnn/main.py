@@ -22,10 +22,11 @@ _WORKDIR = flags.DEFINE_string(
 
 
 def main() -> None:
-    config = cli.config_from_flags()
     if _WORKDIR.value == "":
         raise UserError("--workdir: is empty; give a folder, or leave the flag out")
-    train(config, _WORKDIR.value or Path("runs") / Path(cli.config_path().split(":")[0]).stem)
+    default = Path("runs") / Path(cli.config_path().split(":")[0]).stem
+    workdir = Path(_WORKDIR.value or default).expanduser()
+    train(cli.config_from_flags(workdir), workdir)
 
 
 if __name__ == "__main__":

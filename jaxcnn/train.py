@@ -15,9 +15,10 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from jaxcnn.auto import prepare
 from jaxcnn.build import build_dataset
 from jaxcnn.commands import command
-from jaxcnn.config import FREE_ON_RESUME, differences, load_config, resolve, to_json
+from jaxcnn.config import FREE_ON_RESUME, differences, load_config, to_json
 from jaxcnn.core.state import TrainState, all_finite
 from jaxcnn.data.source import Dataset
 from jaxcnn.data.splits import describe
@@ -51,7 +52,8 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     """
     setup_logging()
     enable_compile_cache()
-    config, workdir = resolve(config), Path(workdir).expanduser()
+    workdir = Path(workdir).expanduser()
+    config = prepare(config, workdir=workdir)
     make_writable(workdir)
     if (finished := _finished(config, workdir)) is not None:
         return finished

@@ -25,9 +25,10 @@ ROOMS = {
     "choices": {"core", "data"} | FOUNDATION,
     "config": {"choices", "data", "durations"} | FOUNDATION,
     "build": {"core", "data", "choices", "config", "durations"} | FOUNDATION,
+    "auto": {"build", "config", "data"} | FOUNDATION,
     "evaluation": {"core", "data", "runtime"} | FOUNDATION,
     "run": {"build", "config", "core", "data", "durations", "evaluation", "runtime"} | FOUNDATION,
-    "train": {"build", "config", "core", "data", "run", "runtime"} | FOUNDATION,
+    "train": {"auto", "build", "config", "core", "data", "run", "runtime"} | FOUNDATION,
 }
 HEAVY = ("tensorflow", "tensorflow_datasets", "clu.metric_writers", "orbax", "sklearn", "cv2",
          "grain", "simplejpeg", "PIL", "pydicom", "optuna", "keras", "fastapi",
