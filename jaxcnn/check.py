@@ -58,7 +58,7 @@ class Checked(NamedTuple):
     text: str
 
 
-def check(config: ConfigDict, output: str | Path, title: str = "data") -> Checked:
+def check(config: ConfigDict, output: str | Path) -> Checked:
     """Looks at all images a resolved config names, and writes what it finds into `output`.
 
     Raises UserError where there are no data to look at, or `output` cannot be written.
@@ -86,7 +86,7 @@ def check(config: ConfigDict, output: str | Path, title: str = "data") -> Checke
     facts = summarize(examples, roles, copies, findings, not_used)
     samples, told = _samples(config, examples, roles, how)
     html = data_page(
-        title,
+        f"Data: {config.data.get('dir') or config.data.get('name') or config.data.source}",
         examples,
         roles,
         copies,
@@ -174,7 +174,9 @@ def _samples(
             rows.append(Row(examples.class_names[k], groups))
     height, width = original[0].shape[:2]
     told = f"Training images as the model sees them, {width}x{height} pixels"
-    told += f"; right of each {_DRAWS} draws of its augmentation." if varied else "; not augmented."
+    told += (
+        f"; right of each, {_DRAWS} draws of its augmentation." if varied else "; not augmented."
+    )
     if len(examples.class_names) > len(rows):
         told += f" {len(rows)} of {len(examples.class_names):,} classes."
     headings = ["sample, augmented three times"] * _SAMPLES if varied else ["samples"]

@@ -40,7 +40,7 @@ def main() -> None:
         raise UserError("--output: is empty; give a folder, or leave the flag out")
     name = Path(cli.config_path().split(":")[0]).stem
     output = Path(_OUTPUT.value or Path("runs") / f"{name}-data")
-    checked = check(config, output, title=f"{name}: the data")
+    checked = check(config, output)
     page = output / "report.html"
     print(f"{checked.text}\n\nmore in {printable(str(page))}", flush=True)
     harm = [finding.what for finding in checked.findings if finding.harm]

@@ -128,12 +128,13 @@ def test_an_image_under_two_labels_in_two_splits_and_three_times(tmp_path):
     found = findings(root, tmp_path, holdout=0.0)
     assert found["same_image_two_labels"][:2] == (
         True,
-        "1 image is under more than one label (2 copies): cat/twin.png (cat) = dog/twin.png (dog)",
+        "1 image is under more than one label (2 examples): "
+        "cat/twin.png (cat) = dog/twin.png (dog)",
     )
     assert found["same_image_two_splits"][:2] == (
         True,
         "1 image is in more than one split (1 in train and test): "
-        "cat/a.png (train) = cat/b.png (train) = cat/c.png (test)",
+        "cat/a.png (train) = cat/c.png (test) = cat/b.png (train)",
     )
     assert found["copies"][:2] == (
         False,
@@ -143,7 +144,7 @@ def test_an_image_under_two_labels_in_two_splits_and_three_times(tmp_path):
     listed = rows(tmp_path / "out" / "duplicates.csv")
     assert [(row["group"], row["image"], row["split"]) for row in listed] == [
         ("1", "cat/twin.png", "train"), ("1", "dog/twin.png", "train"),
-        ("2", "cat/a.png", "train"), ("2", "cat/b.png", "train"), ("2", "cat/c.png", "test"),
+        ("2", "cat/a.png", "train"), ("2", "cat/c.png", "test"), ("2", "cat/b.png", "train"),
         ("3", "dog/p.png", "test"), ("3", "dog/q.png", "test"), ("3", "dog/r.png", "test"),
     ]  # fmt: skip
     facts = json.loads((tmp_path / "out" / "check.json").read_text())
@@ -304,7 +305,7 @@ def test_arrays_and_csv_name_their_examples(tmp_path):
     np.savez(tmp_path / "a.npz", image=image, label=np.arange(30) % 2)
     found = findings(tmp_path / "a.npz", tmp_path, source="arrays", test_holdout=0.0, holdout=0.0)
     assert found["same_image_two_labels"][1] == (
-        "1 image is under more than one label (2 copies): number 2 (0) = number 7 (1)"
+        "1 image is under more than one label (2 examples): number 2 (0) = number 7 (1)"
     )
     root = make_folder(tmp_path / "pets")
     lines = [f"{path},{path.parent.name}" for path in sorted(root.rglob("*.png"))]
@@ -373,7 +374,8 @@ def test_the_flowers_have_six_copies_four_of_them_under_two_labels(shared, tmp_p
     ) in done.stdout
     last = done.stderr.splitlines()[-1]
     assert last.startswith(
-        "error: 2 findings would harm training: 4 images are under more than one label (8 copies): "
+        "error: 2 findings would harm training: 4 images are under more than one label "
+        "(8 examples): "
     )
     assert len(rows(tmp_path / "duplicates.csv")) == 12
 

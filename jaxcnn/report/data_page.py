@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.data.check import Copies, Examples, Finding
+from jaxcnn.data.check import Copies, Examples, Finding, copies_told
 from jaxcnn.report.page import (
     Html,
     Section,
@@ -137,11 +137,6 @@ def _copies(
         image = picture(shown, name, _THUMBNAIL) if shown else Html("")
         return figure(image, name, f"{label}, {roles[number] or 'no split'}")
 
-    told = (
-        f"{counts['copies']:,} identical copies: {counts['images']:,} images occur more than "
-        f"once, {counts['under_two_labels']:,} of them under more than one label, "
-        f"{counts['in_two_splits']:,} in more than one split."
-    )
     pictured = [row(map(one, group.numbers[:MOST_COPIES])) for group in copies[:MOST_GROUPS]]
     listed = [
         (k, examples.name(n), examples.class_names[examples.label[n]], str(roles[n]))
@@ -149,7 +144,7 @@ def _copies(
         for n in group.numbers
     ]
     rest = details(f"All {len(listed):,}", table(("group", "image", "label", "split"), listed))
-    return join([paragraph(told), *pictured, rest])
+    return join([paragraph(copies_told(counts)), *pictured, rest])
 
 
 def _unreadable(examples: Examples) -> Html:
@@ -157,7 +152,7 @@ def _unreadable(examples: Examples) -> Html:
         (examples.name(n), examples.class_names[examples.label[n]], examples.bad[n])
         for n in sorted(examples.bad)
     ]
-    return _list(("image", "label", "it"), rows)
+    return _list(("image", "label", "reason"), rows)
 
 
 def _list(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Html:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.data.check import Copies, Examples, Finding, some
+from jaxcnn.data.check import Copies, Examples, Finding, copies_told, some
 
 # Classes, and images that cannot be used, that a terminal shows.
 _SHOWN = 20
@@ -30,11 +30,7 @@ def data_text(examples: Examples, findings: Sequence[Finding], facts: Mapping[st
         mean, std = (" ".join(f"{v:.4f}" for v in facts[name]) for name in ("mean", "std"))
         lines.append(f"train pixels: mean {mean} · standard deviation {std}")
     if (copies := facts["duplicates"])["images"]:
-        lines.append(
-            f"{copies['copies']:,} identical copies: {copies['images']:,} images occur more than "
-            f"once, {copies['under_two_labels']:,} under more than one label, "
-            f"{copies['in_two_splits']:,} in more than one split"
-        )
+        lines.append(copies_told(copies))
     for n in sorted(examples.bad)[:_SHOWN_BAD]:
         lines.append(f"unreadable: {examples.name(n)} {examples.bad[n]}")
     for harm, title in ((True, "would harm training:"), (False, "worth knowing:")):

@@ -124,6 +124,7 @@ table { border-collapse: collapse; }
 th, td { padding: .2rem .9rem .2rem 0; text-align: left; border-bottom: 1px solid var(--line);
   vertical-align: top; overflow-wrap: anywhere; }
 th { color: var(--soft); font-weight: 600; white-space: nowrap; }
+td:first-child { min-width: 7rem; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; margin: .8rem 0; }
 .row .wide { margin: 0 1.2rem 0 0; }

@@ -15,13 +15,14 @@ from jaxcnn.data.check.faults import class_counts, classes, copied, crossing_gro
 from jaxcnn.data.check.finding import Finding, some
 from jaxcnn.data.check.ignored import ignored_files
 from jaxcnn.data.check.oddities import ignored, looks, sizes
-from jaxcnn.data.check.summary import summarize
+from jaxcnn.data.check.summary import copies_told, summarize
 
 __all__ = [
     "Copies",
     "Examples",
     "Finding",
     "class_counts",
+    "copies_told",
     "find",
     "find_copies",
     "ignored_files",

@@ -5,10 +5,12 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxcnn.data.check.examples import Examples
+from jaxcnn.data.splits import ROLES
 
 
 class Copies(NamedTuple):
-    """The numbers of two or more examples with the same content, and where they stand.
+    """The numbers of two or more examples with the same content, and where they stand; first one
+    of each label in each split.
 
     labels, roles: the different ones among them.
     """
@@ -26,18 +28,22 @@ def find_copies(examples: Examples, roles: np.ndarray) -> list[Copies]:
     usable = examples.usable
     content = examples.content[usable]
     order = np.lexsort(content.T)  # equal ones stay in order, as the sort is stable
-    same = (content[order][1:] == content[order][:-1]).all(axis=1)
-    groups = np.split(usable[order], np.flatnonzero(~same) + 1)
-    copies = [
-        Copies(
-            tuple(group.tolist()),
-            tuple(np.unique(examples.label[group]).tolist()),
-            tuple(dict.fromkeys(sorted(roles[group].tolist(), key=_ORDER.index))),
-        )
-        for group in groups
-        if len(group) > 1
-    ]
+    new = (content[order][1:] != content[order][:-1]).any(axis=1)
+    starts = np.flatnonzero(np.concatenate([[True], new])) if len(usable) else np.empty(0, int)
+    ends = np.append(starts[1:], len(usable))
+    copies = []
+    for start, end in zip(starts[ends - starts > 1], ends[ends - starts > 1], strict=True):
+        group = usable[order[start:end]]
+        labels = tuple(np.unique(examples.label[group]).tolist())
+        found = set(roles[group].tolist())
+        roles_in_order = tuple(role for role in (*ROLES, "") if role in found)
+        numbers = _told_apart(group, examples.label, roles)
+        copies.append(Copies(numbers, labels, roles_in_order))
     return sorted(copies, key=lambda c: (-len(c.labels), -len(c.roles), c.numbers))
 
 
-_ORDER = ("train", "validation", "test", "")
+def _told_apart(group: np.ndarray, label: np.ndarray, roles: np.ndarray) -> tuple[int, ...]:
+    """The numbers of a group, the first of each label in each split before the others."""
+    numbers = group.tolist()
+    first = set({(label[n], roles[n]): n for n in reversed(numbers)}.values())
+    return (*sorted(first), *(n for n in numbers if n not in first))

@@ -88,7 +88,7 @@ class Examples(NamedTuple):
     def name(self, number: int) -> str:
         """What an example is called: its path, or its number."""
         part, row = self.part(number)
-        return self.sources[part].name(row)
+        return self.sources[part].name(row).removesuffix(":")
 
     def rows(self, part: str) -> slice:
         """The numbers of a part's examples."""

@@ -54,11 +54,11 @@ def copied(examples: Examples, roles: np.ndarray, copies: Sequence[Copies]) -> I
 
     labels = [group for group in copies if len(group.labels) > 1]
     if labels:
-        files = sum(len(group.numbers) for group in labels)
+        times = sum(len(group.numbers) for group in labels)
         yield Finding(
             "same_image_two_labels",
             True,
-            f"{told(labels, 'image')} under more than one label ({files:,} copies): "
+            f"{told(labels, 'image')} under more than one label ({times:,} examples): "
             f"{example(labels, True)}",
             "keep the copy whose label is right and remove the others (duplicates.csv lists all)",
         )

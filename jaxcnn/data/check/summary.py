@@ -1,7 +1,7 @@
 """The numbers of a checked data set, as `check.json` keeps them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,17 @@ def summarize(
         },
         "ignored_files": len(ignored_files),
     }
+
+
+def copies_told(counts: Mapping[str, int]) -> str:
+    """One line about the identical examples. counts: "duplicates" of what `summarize` gives."""
+    copies, images = counts["copies"], counts["images"]
+    return (
+        f"{copies:,} identical {'copy' if copies == 1 else 'copies'}: {images:,} "
+        f"{'image occurs' if images == 1 else 'images occur'} more than once, "
+        f"{counts['under_two_labels']:,} under more than one label, "
+        f"{counts['in_two_splits']:,} in more than one split"
+    )
 
 
 def _counted(names: Any) -> dict[str, int]:
