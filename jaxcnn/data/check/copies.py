@@ -26,10 +26,12 @@ def find_copies(examples: Examples, roles: np.ndarray) -> list[Copies]:
     roles: the split each example is in, see `roles_of`.
     """
     usable = examples.usable
+    if not len(usable):
+        return []
     content = examples.content[usable]
     order = np.lexsort(content.T)  # equal ones stay in order, as the sort is stable
     new = (content[order][1:] != content[order][:-1]).any(axis=1)
-    starts = np.flatnonzero(np.concatenate([[True], new])) if len(usable) else np.empty(0, int)
+    starts = np.flatnonzero(np.concatenate([[True], new]))
     ends = np.append(starts[1:], len(usable))
     copies = []
     for start, end in zip(starts[ends - starts > 1], ends[ends - starts > 1], strict=True):
