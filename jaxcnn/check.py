@@ -102,7 +102,8 @@ def check(config: ConfigDict, output: str | Path) -> Checked:
         "report.html": html.encode(),
         "unreadable.csv": unreadable_csv(examples),
         "duplicates.csv": duplicates_csv(examples, roles, copies),
-    } | ({"samples.png": samples} if samples is not None else {})
+        "samples.png": samples,
+    }
     write_files(output, files, "output")
     return Checked(findings, facts, data_text(examples, findings, facts))
 

@@ -264,11 +264,12 @@ def test_what_training_refuses_to_split_is_a_finding(tmp_path):
 
 
 def test_nothing_readable_is_told_and_no_crash(tmp_path):
-    root = tmp_path / "pets"
-    for name in ("cat", "dog"):
-        write(root / name / "a.png", b"")
+    root = make_folder(tmp_path / "pets")
+    check(config_of(root), tmp_path / "out")
+    for path in root.rglob("*.png"):
+        path.write_bytes(b"")
     found = findings(root, tmp_path)
-    assert found["unreadable"][1].startswith("2 of 2 images cannot be used: cat/a.png is empty")
+    assert found["unreadable"][1].startswith("20 of 20 images cannot be used: cat/00.png is empty")
     assert not (tmp_path / "out" / "samples.png").exists()
 
 

@@ -17,16 +17,20 @@ def check_writable(folder: Path, flag: str) -> None:
         raise UserError(f"--{flag}={folder}: cannot write there; give another --{flag}")
 
 
-def write_files(folder: Path, files: Mapping[str, bytes], flag: str) -> None:
+def write_files(folder: Path, files: Mapping[str, bytes | None], flag: str) -> None:
     """Writes all `files`, by name, into `folder`; those of the same names are replaced when all
-    are on the disk. UserError if the disk refuses.
+    are on the disk. None: no such file, also not one of before. UserError if the disk refuses.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as temporary:
             for name, content in files.items():
-                Path(temporary, name).write_bytes(content)
-            for name in files:
-                Path(temporary, name).replace(folder / name)
+                if content is not None:
+                    Path(temporary, name).write_bytes(content)
+            for name, content in files.items():
+                if content is None:
+                    (folder / name).unlink(missing_ok=True)
+                else:
+                    Path(temporary, name).replace(folder / name)
     except OSError as error:
         raise UserError(f"--{flag}={folder}: cannot be written ({error.strerror})") from error

@@ -1,7 +1,7 @@
 """What would harm training: images that cannot be used, copies, classes without images."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -45,12 +45,19 @@ def unreadable(examples: Examples, on_bad_image: str) -> Iterator[Finding]:
 def copied(examples: Examples, roles: np.ndarray, copies: Sequence[Copies]) -> Iterator[Finding]:
     """Images that occur more than once: under two labels, in two splits, or just so."""
 
-    def example(chosen: list[Copies], label: bool) -> str:
-        def one(n: int) -> str:
-            name = examples.class_names[examples.label[n]] if label else roles[n]
-            return f"{examples.name(n)} ({name})"
+    def example(chosen: list[Copies], place: Callable[[int], str]) -> str:
+        def one(group: Copies) -> str:
+            first = set({place(n): n for n in reversed(group.numbers)}.values())
+            numbers = sorted(group.numbers, key=lambda n: n not in first)
+            return " = ".join(f"{examples.name(n)} ({place(n)})" for n in numbers[:3])
 
-        return some((" = ".join(map(one, group.numbers[:3])) for group in chosen), 1)
+        return some(map(one, chosen), 1)
+
+    def label(n: int) -> str:
+        return examples.class_names[examples.label[n]]
+
+    def role(n: int) -> str:
+        return str(roles[n])
 
     labels = [group for group in copies if len(group.labels) > 1]
     if labels:
@@ -59,7 +66,7 @@ def copied(examples: Examples, roles: np.ndarray, copies: Sequence[Copies]) -> I
             "same_image_two_labels",
             True,
             f"{told(labels, 'image')} under more than one label ({times:,} examples): "
-            f"{example(labels, True)}",
+            f"{example(labels, label)}",
             "keep the copy whose label is right and remove the others (duplicates.csv lists all)",
         )
     across = [group for group in copies if len(group.roles) > 1]
@@ -69,7 +76,7 @@ def copied(examples: Examples, roles: np.ndarray, copies: Sequence[Copies]) -> I
         yield Finding(
             "same_image_two_splits",
             True,
-            f"{told(across, 'image')} in more than one split ({listed}): {example(across, False)}",
+            f"{told(across, 'image')} in more than one split ({listed}): {example(across, role)}",
             "remove the copies, or the test asks for what training has shown (duplicates.csv "
             "lists all)",
         )
@@ -80,7 +87,7 @@ def copied(examples: Examples, roles: np.ndarray, copies: Sequence[Copies]) -> I
             "copies",
             False,
             f"{extra:,} identical {'copy' if extra == 1 else 'copies'} within one class and "
-            f"split: {example(rest, False)}",
+            f"split: {example(rest, role)}",
             "remove them, unless such images are meant to count more",
         )
 
