@@ -2,6 +2,7 @@
 
 import inspect
 import os
+from collections.abc import Mapping
 from functools import partial
 
 import flax.linen as nn
@@ -81,16 +82,23 @@ def build_dataset(config: ConfigDict, device_memory: int | None = None) -> Datas
             images[role] = load_images(source, how, data.cache_dir, limit=limit, workers=workers)
     bad = tuple(bad for part in images.values() for bad in part.bad)
     judge(bad, sum(source.size for source in sources.values()), data.on_bad_image)
+    return build_splits(config, sources, images)._replace(mode=mode)
+
+
+def build_splits(
+    config: ConfigDict, sources: dict[str, Source], images: Mapping[str, Images | Stream]
+) -> Dataset:
+    """Who sees which of the `images`, read from `sources`, both by role."""
     return make_dataset(
-        images,
+        dict(images),
         {role: source.unit for role, source in sources.items()},
         sources["train"].class_names,
         "; ".join(f"{role}: {source.identity}" for role, source in sources.items()),
-        how,
-        holdout=data.holdout,
-        test_holdout=data.test_holdout,
-        split_seed=data.split_seed,
-    )._replace(mode=mode)
+        build_decoding(config),
+        holdout=config.data.holdout,
+        test_holdout=config.data.test_holdout,
+        split_seed=config.data.split_seed,
+    )
 
 
 def build_sampling(config: ConfigDict, split: Split) -> Sampling:

@@ -12,7 +12,7 @@ import jaxcnn
 PACKAGE = Path(jaxcnn.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# What a room may import from, besides itself. Verbs (main, cli) may import anything.
+# What a room may import from, besides itself. Verbs (main, check_data, cli) may import anything.
 FOUNDATION = {"commands", "errors", "typecheck"}
 ROOMS = {
     "core": set(),
@@ -22,12 +22,14 @@ ROOMS = {
     "durations": FOUNDATION,
     "data": {"core"} | FOUNDATION,
     "runtime": {"core"} | FOUNDATION,
+    "report": {"core", "data"} | FOUNDATION,
     "choices": {"core", "data"} | FOUNDATION,
     "config": {"choices", "data", "durations"} | FOUNDATION,
     "build": {"core", "data", "choices", "config", "durations"} | FOUNDATION,
     "auto": {"build", "config", "data"} | FOUNDATION,
     "evaluation": {"core", "data", "runtime"} | FOUNDATION,
     "run": {"build", "config", "core", "data", "durations", "evaluation", "runtime"} | FOUNDATION,
+    "check": {"build", "core", "data", "report", "runtime"} | FOUNDATION,
     "train": {"auto", "build", "config", "core", "data", "run", "runtime"} | FOUNDATION,
 }
 HEAVY = ("tensorflow", "tensorflow_datasets", "clu.metric_writers", "orbax", "sklearn", "cv2",

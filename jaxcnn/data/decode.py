@@ -52,16 +52,24 @@ def decode(content: bytes | np.ndarray, how: Decoding, at_least: int = 0) -> np.
       1/4 or 1/8 of its size, which is much faster. 0: the full size.
     Raises ValueError where the content is damaged or no image.
     """
+    return to_pixels(decode_raw(content, at_least), how)
+
+
+def decode_raw(content: bytes | np.ndarray, at_least: int = 0) -> Raw:
+    """The first half of `decode`: pixels as they are stored."""
     if isinstance(content, np.ndarray):
-        raw = _from_array(content)
-    else:
-        name = check_content(content)
-        try:
-            raw = _jpeg(content, at_least) if name == "jpeg" else DECODERS[name](content)
-        except (ValueError, UserError):
-            raise
-        except Exception as error:  # the libraries' own kinds, of damage nobody foresaw
-            raise ValueError(f"cannot be decoded ({_reason(error)})") from error
+        return _from_array(content)
+    name = check_content(content)
+    try:
+        return _jpeg(content, at_least) if name == "jpeg" else DECODERS[name](content)
+    except (ValueError, UserError):
+        raise
+    except Exception as error:  # the libraries' own kinds, of damage nobody foresaw
+        raise ValueError(f"cannot be decoded ({_reason(error)})") from error
+
+
+def to_pixels(raw: Raw, how: Decoding) -> np.ndarray:
+    """The second half of `decode`: uint8[h, w, channels]."""
     image = _on_background(_to_uint8(raw, how.window), how.background)
     return image if how.channels is None else to_channels(image, how.channels)
 

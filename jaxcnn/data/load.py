@@ -3,8 +3,9 @@
 import logging
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,10 +20,12 @@ logger = logging.getLogger(__name__)
 # How many examples one worker reads at once: few enough to share work, many enough to be fast.
 _BLOCK = 64
 
+_Loaded = TypeVar("_Loaded")
+
 
 def load_example(content: Content, how: Decoding) -> np.ndarray:
     """The content of one example, decoded and fitted: uint8[H, W, C]; ValueError with a reason."""
-    return fit(decode(_readable(content), how, shorter_side(how)), how)
+    return fit(decode(readable(content), how, shorter_side(how)), how)
 
 
 def load_crop(
@@ -36,7 +39,7 @@ def load_crop(
 
     A JPEG is decoded no larger than the crop needs.
     """
-    content = _readable(content)
+    content = readable(content)
     size, image = size_of(content), None
     if size is None:
         image = decode(content, how)
@@ -66,12 +69,21 @@ def load_all(
                 images.append(Bad(i, source.name(i), str(error)))
         return index, images, label
 
+    yield from in_order(load, range(0, source.size, _BLOCK), workers)
+
+
+def in_order(
+    load: Callable[[int], _Loaded], starts: Iterable[int], workers: int
+) -> Iterator[_Loaded]:
+    """load(start) for every start, by threads, in order; few results wait, so that memory stays
+    bounded.
+    """
     with ThreadPoolExecutor(workers) as pool:
         under_way: deque = deque()
         try:
-            for start in range(0, source.size, _BLOCK):
+            for start in starts:
                 under_way.append(pool.submit(load, start))
-                if len(under_way) > 2 * workers:  # so that memory stays bounded
+                if len(under_way) > 2 * workers:
                     yield under_way.popleft().result()
             while under_way:
                 yield under_way.popleft().result()
@@ -94,7 +106,8 @@ def first_shape(source: Source, how: Decoding) -> tuple[int, int, int]:
     raise UserError(_told(bad, len(bad)) + f"; {_list_them()}")
 
 
-def _readable(content: Content) -> bytes | np.ndarray:
+def readable(content: Content) -> bytes | np.ndarray:
+    """The content; ValueError where there was none to read."""
     if isinstance(content, OSError):
         raise ValueError(f"cannot be read ({content.strerror or content})")
     return content

@@ -14,7 +14,8 @@ from tests.promises.test_2_clock import assert_same_run, finish, wait_for
 
 ARGUMENTS = (
     "--config", "experiments/digits.py", "--config.data.source=folder",
-    "--config.data.image_size=24", "--config.num_epochs=8", "--config.batch_size=16", "--config.model.filters=(8,16)",
+    "--config.data.image_size=24", "--config.num_epochs=8", "--config.batch_size=16",
+    "--config.model.filters=(8,16)",
     "--config.model.pool_first=True", "--config.augment=('flip',)",
 )  # fmt: skip
 

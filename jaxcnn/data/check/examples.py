@@ -1,0 +1,213 @@
+"""What one look at every example tells: whether it can be read, what it is, what it shows.
+
+Nothing decoded is kept, only some 150 bytes an example, so that large data sets fit.
+"""
+
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxcnn.data.damage import format_of
+from jaxcnn.data.decode import Decoding, Raw, decode_raw, size_of, to_pixels
+from jaxcnn.data.load import in_order, readable
+from jaxcnn.data.resize import fit, shorter_side
+from jaxcnn.data.source import Bad, Content, Dataset, Source
+
+logger = logging.getLogger(__name__)
+
+# Examples a thread reads at once.
+_BLOCK = 16
+# Pixels of the shorter side that colours are counted on where no image size is given; JPEGs of
+# twice that and more are decoded at a smaller scale.
+_ENOUGH = 256
+_MODES = {1: "grey", 2: "grey + alpha", 3: "RGB", 4: "RGBA"}
+_SECONDS_BETWEEN_LINES = 10
+
+
+class Look(NamedTuple):
+    """What one example is.
+
+    content: two halves of a 128-bit hash of the file's bytes or the array's pixels.
+    format: "jpeg", "png", ..., or "array". mode: "grey", "RGB", "16-bit grey", "RGBA", ...
+    size: (height, width), upright, before it is fitted.
+    histogram: int64[1 or 3, 256], how often each level occurs in the fitted pixels of a channel.
+    """
+
+    content: tuple[int, int]
+    format: str
+    mode: str
+    size: tuple[int, int]
+    histogram: np.ndarray
+
+
+class Examples(NamedTuple):
+    """All N examples of a data set, one part (what a source brought along) after another.
+
+    sources: by part. start: the number of each part's first example.
+    label: int32[N]. content: uint64[N, 2], 0 for examples that cannot be used.
+    format, mode: N names, "" for those. size: int32[N, 2], height and width, 0 for those.
+    sums: int64[N, 3, 2] of levels and of their squares; a grey image counts as three channels.
+    pixels: int64[N], how many the sums are of. plain: bool[N], all pixels are the same.
+    bad: why examples cannot be used, by number.
+    """
+
+    sources: dict[str, Source]
+    start: dict[str, int]
+    label: np.ndarray
+    content: np.ndarray
+    format: list[str]
+    mode: list[str]
+    size: np.ndarray
+    sums: np.ndarray
+    pixels: np.ndarray
+    plain: np.ndarray
+    bad: dict[int, str]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.sources["train"].class_names
+
+    @property
+    def usable(self) -> np.ndarray:
+        """int64[n], the numbers of the examples that can be used."""
+        return np.flatnonzero(self.pixels)
+
+    def part(self, number: int) -> tuple[str, int]:
+        """The part an example came with, and its row there."""
+        part = max((p for p in self.start if self.start[p] <= number), key=self.start.__getitem__)
+        return part, number - self.start[part]
+
+    def name(self, number: int) -> str:
+        """What an example is called: its path, or its number."""
+        part, row = self.part(number)
+        return self.sources[part].name(row).removesuffix(":")
+
+    def rows(self, part: str) -> slice:
+        """The numbers of a part's examples."""
+        return slice(self.start[part], self.start[part] + self.sources[part].size)
+
+    def bad_of(self, part: str) -> tuple[Bad, ...]:
+        """A part's examples that cannot be used."""
+        rows, name = self.rows(part), self.sources[part].name
+        numbers = sorted(n for n in self.bad if rows.start <= n < rows.stop)
+        return tuple(Bad(n - rows.start, name(n - rows.start), self.bad[n]) for n in numbers)
+
+    def statistics(self, numbers: np.ndarray) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of red, green and blue over 0..1, of some examples."""
+        pixels = self.pixels[numbers].sum()
+        mean, square = (self.sums[numbers].sum(axis=0) / pixels / [255, 255**2]).T
+        return mean.tolist(), np.sqrt(np.maximum(square - mean**2, 0)).tolist()
+
+
+def inspect_sources(sources: Mapping[str, Source], how: Decoding, workers: int) -> Examples:
+    """Looks at every example once, with so many threads."""
+    total = sum(source.size for source in sources.values())
+    starts = np.cumsum([0] + [source.size for source in sources.values()]).tolist()
+    examples = Examples(
+        sources=dict(sources),
+        start=dict(zip(sources, starts, strict=False)),
+        label=np.zeros(total, np.int32),
+        content=np.zeros((total, 2), np.uint64),
+        format=[""] * total,
+        mode=[""] * total,
+        size=np.zeros((total, 2), np.int32),
+        sums=np.zeros((total, 3, 2), np.int64),
+        pixels=np.zeros(total, np.int64),
+        plain=np.zeros(total, bool),
+        bad={},
+    )
+    clock = time.perf_counter()
+    for part, source in sources.items():
+        for start, labels, looks in _look_at_all(source, how, workers):
+            first = examples.start[part] + start
+            examples.label[first : first + len(labels)] = labels
+            for number, look in enumerate(looks, first):
+                _note(examples, number, look)
+            if time.perf_counter() - clock > _SECONDS_BETWEEN_LINES:
+                clock = time.perf_counter()
+                logger.info("looked at %s of %s images", f"{first:,}", f"{total:,}")
+    return examples
+
+
+def _look_at_all(source: Source, how: Decoding, workers: int):
+    """(number of the first, labels int32[n], n looks or reasons why not), block after block."""
+
+    def load(start: int) -> tuple[int, np.ndarray, list[Look | str]]:
+        contents, label = source.read(np.arange(start, min(start + _BLOCK, source.size)))
+        return start, label, [_look_or_reason(content, how) for content in contents]
+
+    return in_order(load, range(0, source.size, _BLOCK), workers)
+
+
+def _look_or_reason(content: Content, how: Decoding) -> Look | str:
+    try:
+        return look(readable(content), how)
+    except ValueError as error:
+        return str(error)
+
+
+def look(content: bytes | np.ndarray, how: Decoding) -> Look:
+    """Decodes one example as training does; ValueError with the reason where that fails."""
+    import cv2
+
+    kind = "array" if isinstance(content, np.ndarray) else format_of(content)
+    raw = decode_raw(content, shorter_side(how) or _ENOUGH)
+    size = size_of(content) if kind == "jpeg" else None  # it may have been decoded smaller
+    image = np.ascontiguousarray(fit(to_pixels(raw, how), how))
+    histogram = [
+        cv2.calcHist([image], [channel], None, [256], [0, 256]).ravel()
+        for channel in range(image.shape[2])
+    ]
+    height, width = size or raw.pixels.shape[:2]
+    counts = np.array(histogram).astype(np.int64)
+    return Look(_hash(content), kind, _mode(raw), (height, width), counts)
+
+
+def _note(examples: Examples, number: int, look: Look | str) -> None:
+    if isinstance(look, str):
+        examples.bad[number] = look
+        return
+    levels = np.arange(256)
+    examples.content[number] = look.content
+    examples.format[number] = look.format
+    examples.mode[number] = look.mode
+    examples.size[number] = look.size
+    examples.sums[number] = np.stack([look.histogram @ levels, look.histogram @ levels**2], axis=1)
+    examples.pixels[number] = look.histogram[0].sum()
+    examples.plain[number] = (np.count_nonzero(look.histogram, axis=1) == 1).all()
+
+
+def _hash(content: bytes | np.ndarray) -> tuple[int, int]:
+    digest = hashlib.blake2b(digest_size=16)
+    if isinstance(content, np.ndarray):
+        digest.update(f"{content.dtype}{content.shape}".encode())
+        content = np.ascontiguousarray(content).tobytes()
+    digest.update(content)
+    halves = digest.digest()
+    return int.from_bytes(halves[:8], "little"), int.from_bytes(halves[8:], "little")
+
+
+def _mode(raw: Raw) -> str:
+    levels = abs(raw.high - raw.low) + 1
+    depth = f"{math.ceil(math.log2(levels))}-bit " if levels > 256 else ""
+    return depth + _MODES[raw.pixels.shape[-1]]
+
+
+def roles_of(examples: Examples, dataset: Dataset, images: Mapping[str, object]) -> np.ndarray:
+    """The split each example is in: N names, "" for those in none.
+
+    images: by part, what `dataset` was made of.
+    """
+    roles = np.full(len(examples), "", dtype="<U10")
+    for role, split in dataset.splits.items():
+        part = next(part for part, these in images.items() if these is split.images)
+        roles[examples.start[part] + split.rows] = role
+    return roles

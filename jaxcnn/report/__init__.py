@@ -1,0 +1,1 @@
+"""What people look at: figures (Matplotlib) and pages (one self-contained HTML file each)."""

@@ -1,0 +1,36 @@
+"""A folder of results, written whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from jaxcnn.errors import UserError
+
+
+def check_writable(folder: Path, flag: str) -> None:
+    """UserError, before long work, where results cannot be written to `folder` as `flag` says."""
+    at = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
+    if not at.is_dir():
+        raise UserError(f"--{flag}={folder}: {at} is a file; give a folder")
+    if not os.access(at, os.W_OK | os.X_OK):
+        raise UserError(f"--{flag}={folder}: cannot write there; give another --{flag}")
+
+
+def write_files(folder: Path, files: Mapping[str, bytes | None], flag: str) -> None:
+    """Writes all `files`, by name, into `folder`; those of the same names are replaced when all
+    are on the disk. None: no such file, also not one of before. UserError if the disk refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as temporary:
+            for name, content in files.items():
+                if content is not None:
+                    Path(temporary, name).write_bytes(content)
+            for name, content in files.items():
+                if content is None:
+                    (folder / name).unlink(missing_ok=True)
+                else:
+                    Path(temporary, name).replace(folder / name)
+    except OSError as error:
+        raise UserError(f"--{flag}={folder}: cannot be written ({error.strerror})") from error

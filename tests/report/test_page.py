@@ -1,0 +1,89 @@
+"""A page is one file, and nothing in it is what somebody named a class."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from jaxcnn.report.figures import Row, contact_sheet, thumbnail
+from jaxcnn.report.page import (
+    Section,
+    bar,
+    details,
+    figure,
+    join,
+    note,
+    page,
+    paragraph,
+    picture,
+    row,
+    table,
+    text,
+)
+
+HOSTILE = '"><script>alert(1)</script>&'
+
+
+class Balance(HTMLParser):
+    """Checks that every element is closed in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen = [], set()
+
+    def handle_starttag(self, tag, attributes):
+        self.seen.add(tag)
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_every_part_escapes_what_it_is_given():
+    image = thumbnail(np.zeros((4, 4, 3), np.uint8))
+    body = join(
+        [
+            paragraph(HOSTILE),
+            table((HOSTILE,), [(HOSTILE, 3, 0.5, bar(0.5))]),
+            details(HOSTILE, paragraph(HOSTILE)),
+            note(HOSTILE, HOSTILE, HOSTILE, serious=True),
+            row([figure(picture(image, HOSTILE, 96), HOSTILE, HOSTILE)]),
+        ]
+    )
+    whole = page(HOSTILE, [Section(HOSTILE, body)], HOSTILE)
+    parser = Balance()
+    parser.feed(whole)
+    assert parser.open == [] and "script" not in parser.seen
+    assert not re.search(r'(src|href)="(?!data:)', whole) and "@import" not in whole
+
+
+def test_numbers_are_separated_and_lost_characters_escaped():
+    assert text(1234567) == "1,234,567"
+    assert text("a\udcff") == "a\\udcff"
+    assert text(text("a < b")) == "a &lt; b"
+    assert '<td class="number">1,234</td><td>x</td>' in table(("n", "s"), [(1234, "x")])
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((8, 8, 1), (8, 8)), ((300, 200, 3), (96, 64)), ((500, 1, 3), (96, 1))]
+)
+def test_thumbnails_keep_their_ratio(shape, size):
+    import cv2
+
+    content = thumbnail(np.full(shape, 200, np.uint8))
+    decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert decoded.shape[:2] == size
+    assert abs(int(decoded.mean()) - 200) < 3
+
+
+def test_a_contact_sheet_shows_its_tiles_unchanged():
+    import cv2
+
+    small, tall = np.zeros((8, 8, 3), np.uint8), np.zeros((200, 100, 3), np.uint8)
+    small[...], tall[...] = (10, 200, 90), (200, 10, 30)
+    content = contact_sheet([Row("$x$", [[small, tall]]), Row("b" * 99, [[tall]])], ["samples"])
+    sheet = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    assert (sheet == (90, 200, 10)).all(axis=2).sum() == 88 * 88  # each pixel is 11 across
+    assert (sheet == (30, 10, 200)).all(axis=2).sum() == 2 * 88 * 44
