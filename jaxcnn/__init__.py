@@ -6,8 +6,10 @@ For research, the pieces of a training run, none of which reads a config or a fi
     TrainState, create_train_state    the state, one pytree
     MODELS                            linen modules by name
     make_optimizer, SCHEDULES         the Optax chain
-    AUGMENTATIONS, compose, normalize what happens to images on the device
-    cross_entropy, summarize          the loss; metrics from sums
+    AUGMENTATIONS, compose, on_image  what happens to batches on the device before the model
+    normalize                         from bytes to what a model sees
+    cross_entropy, balanced_weights   the loss, for hard and soft labels, and its class weights
+    summarize                         metrics from sums
 
     build_model                       the linen module a config names
 
@@ -19,8 +21,8 @@ import time
 STARTED = time.perf_counter()  # before the imports that take long, which a run's log reports
 
 from jaxcnn.build import build_model  # noqa: E402
-from jaxcnn.core.augment import AUGMENTATIONS, compose, normalize  # noqa: E402
-from jaxcnn.core.losses import cross_entropy  # noqa: E402
+from jaxcnn.core.augment import AUGMENTATIONS, compose, normalize, on_image  # noqa: E402
+from jaxcnn.core.losses import balanced_weights, cross_entropy  # noqa: E402
 from jaxcnn.core.metrics import summarize  # noqa: E402
 from jaxcnn.core.models import MODELS  # noqa: E402
 from jaxcnn.core.optim import SCHEDULES, make_optimizer  # noqa: E402
@@ -32,6 +34,7 @@ __all__ = [
     "MODELS",
     "SCHEDULES",
     "TrainState",
+    "balanced_weights",
     "build_model",
     "compose",
     "create_train_state",
@@ -40,5 +43,6 @@ __all__ = [
     "make_optimizer",
     "make_train_step",
     "normalize",
+    "on_image",
     "summarize",
 ]

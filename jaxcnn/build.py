@@ -7,13 +7,14 @@ from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from jaxcnn.choices import augmentation
+from jaxcnn.choices import abstract_batch, augmentation, check_augmentation
 from jaxcnn.config import keywords
 from jaxcnn.core.augment import compose
-from jaxcnn.core.losses import cross_entropy
+from jaxcnn.core.losses import balanced_weights, cross_entropy
 from jaxcnn.core.models import MODELS
 from jaxcnn.core.optim import SCHEDULES, make_optimizer
 from jaxcnn.core.step import Augment, Loss
@@ -143,15 +144,36 @@ def build_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.Gradi
         raise UserError(f"config.optimizer: {config.optimizer.name}: {error}") from error
 
 
-def build_augment(config: ConfigDict) -> Augment:
-    """The augmentation `config.augment` lists, in its order; () changes nothing."""
+def build_augment(
+    config: ConfigDict, num_classes: int, image_shape: tuple[int, int, int]
+) -> Augment:
+    """The augmentation `config.augment` lists, in its order; () changes nothing.
+
+    image_shape: (H, W, C), which not every operation can do with; UserError if one cannot.
+    """
     operations = []
     for entry in config.augment:
         function, given = augmentation(entry)
+        if "num_classes" in inspect.signature(function).parameters:
+            given["num_classes"] = num_classes
         operations.append(partial(function, **given))
+        check_augmentation(entry, operations[-1], abstract_batch(config.batch_size, image_shape))
     return compose(operations)
 
 
-def build_loss(config: ConfigDict) -> Loss:
-    """The training loss; evaluation reports plain cross-entropy."""
-    return partial(cross_entropy, label_smoothing=config.loss.label_smoothing)
+def build_loss(config: ConfigDict, counts: np.ndarray) -> Loss:
+    """The training loss; evaluation reports plain cross-entropy.
+
+    counts: int[K], the training examples of each class.
+    """
+    weights = config.loss.class_weights
+    if weights == "balanced":
+        weights = tuple(balanced_weights(counts).tolist())
+    elif weights is not None and len(weights) != len(counts):
+        raise UserError(
+            f"config.loss.class_weights={weights!r}: {len(weights)} numbers for the "
+            f"{len(counts)} classes of the data"
+        )
+    return partial(
+        cross_entropy, label_smoothing=config.loss.label_smoothing, class_weights=weights
+    )

@@ -110,27 +110,54 @@ def augmentation(entry: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
         )
     function = AUGMENTATIONS[name]
     signature = inspect.signature(function)
-    parameters = list(signature.parameters)[2:]  # after keys and image
+    # After keys and image; what is keyword-only is bound by the build.
+    given = list(signature.parameters.values())[2:]
+    parameters = [p.name for p in given if p.kind is not p.KEYWORD_ONLY]
     required = [p for p in parameters if signature.parameters[p].default is inspect.Parameter.empty]
     if argument == {} and required:
         raise UserError(
             f"config.augment: {entry!r} needs its {required[0]}: ({name!r}, {required[0]})"
         )
     if not isinstance(argument, Mapping):
+        if not parameters:
+            raise UserError(f"config.augment: {entry!r}: {name} takes nothing; give {name!r} alone")
         argument = {parameters[0]: argument}
     hints = type_hints(function)
     for keyword, value in argument.items():
         if keyword not in parameters:
             raise UserError(
-                f"config.augment: {entry!r}: {name} takes {', '.join(parameters)}"
-                f"{nearest(keyword, parameters)}"
+                f"config.augment: {entry!r}: {name} takes {', '.join(parameters) or 'nothing'}"
+                f"{nearest(str(keyword), parameters)}"
             )
         if not matches(value, hints[keyword]):
             raise UserError(f"config.augment: {entry!r}: {keyword} is {describe(hints[keyword])}")
-    keys = jax.ShapeDtypeStruct((1,), jax.eval_shape(lambda: jax.random.key(0)).dtype)
-    image = jax.ShapeDtypeStruct((1, 8, 8, 3), np.uint8)
+    bound = {"num_classes": 10} if "num_classes" in signature.parameters else {}
+    # Larger than any image, so that nothing here is too large for it.
+    batch = abstract_batch(2, (2**14, 2**14, 3))
+    check_augmentation(entry, partial(function, **argument, **bound), batch)
+    return function, dict(argument)
+
+
+def check_augmentation(
+    entry: Any, operation: Callable[..., Any], batch: dict[str, jax.ShapeDtypeStruct]
+) -> None:
+    """UserError, quoting the entry, if its operation cannot be applied to such a batch."""
     try:
-        jax.eval_shape(partial(function, **argument), keys, image)
+        jax.eval_shape(operation, batch["key"], batch)
     except (TypeError, ValueError) as error:
         raise UserError(f"config.augment: {entry!r}: {error}") from error
-    return function, dict(argument)
+
+
+def abstract_batch(
+    batch_size: int, image_shape: tuple[int, int, int]
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of a batch as augmentations get it, see `jaxcnn.core.step`."""
+    number = jax.ShapeDtypeStruct((batch_size,), np.int32)
+    return {
+        "image": jax.ShapeDtypeStruct((batch_size, *image_shape), np.uint8),
+        "label": number,
+        "mask": jax.ShapeDtypeStruct((batch_size,), np.bool_),
+        "index": number,
+        "epoch": number,
+        "key": jax.ShapeDtypeStruct((batch_size,), jax.eval_shape(jax.random.key, 0).dtype),
+    }

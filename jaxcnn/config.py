@@ -70,6 +70,7 @@ def default_config() -> ConfigDict:
     config.optimizer.clip_norm = placeholder(float)  # largest global norm of the gradient
     config.schedule = ConfigDict({"name": "cosine"})
     config.loss = ConfigDict({"label_smoothing": 0.0})
+    config.loss.class_weights = placeholder(object)  # "balanced", or a number for each class
     config.augment = ()  # names or (name, number | {keyword: value}), in order
     config.parallel = ConfigDict({"mode": "jit"})  # or "pmap"
 
@@ -217,6 +218,14 @@ def _check_values(values: Mapping[str, Any]) -> None:
     for name in ("b1", "b2", "b3", "momentum", "decay", "rho"):
         if isinstance(values.get(key := f"optimizer.{name}"), int | float):
             check(key, 0 <= values[key] < 1, "a share from 0 to below 1")
+    weights = values["loss.class_weights"]
+    numbers = isinstance(weights, tuple) and matches(weights, tuple[float, ...])
+    check(
+        "loss.class_weights",
+        weights in (None, "balanced")
+        or (numbers and any(weights) and all(0 <= weight < math.inf for weight in weights)),
+        "'balanced' or a tuple of numbers from 0, one for each class",
+    )
     for entry in values["augment"]:
         augmentation(entry)
 

@@ -111,6 +111,7 @@ def build_run(
         )
     plan = make_plan(flatten(config), num_train)
     num_classes = len(dataset.class_names)
+    counts = np.bincount(dataset.splits["train"].label, minlength=num_classes)
     schedule = build_schedule(config, plan)
     if (plan.warmup_steps or 0) >= plan.num_steps:
         logger.warning(
@@ -124,9 +125,9 @@ def build_run(
     train_step = make_train_step(
         model,
         tx,
-        augment=build_augment(config),
+        augment=build_augment(config, num_classes, dataset.image_shape),
         normalize=preprocess,
-        loss_fn=build_loss(config),
+        loss_fn=build_loss(config, counts),
         axis_name=parallel.axis_name,
     )
     eval_step = make_eval_step(model, normalize=preprocess, axis_name=parallel.axis_name)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from jaxcnn.build import build_augment, build_loss
 from jaxcnn.choices import CHOICES, augmentation
 from jaxcnn.config import (
     default_config,
@@ -14,7 +15,7 @@ from jaxcnn.config import (
     resolve,
     to_json,
 )
-from jaxcnn.core.augment import random_crop, random_flip
+from jaxcnn.core.augment import AUGMENTATIONS
 from jaxcnn.durations import DURATIONS, UNITS, make_plan
 from jaxcnn.errors import UserError
 from jaxcnn.typecheck import describe, matches
@@ -103,6 +104,14 @@ def test_an_unknown_name_is_told_its_nearest_and_all_there_are(key, name, neares
         ("seed", -1, "a whole number from 0 to 2**32 - 1"),
         ("seed", 2**32, "a whole number from 0 to 2**32 - 1"),
         ("dtype", "float16", "one of float32, bfloat16"),
+        *(
+            (
+                "loss__class_weights",
+                value,
+                "'balanced' or a tuple of numbers from 0, one for each class",
+            )
+            for value in ("balance", 2, (1, "a"), (1, -1), (), (0, 0), (1, float("inf")), True)
+        ),
         ("best_metric", "f1", "one of accuracy, loss, f1_macro, precision_macro, recall_macro"),
         ("data__channels", 2, "1 or 3"),
         ("data__image_size", 0, "a number above 0"),
@@ -230,16 +239,19 @@ def test_the_second_epoch_ends_where_two_epochs_of_training_end():
 
 
 @pytest.mark.parametrize(
-    ("entry", "function", "given_keywords"),
+    ("entry", "name", "given_keywords"),
     [
-        ("flip", random_flip, {}),
-        (("flip", 0.3), random_flip, {"probability": 0.3}),
-        (("crop", 4), random_crop, {"padding": 4}),
-        (("crop", {"padding": 4}), random_crop, {"padding": 4}),
+        ("flip", "flip", {}),
+        (("flip", 0.3), "flip", {"probability": 0.3}),
+        (("crop", 4), "crop", {"padding": 4}),
+        (("crop", {"padding": 4}), "crop", {"padding": 4}),
+        (("erasing", {"scale": (0.1, 0.2)}), "erasing", {"scale": (0.1, 0.2)}),
+        ("alternating_flip", "alternating_flip", {}),
+        (("mixup", 1), "mixup", {"alpha": 1}),
     ],
 )
-def test_an_augmentation_is_a_name_with_a_number_or_keywords(entry, function, given_keywords):
-    assert augmentation(entry) == (function, given_keywords)
+def test_an_augmentation_is_a_name_with_a_number_or_keywords(entry, name, given_keywords):
+    assert augmentation(entry) == (AUGMENTATIONS[name], given_keywords)
     resolve(given(augment=(entry,)))
 
 
@@ -256,12 +268,52 @@ def test_an_augmentation_is_a_name_with_a_number_or_keywords(entry, function, gi
         (("flip", "often"), "probability is a number"),
         (("flip", 0.5, 3), "expected a name or (name, number)"),
         (4, "expected a name or (name, number)"),
+        (("alternating_flip", 0.5), "alternating_flip takes nothing"),
+        (("mixup", {"num_classes": 3}), "mixup takes alpha, probability"),  # the data say
+        (("mixup", 0.0), "alpha=0.0: expected a number above 0"),
+        (("cutmix", {"probability": 2}), "probability=2: expected a share from 0 to 1"),
+        (("resized_crop", {"scale": (0.5, 2.0)}), "expected (low, high) with 0 < low <= high <= 1"),
+        (("resized_crop", {"scale": (0.5,)}), "expected (low, high)"),
+        (("affine", {"shear": 90}), "shear=90: expected an angle from 0 to below 90"),
+        (("rotation", float("nan")), "expected an angle from 0"),
+        (("hue", 0.6), "amount=0.6: expected a share of the circle from 0 to 0.5"),
+        (("blur", 0), "sigma=0: expected a number of pixels from 0.1"),
+        (("cutout", 0), "size=0: expected a number of pixels from 1"),
+        (("randaugment", {"magnitude": 11}), "magnitude=11: expected a number from 0 to 10"),
+        (("randaugment", 0), "num_ops=0: expected a whole number from 1"),
     ],
 )
 def test_a_wrong_augmentation_is_quoted(entry, told):
     message = message_of(augment=(entry,))
     assert message.startswith(f"config.augment: {entry!r}")
     assert told in message
+
+
+def test_images_too_small_or_batches_too_odd_for_an_augmentation_are_refused():
+    def build(entry, **keys):
+        return build_augment(resolve(given(augment=(entry,), **keys)), 10, (8, 8, 1))
+
+    with pytest.raises(UserError, match=r"config\.augment: \('crop', 8\): .* 8x8 pixels"):
+        build(("crop", 8))
+    with pytest.raises(UserError, match=r"config\.augment: 'mixup': a batch of 63"):
+        build("mixup", batch_size=63)
+    build(("crop", 7))
+
+
+@pytest.mark.parametrize("weights", [None, "balanced", (1, 2.5), (0, 1)])
+def test_class_weights_are_a_name_or_numbers(weights):
+    assert resolve(given(loss__class_weights=weights)).loss.class_weights == weights
+
+
+def test_class_weights_fit_the_classes_of_the_data():
+    def weights(value, counts):
+        return build_loss(resolve(given(loss__class_weights=value)), counts).keywords
+
+    assert weights(None, [3, 1])["class_weights"] is None
+    assert weights((1, 2), [3, 1])["class_weights"] == (1, 2)
+    assert weights("balanced", [3, 1])["class_weights"] == pytest.approx((4 / 6, 2))
+    with pytest.raises(UserError, match=r"class_weights=\(1, 2\): 2 numbers for the 3 classes"):
+        weights((1, 2), [3, 1, 1])
 
 
 def test_a_config_survives_json(tmp_path):

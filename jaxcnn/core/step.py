@@ -8,8 +8,12 @@ over seeds, and `lax.scan`. A batch is a dict of arrays with a common leading ax
     mask:  bool[B], False for padding: such an example counts in no loss, gradient or metric
     index: int32[B], each example's position in the data set
 
+    epoch: int32[B], how often each example was seen before; 0 where it is not given
+
 Augmentation draws from `fold_in(fold_in(key, step), index)`, per example: neither the number of
-devices nor an example's place in the batch changes it.
+devices nor an example's place in the batch changes it. What must not change with the step draws
+from "key", which the step adds to the batch: each example's own, `fold_in` of the run's key and the
+index.
 """
 
 from collections.abc import Callable
@@ -27,17 +31,21 @@ from jaxcnn.core.state import TrainState
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
-Augment = Callable[[jax.Array, jax.Array], jax.Array]
+Augment = Callable[[jax.Array, Batch], Batch]
 Normalize = Callable[[jax.Array], jax.Array]
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 EvalStep = Callable[[TrainState, Batch], Metrics]
 
 
-def no_augment(keys: jax.Array, image: jax.Array) -> jax.Array:
+# Folded into the run's key for the examples' own keys: the last step number there is.
+_EXAMPLES = 2**31 - 1
+
+
+def no_augment(keys: jax.Array, batch: Batch) -> Batch:
     """The augmentation that changes nothing."""
     del keys
-    return image
+    return batch
 
 
 def make_train_step(
@@ -52,20 +60,28 @@ def make_train_step(
     """Returns a pure `train_step(state, batch) -> (state, metrics)`.
 
     model: called as `model.apply(variables, image, train=True)`; gives logits float32[B, K].
-    augment: (keys[B], uint8[B, H, W, C]) -> image of the same shape, in 0..255.
+    augment: (keys[B], batch) -> batch, see `jaxcnn.core.augment`. Images stay in 0..255; labels may
+      become soft, float32[B, K].
     normalize: image in 0..255 -> float32, what the model sees.
-    loss_fn: (logits[B, K], label[B]) -> float32[B], one loss an example.
+    loss_fn: (logits[B, K], label) -> float32[B], one loss an example; label int32[B], or
+      float32[B, K] after an augmentation that mixes examples.
     axis_name: name of the `pmap` or `shard_map` axis the batch is split over, or None where the
       batch is whole (`jit`, also over many devices). A model with BatchNorm needs the same name.
 
     `metrics` are sums over the (global) batch, so that they add: {"loss", "correct", "count"}.
+    The right class of a soft label is its largest.
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        step_key = jax.random.fold_in(state.key, state.step)
-        example_keys = jax.vmap(partial(jax.random.fold_in, step_key))(batch["index"])
-        image = normalize(augment(example_keys, batch["image"]))
-        label, mask = batch["label"], batch["mask"]
+        batch = augment(
+            _example_keys(state.key, state.step, batch),
+            {
+                "epoch": jnp.zeros_like(batch["index"]),
+                **batch,
+                "key": _example_keys(state.key, _EXAMPLES, batch),
+            },
+        )
+        image, label, mask = normalize(batch["image"]), batch["label"], batch["mask"]
         count = _sum_over(axis_name, mask.sum().astype(jnp.float32))
 
         # ~step is negative: no other step's number. Under `jit` dropout draws for the whole batch;
@@ -94,7 +110,8 @@ def make_train_step(
             grads = jax.lax.pmean(grads, axis_name)
 
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        correct = ((logits.argmax(-1) == label) & mask).sum()
+        right = label if label.ndim == 1 else label.argmax(-1)
+        correct = ((logits.argmax(-1) == right) & mask).sum()
         state = state.replace(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
@@ -136,6 +153,10 @@ def make_eval_step(
         return {name: _sum_over(axis_name, value) for name, value in sums.items()}
 
     return eval_step
+
+
+def _example_keys(key: jax.Array, number: int | jax.Array, batch: Batch) -> jax.Array:
+    return jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, number)))(batch["index"])
 
 
 def _sum_over(axis_name: str | None, value: jax.Array) -> jax.Array:

@@ -1,5 +1,6 @@
 """Augmentation moves pixels about and never invents any; an example's draw is its own."""
 
+import inspect
 from functools import partial
 
 import jax
@@ -11,6 +12,7 @@ from sklearn.datasets import load_digits
 from jaxcnn.core.augment import (
     compose,
     normalize,
+    on_image,
     random_crop,
     random_flip,
     to_float,
@@ -71,6 +73,11 @@ def test_a_crop_without_padding_changes_nothing(image):
     np.testing.assert_array_equal(random_crop(keys_of(64), image, 0), image)
 
 
+def test_a_crop_that_could_lose_the_whole_image_is_refused(image):
+    with pytest.raises(ValueError, match="padding=8: images of 8x8 pixels would become all black"):
+        random_crop(keys_of(64), image, 8)
+
+
 def test_images_need_not_be_square(image):
     wide = image[:, :5]
     cropped = np.asarray(random_crop(keys_of(64), wide, 2))
@@ -102,30 +109,39 @@ class TestEveryOperation:
 
 
 def test_composed_operations_run_in_order():
-    def double(keys, image):
-        return image * 2
-
-    def add_one(keys, image):
-        return image + 1
-
-    ones = jnp.ones((2, 1, 1, 1))
-    assert compose([double, add_one])(keys_of(2), ones).ravel().tolist() == [3.0, 3.0]
-    assert compose([add_one, double])(keys_of(2), ones).ravel().tolist() == [4.0, 4.0]
+    double = on_image(lambda keys, image: image * 2)
+    add_one = on_image(lambda keys, image: image + 1)
+    batch = {"image": jnp.ones((2, 1, 1, 1))}
+    for operations, expected in (([double, add_one], 3.0), ([add_one, double], 4.0)):
+        image = compose(operations)(keys_of(2), batch)["image"]
+        assert image.ravel().tolist() == [expected, expected]
 
 
 def test_composing_nothing_changes_nothing(image):
-    np.testing.assert_array_equal(compose([])(keys_of(64), image), image)
+    batch = {"image": image, "label": np.arange(64)}
+    assert compose([])(keys_of(64), batch) == batch
 
 
 def test_composed_operations_draw_from_keys_of_their_own():
+    @on_image
     def draw(keys, image):
         number = jax.vmap(jax.random.uniform)(keys)[:, None, None, None]
         return jnp.concatenate([image, number], axis=-1)
 
-    drawn = np.asarray(compose([draw, draw])(keys_of(100), jnp.zeros((100, 1, 1, 0))))
+    batch = {"image": jnp.zeros((100, 1, 1, 0))}
+    drawn = np.asarray(compose([draw, draw])(keys_of(100), batch)["image"])
     first, second = drawn[:, 0, 0].T
     assert (first != second).all()
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.4  # four standard deviations
+
+
+def test_a_lifted_operation_changes_the_image_and_nothing_else(image):
+    batch = {"image": image, "label": np.arange(64), "anything": "else"}
+    lifted = on_image(random_flip)(keys_of(64), batch, probability=1.0)
+    np.testing.assert_array_equal(lifted.pop("image"), image[:, :, ::-1])
+    assert lifted == {name: batch[name] for name in lifted} and len(lifted) == 2
+    parameters = inspect.signature(on_image(random_flip)).parameters
+    assert list(parameters) == ["keys", "image", "probability"]
 
 
 def test_normalize_subtracts_the_mean_and_divides_by_the_deviation():

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxcnn.core.losses import cross_entropy
+from jaxcnn.core.losses import balanced_weights, cross_entropy
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,53 @@ def test_the_gradient_is_probability_minus_target(scores):
     gradient = jax.grad(lambda x: cross_entropy(x, label).sum())(logits)
     expected = jax.nn.softmax(logits) - jax.nn.one_hot(label, 7)
     np.testing.assert_allclose(gradient, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_soft_label_of_one_class_costs_what_the_class_costs(scores, smoothing):
+    logits, label = scores
+    weights = tuple(range(1, 8))
+    for class_weights in (None, weights):
+        given = {"label_smoothing": smoothing, "class_weights": class_weights}
+        soft = cross_entropy(logits, jax.nn.one_hot(label, 7), **given)
+        np.testing.assert_allclose(soft, cross_entropy(logits, label, **given), rtol=1e-5)
+
+
+def test_soft_labels_equal_optax(scores):
+    logits, _ = scores
+    target = jax.nn.softmax(jnp.flip(logits, 1))
+    expected = optax.softmax_cross_entropy(logits, target)
+    np.testing.assert_allclose(cross_entropy(logits, target), expected, rtol=1e-5)
+
+
+def test_class_weights_weigh_each_class_of_the_target(scores):
+    logits, label = scores
+    weights = np.array([0.0, 1, 2, 3, 4, 5, 0.5])
+    log_p = np.asarray(jax.nn.log_softmax(logits), np.float64)
+    loss = cross_entropy(logits, label, class_weights=weights)
+    np.testing.assert_allclose(loss, -weights[label] * log_p[range(32), label], rtol=1e-5)
+    target = np.asarray(jax.nn.softmax(jnp.flip(logits, 1)))
+    smoothed = 0.9 * target + 0.1 / 7
+    loss = cross_entropy(logits, target, label_smoothing=0.1, class_weights=weights)
+    np.testing.assert_allclose(loss, -(smoothed * weights * log_p).sum(-1), rtol=1e-5)
+
+
+def test_weights_of_another_number_of_classes_are_refused(scores):
+    with pytest.raises(ValueError, match="2 class weights for 7 classes"):
+        cross_entropy(*scores, class_weights=(1.0, 2.0))
+
+
+def test_balanced_weights_are_scikit_learns_and_keep_the_mean():
+    from sklearn.utils.class_weight import compute_class_weight
+
+    counts = np.array([50, 3, 1, 20])
+    labels = np.repeat(np.arange(4), counts)
+    weights = balanced_weights(counts)
+    expected = compute_class_weight("balanced", classes=np.arange(4), y=labels)
+    np.testing.assert_allclose(weights, expected)
+    np.testing.assert_allclose(weights[labels].mean(), 1)
+    with_empty = balanced_weights(np.array([50, 0, 3, 1, 20]))
+    np.testing.assert_allclose(with_empty, np.insert(weights, 1, 0.0))
 
 
 def test_huge_logits_stay_finite():

@@ -1,0 +1,110 @@
+"""Augmentation on the device: pure, batched, one key an example.
+
+A batch operation is `operation(keys, batch, ...) -> batch`, with keys[B] and the batch of
+`jaxcnn.core.step`. Most are image operations, `op(keys, image, ...) -> image` with
+image[B, H, W, C] in 0..255, lifted by `on_image`. `AUGMENTATIONS` names those a config can use;
+`compose` chains them.
+
+Operations that only move or replace pixels keep uint8; all others return float32 in 0..255, without
+rounding. Each example's result depends on its own key and pixels alone (`mixup` and `cutmix`: also
+on its neighbour's), so that neither the batch nor the number of devices matters.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.core.augment.color import (
+    random_blur,
+    random_brightness,
+    random_contrast,
+    random_greyscale,
+    random_hue,
+    random_noise,
+    random_saturation,
+)
+from jaxcnn.core.augment.draws import fresh
+from jaxcnn.core.augment.erase import cutout, random_erasing
+from jaxcnn.core.augment.geometry import (
+    alternating_flip,
+    random_crop,
+    random_flip,
+    random_resized_crop,
+    random_translation,
+    random_vertical_flip,
+)
+from jaxcnn.core.augment.mix import cutmix, mixup
+from jaxcnn.core.augment.policies import randaugment, trivialaugment
+from jaxcnn.core.augment.warp import random_affine, random_rotation
+
+Batch = dict[str, jax.Array]
+Operation = Callable[[jax.Array, Batch], Batch]
+
+
+def on_image(op: Callable[..., jax.Array]) -> Callable[..., Batch]:
+    """The batch operation that changes a batch's "image" by `op(keys, image, ...) -> image`.
+
+    It takes the same further arguments, and `inspect.signature` shows them.
+    """
+
+    @functools.wraps(op)
+    def operation(keys: jax.Array, batch: Batch, *args: Any, **kwargs: Any) -> Batch:
+        return {**batch, "image": op(keys, batch["image"], *args, **kwargs)}
+
+    return operation
+
+
+AUGMENTATIONS: dict[str, Callable[..., Batch]] = {
+    "crop": on_image(random_crop),
+    "resized_crop": on_image(random_resized_crop),
+    "flip": on_image(random_flip),
+    "vertical_flip": on_image(random_vertical_flip),
+    "alternating_flip": alternating_flip,
+    "translate": on_image(random_translation),
+    "rotation": on_image(random_rotation),
+    "affine": on_image(random_affine),
+    "brightness": on_image(random_brightness),
+    "contrast": on_image(random_contrast),
+    "saturation": on_image(random_saturation),
+    "hue": on_image(random_hue),
+    "greyscale": on_image(random_greyscale),
+    "noise": on_image(random_noise),
+    "blur": on_image(random_blur),
+    "cutout": on_image(cutout),
+    "erasing": on_image(random_erasing),
+    "randaugment": on_image(randaugment),
+    "trivialaugment": on_image(trivialaugment),
+    "mixup": mixup,
+    "cutmix": cutmix,
+}
+
+
+def compose(operations: Sequence[Operation]) -> Operation:
+    """One batch operation that applies `operations` in order, each with keys of its own."""
+
+    def augment(keys: jax.Array, batch: Batch) -> Batch:
+        for position, operation in enumerate(operations):
+            batch = operation(fresh(keys, position), batch)
+        return batch
+
+    return augment
+
+
+def to_float(image: jax.Array) -> jax.Array:
+    """uint8 or float[...] in 0..255 -> float32[...] in 0..1."""
+    return image.astype(jnp.float32) / 255
+
+
+def normalize(image: jax.Array, *, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
+    """image[..., C] in 0..255 -> float32[..., C], (image / 255 - mean) / std.
+
+    mean, std: C numbers each, in units of the full range 0..1.
+    """
+    # One multiply-add instead of two divisions; constants are rounded once, from float64.
+    scale = 1 / (255 * np.asarray(std, np.float64))
+    shift = -np.asarray(mean, np.float64) / np.asarray(std, np.float64)
+    return image.astype(jnp.float32) * scale.astype(np.float32) + shift.astype(np.float32)
