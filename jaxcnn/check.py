@@ -9,7 +9,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcnn.build import build_augment, build_decoding, build_sources, build_splits
+from jaxcnn.core.step import augmented
 from jaxcnn.data.check import (
     Copies,
     Examples,
@@ -236,15 +236,33 @@ def _draw(
 
         cropped, kept = _load(examples, numbers, crop)
         original = cropped if kept == numbers else original
-    return _augmented(config, original, numbers, draw)
+    label, num_classes = examples.label[numbers], len(examples.class_names)
+    return _augmented(config, original, label, numbers, num_classes, draw)
 
 
-def _augmented(config: ConfigDict, image: np.ndarray, numbers: list[int], draw: int) -> np.ndarray:
+def _augmented(
+    config: ConfigDict,
+    image: np.ndarray,
+    label: np.ndarray,
+    numbers: list[int],
+    num_classes: int,
+    draw: int,
+) -> np.ndarray:
     """The config's augmentation of uint8[n, H, W, C]: the one place here that calls it."""
-    key = jax.random.fold_in(jax.random.key(config.seed), draw)
-    keys = jax.vmap(partial(jax.random.fold_in, key))(np.array(numbers))
-    augmented = np.asarray(build_augment(config)(keys, jnp.asarray(image)), np.float32)
-    return np.clip(np.rint(augmented), 0, 255).astype(np.uint8)
+    index = jnp.asarray(numbers, jnp.int32)
+    batch = {
+        "image": jnp.asarray(image),
+        "label": jnp.asarray(label, jnp.int32),
+        "mask": jnp.ones(len(index), bool),
+        "index": index,
+        "epoch": jnp.full_like(index, draw),
+    }
+    if len(index) % 2:  # mixing takes pairs
+        batch = {name: jnp.concatenate([value, value[:1]]) for name, value in batch.items()}
+    height, width, channels = image.shape[1:]
+    augment = build_augment(config, num_classes, (height, width, channels))
+    changed = augmented(augment, jax.random.key(config.seed), draw, batch)["image"][: len(image)]
+    return np.clip(np.rint(np.asarray(changed, np.float32)), 0, 255).astype(np.uint8)
 
 
 def _thumbnails(examples: Examples, copies: Sequence[Copies], how: Decoding) -> dict[int, bytes]:

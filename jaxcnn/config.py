@@ -249,8 +249,8 @@ def _check_ranges(values: Mapping[str, Any], check: Callable[[str, bool, str], N
 def _tuples(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(_tuples(item) for item in value)
-    if isinstance(value, ConfigDict):
-        return value.to_dict()
+    if isinstance(value, Mapping | ConfigDict):
+        return {key: _tuples(value[key]) for key in value}
     return value
 
 

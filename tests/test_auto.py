@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.auto import Looks, choose, prepare
-from jaxcnn.config import default_config, resolve, unflatten
+from jaxcnn.config import default_config, flatten, resolve, unflatten
 from jaxcnn.errors import UserError
 
 
@@ -73,7 +73,7 @@ def test_a_run_that_has_begun_goes_on_with_what_was_chosen_then(folder, tmp_path
 @pytest.mark.parametrize("num_train", [20, 3_000, 1_300_000])
 def test_every_choice_is_a_config_without_mistakes(platform, shape, num_train):
     looks = Looks(num_train, 10, shape, one_size=True, grey=num_train == 20)
-    config = resolve(unflatten(choose(looks, platform)))
+    config = resolve(unflatten(flatten(default_config()) | choose(looks, platform)))
     assert 8 <= config.data.image_size <= max(min(shape), 8)
     assert config.batch_size <= max(num_train * 0.7, 8)
 

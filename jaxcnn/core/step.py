@@ -73,14 +73,7 @@ def make_train_step(
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        batch = augment(
-            _example_keys(state.key, state.step, batch),
-            {
-                "epoch": jnp.zeros_like(batch["index"]),
-                **batch,
-                "key": _example_keys(state.key, _EXAMPLES, batch),
-            },
-        )
+        batch = augmented(augment, state.key, state.step, batch)
         image, label, mask = normalize(batch["image"]), batch["label"], batch["mask"]
         count = _sum_over(axis_name, mask.sum().astype(jnp.float32))
 
@@ -126,6 +119,16 @@ def make_train_step(
         return state, metrics
 
     return train_step
+
+
+def augmented(augment: Augment, key: jax.Array, step: int | jax.Array, batch: Batch) -> Batch:
+    """The batch as update `step` of a run with this key sees it."""
+    with_keys = {
+        "epoch": jnp.zeros_like(batch["index"]),
+        **batch,
+        "key": _example_keys(key, _EXAMPLES, batch),
+    }
+    return augment(_example_keys(key, step, batch), with_keys)
 
 
 def make_eval_step(
