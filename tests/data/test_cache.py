@@ -1,14 +1,17 @@
 """Images are decoded once, by whoever comes first, and a cache is complete or absent."""
 
 import logging
+import os
+import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
 from jaxcnn.data import SOURCES
-from jaxcnn.data.cache import decode_images, load_images
+from jaxcnn.data.cache import decode_images, load_images, survey
 from jaxcnn.data.decode import Decoding
 from jaxcnn.data.source import Source
 from jaxcnn.errors import UserError
@@ -173,3 +176,111 @@ def test_two_processes_may_build_a_cache_at_once(tmp_path):
     assert first == second
     assert first.startswith("memmap ")
     assert len(entries(root)) == 1
+
+
+def folder_of(tmp_path, count=6, size=10):
+    """A folder of PNGs in two classes."""
+    import cv2
+
+    for k, name in enumerate(("a", "b")):
+        (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
+        for i, image in enumerate(noise(*[(size, size)] * count, seed=k)):
+            cv2.imwrite(str(tmp_path / "photos" / name / f"{i}.png"), image)
+    return lambda: SOURCES["folder"](dir=str(tmp_path / "photos"))["train"]
+
+
+def test_a_changed_added_or_removed_file_is_decoded_again(tmp_path):
+    source = folder_of(tmp_path)
+    root = str(tmp_path / "cache")
+    before = load_images(source(), Decoding(), root).image.copy()
+    file = tmp_path / "photos" / "a" / "0.png"
+    file.write_bytes((tmp_path / "photos" / "b" / "0.png").read_bytes())
+    after = load_images(source(), Decoding(), root).image
+    np.testing.assert_array_equal(after[0], before[6])
+    np.testing.assert_array_equal(after[1:], before[1:])
+    file.unlink()
+    assert len(load_images(source(), Decoding(), root).image) == 11
+
+
+def test_another_rule_of_decoding_is_another_entry(tmp_path):
+    source = folder_of(tmp_path)()
+    for how in (Decoding(8), Decoding(8, crop_fraction=0.5), Decoding(8, background=(0, 0, 0))):
+        load_images(source, how, str(tmp_path / "cache"))
+    assert len(entries(tmp_path / "cache")) == 3
+
+
+def test_the_cache_is_bounded_and_what_was_used_longest_ago_goes_first(tmp_path):
+    source, root = folder_of(tmp_path)(), tmp_path / "cache"
+    sizes = (16, 17, 18)
+    for age, size in zip((300, 100, 200), sizes, strict=True):
+        load_images(source, Decoding(size), str(root))
+        newest = max(root.iterdir(), key=lambda path: path.stat().st_ctime_ns)
+        os.utime(newest, (time.time() - age,) * 2)
+    load_images(unreadable(source), Decoding(16), str(root))  # used, and the youngest now
+    kept = sum(file.stat().st_size for file in root.glob("*/*")) + 12 * 19 * 19 * 3
+    load_images(source, Decoding(19), str(root), limit=kept - 100)
+    assert len(entries(root)) == 3
+    for size in (16, 17, 19):
+        load_images(unreadable(source), Decoding(size), str(root))
+    with pytest.raises(AssertionError, match="decoded again"):
+        load_images(unreadable(source), Decoding(18), str(root))
+
+
+def test_an_entry_larger_than_the_bound_is_used_all_the_same(tmp_path):
+    source = folder_of(tmp_path)()
+    assert len(load_images(source, Decoding(), str(tmp_path / "cache"), limit=1).image) == 12
+    assert len(entries(tmp_path / "cache")) == 1
+
+
+def test_what_a_killed_process_left_is_removed_a_day_later(tmp_path):
+    root = tmp_path / "cache"
+    for name in ("unfinished-old", "unfinished-now"):
+        (root / name).mkdir(parents=True)
+        (root / name / "image.npy").write_bytes(b"...")
+    os.utime(root / "unfinished-old", (time.time() - 100_000,) * 2)
+    load_images(folder_of(tmp_path)(), Decoding(), str(root))
+    assert "unfinished-old" not in entries(root)
+    assert "unfinished-now" in entries(root)  # another process may be writing it
+
+
+def test_a_full_disk_costs_a_warning_and_nothing_else(tmp_path, monkeypatch, caplog):
+    source, root = folder_of(tmp_path)(), tmp_path / "cache"
+    full = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    with caplog.at_level(logging.WARNING):
+        images = load_images(source, Decoding(), str(root))
+    assert not isinstance(images.image, np.memmap)
+    assert "No space left on device" in caplog.text
+    assert entries(root) == []
+
+
+def test_bad_images_are_remembered_with_their_reasons(tmp_path):
+    source = folder_of(tmp_path)
+    (tmp_path / "photos" / "a" / "3.png").write_bytes(b"")
+    for _ in range(2):  # decoded, then from the cache
+        images = load_images(source(), Decoding(), str(tmp_path / "cache"))
+        assert [str(bad) for bad in images.bad] == ["a/3.png is empty (0 bytes)"]
+        assert images.bad[0].row == 3
+        assert not images.image[3].any()
+
+
+def test_grey_and_colour_together_become_colour_whichever_comes_first(tmp_path):
+    for order in ((1, 3), (3, 1)):
+        images = [noise((8, 8), channels=c)[0] for c in order]
+        decoded = decode_images(source_of(images), Decoding())
+        assert decoded.image.shape == (2, 8, 8, 3)
+        for image, stored in zip(images, decoded.image, strict=True):
+            np.testing.assert_array_equal(stored, np.broadcast_to(image, (8, 8, 3)))
+
+
+def test_a_survey_is_made_once_and_finds_what_loading_finds(tmp_path):
+    source = folder_of(tmp_path)
+    (tmp_path / "photos" / "b" / "5.png").write_bytes(b"no image")
+    how, root = Decoding(image_size=6), str(tmp_path / "cache")
+    for _ in range(2):
+        decided, shape, label, bad = survey(source(), how, root)
+        loaded = load_images(source(), how, root)
+        assert decided == how._replace(channels=3) and shape == loaded.shape == (6, 6, 3)
+        np.testing.assert_array_equal(label, loaded.label)
+        assert bad == loaded.bad
+    survey(unreadable(source()), how, root)
