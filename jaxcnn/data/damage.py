@@ -89,6 +89,7 @@ def check_bmp(content: bytes) -> None:
 def check_gif(content: bytes) -> None:
     """The blocks of a GIF follow one another, with an image among them, up to its end mark."""
     place, images = 13 + _colours(content, 10), 0
+    check_size(*struct.unpack_from("<HH", content, 6))
     while (kind := content[place : place + 1]) != b";":
         if kind == b"!":  # an extension
             place = _after_blocks(content, place + 2)

@@ -13,6 +13,9 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _SAMPLES, _PLANAR = 277, 284
 _STRIPS, _TILES = (273, 279), (324, 325)  # places, numbers of bytes
 _WHOLE = {1: "B", 3: "H", 4: "I", 16: "Q"}  # the types of whole numbers
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
+          16: 8, 17: 8, 18: 8}  # fmt: skip
+_NESTED = {330, 400, 34665, 34853, 40965}  # directories of their own, EXIF's for example
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _LAB = 0, 1, 2, (8, 9, 10)
 
 
@@ -24,12 +27,12 @@ def read_tiff(
 
     read_8_bits: decodes what has no more than 8 bits a colour.
     """
-    tags = _directory(content)
+    tags, end = _directory(content)
     width, height = _first(tags, _WIDTH, 0), _first(tags, _HEIGHT, 0)
     bits = tags.get(_BITS, (1,))
     samples, photometric = _first(tags, _SAMPLES, 1), _first(tags, _PHOTOMETRIC, _BLACK_IS_ZERO)
     check_size(width, height)
-    _check_data(content, tags, width * height * sum(bits[:samples]) // 8)
+    _check_data(content, tags, end, width * height * sum(bits[:samples]) // 8)
     if photometric in _LAB:
         raise Damaged("has CIE L*a*b* colours, which jaxcnn does not read; convert it to RGB")
     if max(bits) <= 8 or photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
@@ -53,40 +56,50 @@ def read_tiff(
     return (pixels, high, 0) if photometric == _WHITE_IS_ZERO else (pixels, 0, high)
 
 
-def _directory(content: bytes) -> dict[int, tuple[int, ...]]:
-    """The tags of the first page that are whole numbers. (Pillow warns where this refuses.)"""
+def _directory(content: bytes) -> tuple[dict[int, tuple[int, ...]], int]:
+    """The tags of the first page that are whole numbers, and where in the file its last byte but
+    for the pixels ends; or where the file ends, if there are more pages or nested directories.
+    """
     order = "<" if content[:2] == b"II" else ">"
     big = 43 in content[2:4]  # BigTIFF: places of 8 bytes
     place, number, count, entry = ("Q", 8, "Q", 20) if big else ("I", 4, "H", 12)
+    tags = {}
     try:
         (start,) = struct.unpack_from(order + place, content, number)
         (entries,) = struct.unpack_from(order + count, content, start)
         start += struct.calcsize(order + count)
-        tags = {}
-        for at in range(start, start + entry * entries, entry):
+        end = start + entry * entries + number
+        (following,) = struct.unpack_from(order + place, content, end - number)
+        for at in range(start, end - number, entry):
             tag, kind, n = struct.unpack_from(f"{order}HH{place}", content, at)
-            if kind not in _WHOLE:
-                struct.unpack_from(f"{entry}x", content, at)
-                continue
-            values, inside = f"{order}{n}{_WHOLE[kind]}", at + 4 + number
-            if struct.calcsize(values) > number:
+            size, inside = n * _SIZES.get(kind, 1), at + 4 + number
+            if size > number:
                 (inside,) = struct.unpack_from(order + place, content, inside)
-            if struct.calcsize(values) > len(content) - inside:
+                end = max(end, inside + size)
+            if inside + size > len(content):
                 raise Damaged("is cut short")
-            tags[tag] = struct.unpack_from(values, content, inside)
-        struct.unpack_from(order + place, content, start + entry * entries)  # the next page's place
+            if kind in _WHOLE:
+                tags[tag] = struct.unpack_from(f"{order}{n}{_WHOLE[kind]}", content, inside)
     except struct.error as error:
         raise Damaged("is cut short") from error
-    return tags
+    return tags, len(content) if following or _NESTED & tags.keys() else end
 
 
-def _check_data(content: bytes, tags: dict[int, tuple[int, ...]], promised: int) -> None:
-    """Every strip or tile lies inside the file, and together they hold enough."""
+def _check_data(content: bytes, tags: dict[int, tuple[int, ...]], end: int, promised: int) -> None:
+    """Every strip or tile lies inside the file, together they hold enough, and nothing follows.
+
+    end: of all the rest.
+    """
     place, size = _TILES if _TILES[0] in tags else _STRIPS
     places, lengths = tags.get(place, ()), tags.get(size, ())
-    ends = [start + length for start, length in zip(places, lengths, strict=False)]
-    if max(ends, default=0) > len(content):
+    end = max([end, *(start + length for start, length in zip(places, lengths, strict=False))])
+    if end > len(content):
         raise Damaged("is cut short")
+    if lengths and end + end % 2 < len(content):  # the end may be made even
+        raise Damaged(
+            f"has {len(content) - end} bytes that belong to nothing in it (changed by a "
+            "line-ending conversion?)"
+        )
     exact = _first(tags, _COMPRESSION, 1) == 1 and _first(tags, _PHOTOMETRIC, 0) in (0, 1, 2, 3, 5)
     if exact and lengths and sum(lengths) < promised:
         raise Damaged(f"has {sum(lengths)} bytes of pixels where its header promises {promised}")

@@ -22,15 +22,15 @@ def test_twelve_bits_of_sixteen_are_scaled_by_twelve():
 
 def test_a_window_counts_in_the_units_of_the_modality():
     hounsfield = np.array([[-1024, -160, 0], [41, 240, 3071]], np.int16)
-    stored = hounsfield + 1024
-    content = dicom(stored, stored=13, RescaleSlope=1, RescaleIntercept=-1024)
+    content = dicom(
+        (hounsfield + 1024).astype(np.uint16), stored=12, RescaleSlope=1, RescaleIntercept=-1024
+    )
     soft_tissue = Decoding(window=(-160, 240))
     close(decode(content, soft_tissue)[..., 0], [[0, 0, 102], [128, 255, 255]])
     signed = dicom(hounsfield, stored=13)
     np.testing.assert_array_equal(decode(signed, soft_tissue), decode(content, soft_tissue))
-    full = np.rint((hounsfield + 4096) * 255.0 / 8191)
-    close(decode(signed, KEEP)[..., 0], full)
-    close(decode(content, KEEP)[..., 0], full)
+    close(decode(signed, KEEP)[..., 0], np.rint((hounsfield + 4096) * 255.0 / 8191))
+    close(decode(content, KEEP)[..., 0], np.rint((hounsfield + 1024) * 255.0 / 4095))
 
 
 def test_the_lowest_value_of_monochrome1_is_white():
@@ -88,7 +88,5 @@ def test_a_dicom_file_that_is_damaged_or_no_single_image_says_why(content, reaso
 def test_without_pydicom_one_line_names_the_extra(monkeypatch):
     content = dicom(noise(6, 7))
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(
-        UserError, match=r"take pydicom: pip install 'jaxcnn\[medical\]'"
-    ):
+    with pytest.raises(UserError, match=r"take pydicom: pip install 'jaxcnn\[medical\]'"):
         decode(content, KEEP)
