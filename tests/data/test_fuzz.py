@@ -29,7 +29,7 @@ def fuzz(examples):
         max_examples=examples * TIMES,
         derandomize=TIMES == 1,
         database=None,
-        deadline=2000,  # milliseconds
+        deadline=20_000,  # milliseconds; other processes may want the cores too
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
 
