@@ -37,11 +37,15 @@ ROLE_NAMES = {
 
 
 class Files(NamedTuple):
-    """The files of one split: paths relative to `root`, and labels int32[n]."""
+    """The files of one split: paths relative to `root`, and labels int32[n].
+
+    within: what messages write before a path, so that test/cat/1.jpg is not train/cat/1.jpg.
+    """
 
     root: Path
     paths: Sequence[str]
     label: np.ndarray
+    within: str = ""
 
 
 def load_folder(*, dir: str, group_pattern: str | None = None) -> dict[str, Source]:
@@ -57,6 +61,8 @@ def load_folder(*, dir: str, group_pattern: str | None = None) -> dict[str, Sour
     sources = {}
     for role, folder in roles.items():
         files = _list_files(folder, class_names, must_have_all=role == "train")
+        if folder != root:
+            files = files._replace(within=f"{folder.name}/")
         groups = group_pattern and match_groups(files.paths, group_pattern)
         sources[role] = files_source(files, class_names, groups or None)
     return sources
@@ -66,7 +72,7 @@ def files_source(
     files: Files, class_names: tuple[str, ...], groups: Sequence[str] | None = None
 ) -> Source:
     """A source of files on disk. groups: for each, the name of what must not be split."""
-    root, paths, label = files
+    root, paths, label, within = files
     # os.path.join, because a table's paths may be absolute.
     facts = [_fact(os.path.join(root, path)) for path in paths]  # noqa: PTH118
     listing = "\n".join(
@@ -79,7 +85,7 @@ def files_source(
         read=_reader(files),
         identity=f"{len(paths)} files in {len(class_names)} classes, {_digest(listing)}",
         stamp=f"{root.resolve()} {_digest(str(facts))}",
-        name=lambda i: printable(paths[i]),
+        name=lambda i: printable(within + paths[i]),
         labels=lambda: label,
         unit=np.array([_hash(group) for group in groups or paths], np.uint64),
     )

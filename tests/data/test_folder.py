@@ -65,7 +65,9 @@ def test_classes_that_are_numbers_are_in_the_order_of_numbers(tmp_path):
 def test_splits_are_found_in_any_case_and_by_their_usual_names(tmp_path, folders, roles):
     for folder in folders:
         classes(tmp_path / folder, "a", "b")
-    assert list(load_folder(dir=str(tmp_path))) == roles
+    sources = load_folder(dir=str(tmp_path))
+    assert list(sources) == roles
+    assert names_of(sources["train"])[0] == f"{folders[0]}/a/0.png"  # not the one in test
 
 
 @pytest.mark.parametrize("name", ["train", "test", "val"])
