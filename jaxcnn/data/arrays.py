@@ -1,18 +1,29 @@
 """Images that are arrays already: one .npz file, or a folder of .npy files."""
 
 import hashlib
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from jaxcnn.data.folder import check_classes
 from jaxcnn.data.source import Content, Source
 from jaxcnn.errors import UserError, nearest
 
 # The suffixes of array names -> roles.
 _ROLES = {"": "train", "_train": "train", "_val": "validation", "_validation": "validation",
           "_test": "test"}  # fmt: skip
+
+
+# What NumPy and zipfile raise on damaged files.
+_UNREADABLE = (
+    OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError,
+    struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def load_arrays(*, dir: str) -> dict[str, Source]:
@@ -36,11 +47,13 @@ def load_arrays(*, dir: str) -> dict[str, Source]:
                     f"{', '.join(arrays)}"
                 )
         if role in pairs:
-            raise UserError(f"{where}: has both image and image{suffix}; both are {role}")
+            first = next(s for s, r in _ROLES.items() if r == role and f"image{s}" in arrays)
+            raise UserError(f"{where}: has both image{first} and image{suffix}; both are {role}")
         pairs[role] = tuple(arrays[name] for name in names)
         _check(where, *names, *pairs[role])
     if "train" not in pairs:
-        raise UserError(f"{where}: has no arrays 'image' and 'label'; it has {', '.join(arrays)}")
+        found = ", ".join(arrays) or "none"
+        raise UserError(f"{where}: has no arrays 'image' and 'label'; it has {found}")
     class_names, labels = _classes(where, arrays, {role: pair[1] for role, pair in pairs.items()})
     stamp = _stamp(Path(dir).expanduser())
     return {
@@ -62,14 +75,23 @@ def _open(path: Path) -> dict[str, np.ndarray]:
     try:
         if path.is_dir():
             return {file.stem: np.load(file, mmap_mode="r") for file in sorted(path.glob("*.npy"))}
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
+        with path.open("rb") as file:
+            head = file.read(6)
+        if head == b"\x93NUMPY":
             raise UserError(f"{where}: is one array; give an .npz file, or a folder of .npy files")
-        return dict(content)
+        if not head.startswith(b"PK"):  # as NumPy would, with advice to allow pickles
+            raise UserError(f"{where}: is no .npz file")
+        with np.load(path, allow_pickle=False) as content:
+            return dict(content)
     except FileNotFoundError as error:
         raise UserError(f"{where}: no such file") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{where}: not readable as NumPy arrays ({error})") from error
+    except MemoryError as error:
+        raise UserError(
+            f"{where}: {error}; a folder of .npy files instead is not read into memory"
+        ) from error
+    except _UNREADABLE as error:
+        reason = "it holds Python objects" if "object" in str(error).lower() else error
+        raise UserError(f"{where}: not readable as NumPy arrays ({reason})") from error
 
 
 def _check(where: str, image_name: str, label_name: str, image: np.ndarray, label: np.ndarray):
@@ -81,8 +103,10 @@ def _check(where: str, image_name: str, label_name: str, image: np.ndarray, labe
     if image.ndim == 4 and image.shape[-1] not in (1, 2, 3, 4):
         raise UserError(
             f"{where}: {image_name} has {image.shape[-1]} channels (shape {list(image.shape)}); "
-            "expected 1 or 3, last"
+            "expected 1 or 3 (2 or 4 with alpha), last"
         )
+    if 0 in image.shape:
+        raise UserError(f"{where}: {image_name} is empty: {image.dtype}{list(image.shape)}")
     if label.shape != (len(image),) or label.dtype.kind not in "iuU":
         raise UserError(
             f"{where}: {label_name} is {label.dtype}{list(label.shape)}; expected {len(image)} "
@@ -94,20 +118,31 @@ def _classes(
     where: str, arrays: dict[str, np.ndarray], labels: dict[str, np.ndarray]
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Class names, and labels as int32 numbers of them."""
+    if len({label.dtype.kind == "U" for label in labels.values()}) > 1:
+        raise UserError(f"{where}: labels are numbers in one split and names in another")
     together = np.concatenate(list(labels.values()))
     if together.dtype.kind == "U":
         names = np.unique(labels["train"])
-        missing = np.setdiff1d(together, names)
-        if len(missing):
-            raise UserError(f"{where}: train has no images of class {str(missing[0])!r}")
+        check_classes(where, names.tolist(), together.tolist())
+        if len(names) < 2:
+            raise UserError(f"{where}: only one class ({str(names[0])!r}), a classifier needs two")
         numbers = {k: np.searchsorted(names, v).astype(np.int32) for k, v in labels.items()}
         return tuple(map(str, names)), numbers
     given = arrays.get("class_names")
+    if given is not None and (given.ndim != 1 or given.dtype.kind not in "iuU"):
+        raise UserError(f"{where}: class_names is {given.dtype}{list(given.shape)}; expected names")
     count = len(given) if given is not None else int(together.max()) + 1
     if together.min() < 0 or together.max() >= count or count < 2:
         raise UserError(
             f"{where}: labels are {together.min()} to {together.max()}; expected 0 to K - 1 of K "
             f"classes{f' ({count} are named)' if given is not None else ''}"
+        )
+    found = np.unique(labels["train"])
+    if given is None and len(found) < count:
+        gap = next(k for k, label in enumerate([*found.tolist(), count]) if k != label)
+        raise UserError(
+            f"{where}: train has no images of label {gap}, and labels go up to {count - 1}; number "
+            "the classes from 0 without gaps, or name them all in an array class_names"
         )
     class_names = map(str, range(count) if given is None else given)
     return tuple(class_names), {k: v.astype(np.int32) for k, v in labels.items()}

@@ -1,6 +1,7 @@
 """A table of images: a CSV file with the columns path and label, and optionally split and group."""
 
 import csv
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def load_csv(
 
     dir: the CSV file; its paths are relative to its folder, or absolute.
     *_column: names of columns. Without the split column, test and validation are held out;
-      rows with the same text in the group column are never split.
+      lines with the same text in the group column are never split.
     group_pattern: see `load_folder`; instead of a group column.
     """
     file = Path(dir).expanduser()
@@ -41,33 +42,48 @@ def load_csv(
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
             table = csv.DictReader(lines)
-            columns = list(table.fieldnames or ())
-            rows = list(table)
+            columns = [name.strip() for name in table.fieldnames or ()]
+            table.fieldnames = columns
+            rows = [(table.line_num, row) for row in table]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{where}: not readable as CSV ({error})") from error
+    twice = [name for name, count in Counter(columns).items() if count > 1 and name]
+    if twice:
+        raise UserError(f"{where}: has two columns {twice[0]!r}; rename one")
+    separator = next((s for s in ";\t|" if len(columns) == 1 and s in columns[0]), None)
+    if separator:
+        raise UserError(f"{where}: its columns are separated by {separator!r}; write commas")
     for keyword, column in (("path_column", path_column), ("label_column", label_column)):
         if column not in columns:
             raise UserError(
                 f"{where}: has no column {column!r}{nearest(column, columns)}; it has "
                 f"{', '.join(columns) or 'none'}; name yours with --config.data.{keyword}"
             )
-    for number, row in enumerate(rows, 2):
-        if not row[path_column] or not row[label_column]:
-            raise UserError(f"{where}: row {number} has no {path_column} or no {label_column}")
-
-    class_names = natural_order({row[label_column] for row in rows})
-    if len(class_names) < 2:
-        raise UserError(f"{where}: {len(class_names)} classes, and a classifier needs two")
-    splits: dict[str, list[dict[str, str]]] = {}
-    for number, row in enumerate(rows, 2):
-        name = row[split_column] if split_column in columns else "train"
-        if (role := ROLE_NAMES.get((name or "").lower())) is None:
+    needed = [path_column, label_column]
+    needed += [column for column in (split_column, group_column) if column in columns]
+    for number, row in rows:
+        for column in needed:
+            if not row[column]:
+                raise UserError(f"{where}: line {number} has no {column}")
+        if None in row:
             raise UserError(
-                f"{where}: row {number} is of split {name!r}; expected train, val or test"
+                f"{where}: line {number} has more fields than the header; quote paths with commas"
+            )
+
+    class_names = natural_order({row[label_column] for _, row in rows})
+    if len(class_names) < 2:
+        only = f"only one class ({class_names[0]!r})" if rows else "no rows below the header"
+        raise UserError(f"{where}: {only}, and a classifier needs two")
+    splits: dict[str, list[dict[str, str]]] = {}
+    for number, row in rows:
+        name = row[split_column] if split_column in columns else "train"
+        if (role := ROLE_NAMES.get(name.strip().lower())) is None:
+            raise UserError(
+                f"{where}: line {number} is of split {name!r}; expected train, val or test"
             )
         splits.setdefault(role, []).append(row)
     if "train" not in splits:
-        raise UserError(f"{where}: no row is of split train")
+        raise UserError(f"{where}: no line is of split train")
     check_classes(where, {row[label_column] for row in splits["train"]}, class_names)
 
     number_of = {name: k for k, name in enumerate(class_names)}

@@ -1,78 +1,153 @@
 """Damage that decoders pass over: files whose size disagrees with what they say of themselves.
 
 Most libraries decode a shortened or stretched file without a word, in wrong colours or with a grey
-rest. Each check raises ValueError with the reason.
+rest. Each check raises Damaged with the reason.
 """
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 # Pillow's own limit for what may be a decompression bomb: half a gigabyte of RGB.
 MAX_PIXELS = 178_956_970
 
 
+# Progressive JPEGs have about ten scans; thousands of empty ones keep a decoder busy for hours.
+_MAX_SCANS = 1000
+
+_CUT = "is cut short"
+
+
+class Damaged(ValueError):
+    """Why a file cannot be used, in words that continue its name: "is cut short"."""
+
+
 def check_size(width: int, height: int) -> None:
     """Refuses images whose pixels would fill the memory, before anything is decoded."""
     if width * height > MAX_PIXELS:
-        raise ValueError(
+        raise Damaged(
             f"promises {width}x{height} pixels; more than {MAX_PIXELS / 1e6:.0f} million are "
             "refused, as they may be a decompression bomb"
         )
     if width * height == 0:
-        raise ValueError(f"promises {width}x{height} pixels")
+        raise Damaged(f"promises {width}x{height} pixels")
+
+
+def png_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(kind, where its data begin, where they end) of each chunk of a PNG, up to the end mark."""
+    place = 8
+    while place + 12 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, place)
+        end = place + 8 + length
+        if end + 4 > len(content):
+            break
+        yield kind, place + 8, end
+        if kind == b"IEND":
+            return
+        place = end + 4
+    raise Damaged(_CUT)
 
 
 def check_png(content: bytes) -> None:
     """Every chunk of a PNG whole and with the right checksum, up to the end mark."""
-    place = 8
-    while place < len(content):
-        if place + 12 > len(content):
-            break
-        length, kind = struct.unpack_from(">I4s", content, place)
-        end = place + 12 + length
-        if end > len(content):
-            break
-        if kind[:1].isupper():  # a chunk that pixels depend on
-            (checksum,) = struct.unpack_from(">I", content, end - 4)
-            if zlib.crc32(content[place + 4 : end - 4]) != checksum:
-                raise ValueError(f"is damaged (checksum of its {kind.decode('latin1')} chunk)")
-        if kind == b"IEND":
-            return
-        place = end
-    raise ValueError("is cut short")
+    for kind, start, end in png_chunks(content):
+        (checksum,) = struct.unpack_from(">I", content, end)
+        if zlib.crc32(content[start - 4 : end]) != checksum:
+            raise Damaged(f"is damaged (checksum of its {_printable(kind)} chunk)")
 
 
 def check_jpeg(content: bytes) -> None:
     """A JPEG has its end mark; whoever adds bytes adds them after it."""
     if content.rfind(b"\xff\xd9") < 0:
-        raise ValueError("is cut short")
+        raise Damaged(_CUT)
+    if (scans := content.count(b"\xff\xda")) > _MAX_SCANS:
+        raise Damaged(f"has {scans} scans, and more than {_MAX_SCANS} may be a bomb")
 
 
 def check_bmp(content: bytes) -> None:
-    """An uncompressed BMP has as many bytes as its rows take."""
+    """An uncompressed BMP has as many bytes as its rows take, and no more than it says."""
     if len(content) < 34:
-        raise ValueError("is cut short")
-    start, header = struct.unpack_from("<II", content, 10)
-    if header < 40:
+        raise Damaged(_CUT)
+    size, start, header = struct.unpack_from("<I4xII", content, 2)
+    if header < 40:  # of OS/2: 16 bits, never compressed
+        width, height, _, bits = struct.unpack_from("<HHHH", content, 18)
+        compression = 0
+    else:
+        width, height, _, bits, compression = struct.unpack_from("<iiHHI", content, 18)
+    check_size(abs(width), abs(height))
+    if compression not in (0, 3, 6):  # run-length coded
+        if size > len(content):
+            raise Damaged(_CUT)
         return
-    width, height, _, bits, compression = struct.unpack_from("<iiHHI", content, 18)
-    row = (abs(width) * bits + 31) // 32 * 4
-    if compression in (0, 3) and start + row * abs(height) > len(content):
-        raise ValueError("is cut short")
+    end = start + (abs(width) * bits + 31) // 32 * 4 * abs(height)
+    if end > len(content):
+        raise Damaged(_CUT)
+    if end <= size <= end + 3 and len(content) > end + 3:  # programs write nonsense as the size
+        raise Damaged(_longer(len(content), size))
 
 
 def check_gif(content: bytes) -> None:
-    """A GIF ends in its trailer."""
-    if not content.rstrip(b"\0").endswith(b";"):
-        raise ValueError("is cut short")
+    """The blocks of a GIF follow one another, with an image among them, up to its end mark."""
+    place, images = 13 + _colours(content, 10), 0
+    check_size(*struct.unpack_from("<HH", content, 6))
+    while (kind := content[place : place + 1]) != b";":
+        if kind == b"!":  # an extension
+            place = _after_blocks(content, place + 2)
+        elif kind == b",":
+            place = _after_blocks(content, place + 10 + _colours(content, place + 9) + 1)
+            images += 1
+        else:
+            raise Damaged("is damaged (its blocks do not follow one another)" if kind else _CUT)
+    if not images:
+        raise Damaged("holds no image")
+
+
+def _colours(content: bytes, flags: int) -> int:
+    """Bytes of the colour table that flags announce."""
+    if flags >= len(content):
+        raise Damaged(_CUT)
+    return 3 << (content[flags] & 7) + 1 if content[flags] & 0x80 else 0
+
+
+def _after_blocks(content: bytes, place: int) -> int:
+    """The place after blocks of 1 to 255 bytes and the empty one that ends them."""
+    while place < len(content):
+        length = content[place]
+        place += length + 1
+        if not length:
+            return place
+    raise Damaged(_CUT)
 
 
 def check_webp(content: bytes) -> None:
-    """A WebP has as many bytes as its container says."""
+    """A WebP has as many bytes as its container says, and a size that fits in memory."""
+    if len(content) < 30:
+        raise Damaged(_CUT)
     (length,) = struct.unpack_from("<I", content, 4)
     if len(content) < 8 + length:
-        raise ValueError("is cut short")
+        raise Damaged(_CUT)
+    if len(content) > 8 + length + 1:
+        raise Damaged(_longer(len(content), 8 + length))
+    kind = content[12:16]
+    if kind == b"VP8X":
+        width, height = (int.from_bytes(content[i : i + 3], "little") + 1 for i in (24, 27))
+    elif kind == b"VP8L":
+        packed = int.from_bytes(content[21:25], "little")
+        width, height = (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1
+    else:
+        width, height = (n & 0x3FFF for n in struct.unpack_from("<HH", content, 26))
+    check_size(width, height)
+
+
+def _longer(found: int, promised: int) -> str:
+    return (
+        f"has {found} bytes where its header promises {promised} (changed by a line-ending "
+        "conversion?)"
+    )
+
+
+def _printable(kind: bytes) -> str:
+    return kind.decode("latin1") if kind.isalpha() else kind.hex()
 
 
 SIGNATURES: dict[str, Callable[[bytes], bool]] = {
@@ -96,18 +171,18 @@ CHECKS: dict[str, Callable[[bytes], None]] = {
 
 
 def format_of(content: bytes) -> str:
-    """The name of a file's format, by its first bytes; ValueError for a file that is no image."""
+    """The name of a file's format, by its first bytes; Damaged for a file that is no image."""
     if not content:
-        raise ValueError("is empty (0 bytes)")
+        raise Damaged("is empty (0 bytes)")
     head = content[:132]
     for name, matches in SIGNATURES.items():
         if matches(head):
             return name
-    raise ValueError("is not an image (no format jaxcnn knows)")
+    raise Damaged("is not an image (no format jaxcnn knows)")
 
 
 def check_content(content: bytes) -> str:
-    """The name of a file's format, after its check; ValueError with what is wrong."""
+    """The name of a file's format, after its check; Damaged with what is wrong."""
     name = format_of(content)
     if name in CHECKS:
         CHECKS[name](content)

@@ -1,19 +1,21 @@
 """From an image file's bytes to pixels: the one place, for training, checking and serving.
 
 A decoder takes a file's content and gives `Raw`: pixels as they are stored. `decode` makes them
-uint8 RGB or grey. Whatever cannot be decoded raises ValueError with a reason that continues the
+uint8 RGB or grey. Whatever cannot be decoded raises Damaged, a ValueError whose text continues the
 file's name: "is cut short".
 """
 
 import io
-import re
-import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.data.damage import check_content, check_size
+from jaxcnn.data.damage import Damaged, check_content, check_size
+from jaxcnn.data.orientation import jpeg_orientation, upright
+from jaxcnn.data.png import read_png
+from jaxcnn.data.pnm import read_pnm
+from jaxcnn.data.tiff import read_tiff
 from jaxcnn.errors import UserError
 
 
@@ -50,7 +52,7 @@ def decode(content: bytes | np.ndarray, how: Decoding, at_least: int = 0) -> np.
 
     at_least: pixels of the shorter side that are enough; a larger JPEG may then be decoded at 1/2,
       1/4 or 1/8 of its size, which is much faster. 0: the full size.
-    Raises ValueError where the content is damaged or no image.
+    Raises Damaged, a ValueError, where the content is damaged or no image.
     """
     return to_pixels(decode_raw(content, at_least), how)
 
@@ -62,10 +64,10 @@ def decode_raw(content: bytes | np.ndarray, at_least: int = 0) -> Raw:
     name = check_content(content)
     try:
         return _jpeg(content, at_least) if name == "jpeg" else DECODERS[name](content)
-    except (ValueError, UserError):
+    except (Damaged, UserError):
         raise
-    except Exception as error:  # the libraries' own kinds, of damage nobody foresaw
-        raise ValueError(f"cannot be decoded ({_reason(error)})") from error
+    except Exception as error:  # the libraries' own kinds, in words for programmers
+        raise Damaged(f"cannot be decoded ({_reason(error)})") from error
 
 
 def to_pixels(raw: Raw, how: Decoding) -> np.ndarray:
@@ -94,19 +96,20 @@ def _jpeg(content: bytes, at_least: int) -> Raw:
     # libjpeg-turbo as in OpenCV, with the same pixels; but it refuses the damage that OpenCV prints
     # to stderr and passes over, and was 1.2x as fast (500x375 pixels, 2 cores).
     height, width, colorspace = _jpeg_header(content)
-    if colorspace in ("CMYK", "YCCK"):
-        return _pillow(content)
     smaller: dict[str, int] = {}
     if at_least and min(height, width) >= 2 * at_least:
         smaller = {"min_height": at_least, "min_width": at_least, "min_factor": 2}
-    kind = "GRAY" if colorspace.upper().startswith("GRAY") else "RGB"
+    kind = {"Gray": "GRAY", "CMYK": "CMYK", "YCCK": "CMYK"}.get(colorspace, "RGB")
     import simplejpeg
 
     try:
         pixels = simplejpeg.decode_jpeg(content, colorspace=kind, **smaller)
     except ValueError as error:
-        raise ValueError(f"is damaged ({_reason(error)})") from error
-    return Raw(_upright(pixels, content))
+        raise Damaged(f"is damaged ({_reason(error)})") from error
+    if kind == "CMYK":  # inverted, as Adobe writes them: 255 is no ink, and CMY times K is RGB
+        product = pixels[..., :3].astype(np.uint16) * pixels[..., 3:]
+        pixels = ((product + 127) // 255).astype(np.uint8)
+    return Raw(upright(pixels, jpeg_orientation(content)))
 
 
 def _jpeg_header(content: bytes) -> tuple[int, int, str]:
@@ -115,7 +118,7 @@ def _jpeg_header(content: bytes) -> tuple[int, int, str]:
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(content)
     except ValueError as error:
-        raise ValueError(f"is damaged ({_reason(error)})") from error
+        raise Damaged(f"is damaged ({_reason(error)})") from error
     check_size(width, height)
     return height, width, colorspace
 
@@ -125,57 +128,7 @@ def size_of(content: bytes | np.ndarray) -> tuple[int, int] | None:
     if isinstance(content, np.ndarray) or check_content(content) != "jpeg":
         return None
     height, width, _ = _jpeg_header(content)
-    return (width, height) if _orientation(content) > 4 else (height, width)
-
-
-def _upright(pixels: np.ndarray, content: bytes) -> np.ndarray:
-    """Turns a JPEG the way its EXIF orientation says the camera was held."""
-    turn = _TURNS.get(_orientation(content))
-    return pixels if turn is None else np.ascontiguousarray(turn(pixels))
-
-
-def _orientation(content: bytes) -> int:
-    if content.find(b"Exif\0\0", 0, 65536) < 0:
-        return 1
-    from PIL import Image
-
-    try:
-        return Image.open(io.BytesIO(content)).getexif().get(0x0112, 1)
-    except Exception:  # Pillow raises many kinds; without a readable orientation there is none
-        return 1
-
-
-# EXIF orientation -> what makes the image upright (JEITA CP-3451, tag 0x0112).
-_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: np.fliplr,
-    3: lambda image: np.rot90(image, 2),
-    4: np.flipud,
-    5: lambda image: image.swapaxes(0, 1),
-    6: lambda image: np.rot90(image, -1),
-    7: lambda image: np.rot90(image, 2).swapaxes(0, 1),
-    8: np.rot90,
-}
-
-
-def _png(content: bytes) -> Raw:
-    """Colour, grey, palette, alpha, 8 or 16 bits: OpenCV, which Pillow's 8 bits would cut."""
-    width, height = struct.unpack_from(">II", content, 16)
-    check_size(width, height)
-    if b"tRNS" in content or b"eXIf" in content:  # a transparent colour; an orientation
-        return _pillow(content)
-    import cv2
-
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise ValueError("cannot be decoded")
-    return _from_opencv(pixels)
-
-
-def _from_opencv(pixels: np.ndarray) -> Raw:
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[-1]]
-    return _declared(np.ascontiguousarray(pixels[..., order]))
+    return (width, height) if jpeg_orientation(content) > 4 else (height, width)
 
 
 def _declared(pixels: np.ndarray) -> Raw:
@@ -185,58 +138,35 @@ def _declared(pixels: np.ndarray) -> Raw:
     return Raw(pixels, np.nan, np.nan)
 
 
+def _png(content: bytes) -> Raw:
+    return _declared(read_png(content))
+
+
 def _pnm(content: bytes) -> Raw:
-    """PGM, PPM and PBM; the binary ones must have exactly the bytes their header promises."""
-    kind = content[1:2]
-    numbers = 2 if kind == b"4" else 3
-    header = re.match(rb"P\d" + rb"(?:\s|#[^\n]*\n)+(\d+)" * numbers + rb"\s", content)
-    if kind in b"123":
-        return _pillow(content)
-    if header is None:
-        raise ValueError("has a damaged header")
-    width, height = int(header[1]), int(header[2])
-    high = 1 if kind == b"4" else int(header[3])
-    check_size(width, height)
-    if not 0 < high < 65536:
-        raise ValueError("has a damaged header")
-    channels = 3 if kind == b"6" else 1
-    row = -(-width // 8) if kind == b"4" else width * channels * (2 if high > 255 else 1)
-    data = content[header.end() :]
-    if len(data) != row * height:
-        raise ValueError(
-            f"has {len(data)} bytes of pixels where its header promises {row * height} (changed "
-            "by a line-ending conversion?)"
-        )
-    if kind == b"4":  # bits, 1 for black, rows padded to whole bytes
-        bits = np.unpackbits(np.frombuffer(data, np.uint8).reshape(height, row), axis=1)
-        return Raw(255 * (1 - bits[:, :width, None]))
-    pixels = np.frombuffer(data, np.uint8 if high < 256 else ">u2")
-    return Raw(pixels.reshape(height, width, channels), 0, high)
+    return Raw(*read_pnm(content))
+
+
+def _tiff(content: bytes) -> Raw:
+    return Raw(*read_tiff(content, lambda content: _pillow(content).pixels))
 
 
 def _pillow(content: bytes) -> Raw:
-    """Everything else: GIF and TIFF (first frame), BMP, WebP, CMYK."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    """Everything else, of 8 bits a colour: GIF (first frame), BMP, WebP, most TIFFs."""
+    from PIL import Image, ImageOps
 
     try:
         image: Image.Image = Image.open(io.BytesIO(content))
     except Image.DecompressionBombError as error:
-        raise ValueError(f"may be a decompression bomb ({error})") from error
-    except UnidentifiedImageError:  # TIFFs of more than 8 bits a colour, for one
-        import cv2
-
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-        if pixels is None:
-            raise ValueError("cannot be decoded") from None
-        return _from_opencv(pixels)
+        raise Damaged(f"may be a decompression bomb ({error})") from error
+    except Image.UnidentifiedImageError as error:
+        raise Damaged("cannot be decoded (a kind that Pillow does not read)") from error
     check_size(*image.size)
     image.load()
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        pixels = np.asarray(image)
-        return _declared(pixels.astype(np.uint16) if "16" in image.mode else pixels)
-    if image.mode in ("1", "L", "RGB"):
-        target = "RGB" if image.mode == "RGB" else "L"
+    if image.mode in ("1", "L"):
+        target = "L"
+    elif image.mode in ("LA", "La"):
+        target = "LA"
     else:
         target = "RGBA" if image.has_transparency_data else "RGB"
     pixels = np.asarray(image.convert(target))
@@ -255,29 +185,38 @@ DECODERS: dict[str, Callable[[bytes], Raw]] = {
     "bmp": _pillow,
     "gif": _pillow,
     "webp": _pillow,
-    "tiff": _pillow,
+    "tiff": _tiff,
     "dicom": _dicom,
 }
 
 
 def _to_uint8(raw: Raw, window: tuple[float, float] | None) -> np.ndarray:
     """Scales low..high to 0..255; alpha, which declares its range by its type, on its own."""
-    if raw.pixels.dtype == np.uint8 and raw.high == 255:
-        return raw.pixels
-    low, high = window or (raw.low, raw.high)
-    if raw.low > raw.high and window is not None:  # stored as a negative
-        high, low = window
+    pixels, low, high = raw
+    if pixels.dtype == np.uint8:
+        if (low, high) == (0, 255):
+            return pixels
+        window = None  # it is for images of more than 8 bits
+    if window is not None:
+        low, high = window[::-1] if low > high else window  # stored as a negative
     if np.isnan(low):
-        raise ValueError(
-            f"has pixels of type {raw.pixels.dtype}, which declare no range: give "
+        raise Damaged(
+            f"has pixels of type {pixels.dtype}, which declare no range: give "
             "--config.data.window='(LOW, HIGH)'"
         )
     limits = np.array([low]), np.array([high])
-    if raw.pixels.shape[-1] in (2, 4):
-        colours = raw.pixels.shape[-1] - 1
-        limits = np.array([low] * colours + [0]), np.array([high] * colours + [raw.high])
-    scaled = (raw.pixels - limits[0]) * (255 / (limits[1] - limits[0]))
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    if pixels.shape[-1] in (2, 4):
+        colours = pixels.shape[-1] - 1
+        limits = np.array([low] * colours + [0]), np.array([high] * colours + [_opaque(raw)])
+    scaled = (pixels - limits[0]) * (255 / (limits[1] - limits[0]))
+    # NaN stands for "no value", for example outside of a map: black.
+    return np.nan_to_num(np.clip(np.rint(scaled), 0, 255)).astype(np.uint8)
+
+
+def _opaque(raw: Raw) -> float:
+    if np.isnan(raw.high):
+        return 1 if raw.pixels.dtype.kind == "f" else np.iinfo(raw.pixels.dtype).max
+    return max(raw.low, raw.high)
 
 
 def _on_background(image: np.ndarray, background: tuple[int, ...]) -> np.ndarray:

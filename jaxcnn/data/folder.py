@@ -1,8 +1,12 @@
 """A folder of images: ROOT/<class>/*.jpg, with or without train, val and test above the classes."""
 
+import errno
 import hashlib
+import logging
 import os
 import re
+import stat
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +16,14 @@ import numpy as np
 from jaxcnn.data.source import Content, Source
 from jaxcnn.errors import UserError
 
+logger = logging.getLogger(__name__)
+
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff",
     ".ppm", ".pgm", ".pbm", ".pnm", ".dcm",
 )  # fmt: skip
+# No image that decodes to a size jaxcnn takes is larger; reading this much at once is no use.
+_MAX_BYTES = 2**31
 # Names of folders, in any case, that hold the classes of one role.
 ROLE_NAMES = {
     "train": "train",
@@ -29,11 +37,15 @@ ROLE_NAMES = {
 
 
 class Files(NamedTuple):
-    """The files of one split: paths relative to `root`, and labels int32[n]."""
+    """The files of one split: paths relative to `root`, and labels int32[n].
+
+    within: what messages write before a path, so that test/cat/1.jpg is not train/cat/1.jpg.
+    """
 
     root: Path
     paths: Sequence[str]
     label: np.ndarray
+    within: str = ""
 
 
 def load_folder(*, dir: str, group_pattern: str | None = None) -> dict[str, Source]:
@@ -49,6 +61,8 @@ def load_folder(*, dir: str, group_pattern: str | None = None) -> dict[str, Sour
     sources = {}
     for role, folder in roles.items():
         files = _list_files(folder, class_names, must_have_all=role == "train")
+        if folder != root:
+            files = files._replace(within=f"{folder.name}/")
         groups = group_pattern and match_groups(files.paths, group_pattern)
         sources[role] = files_source(files, class_names, groups or None)
     return sources
@@ -58,8 +72,9 @@ def files_source(
     files: Files, class_names: tuple[str, ...], groups: Sequence[str] | None = None
 ) -> Source:
     """A source of files on disk. groups: for each, the name of what must not be split."""
-    root, paths, label = files
-    facts = [_fact(f"{root}/{path}") for path in paths]
+    root, paths, label, within = files
+    # os.path.join, because a table's paths may be absolute.
+    facts = [_fact(os.path.join(root, path)) for path in paths]  # noqa: PTH118
     listing = "\n".join(
         f"{path}|{size}|{class_names[k]}"
         for path, (size, _), k in zip(paths, facts, label, strict=True)
@@ -70,7 +85,7 @@ def files_source(
         read=_reader(files),
         identity=f"{len(paths)} files in {len(class_names)} classes, {_digest(listing)}",
         stamp=f"{root.resolve()} {_digest(str(facts))}",
-        name=lambda i: paths[i],
+        name=lambda i: printable(within + paths[i]),
         labels=lambda: label,
         unit=np.array([_hash(group) for group in groups or paths], np.uint64),
     )
@@ -84,16 +99,25 @@ def find_roles(root: Path) -> dict[str, Path]:
     if not root.is_dir():
         raise UserError(f"{where}: " + ("is a file" if root.exists() else "no such folder"))
     roles: dict[str, Path] = {}
+    others = []
     for folder in _folders(root):
         role = ROLE_NAMES.get(folder.name.lower())
         if role in roles:
             raise UserError(f"{where}: {roles[role].name}/ and {folder.name}/ are both {role}")
-        if role is not None:
+        if role is None:
+            others.append(folder.name)
+        else:
             roles[role] = folder
-    if not roles:
+    # A class may be called "train" (a vehicle) or "test": then there are images right in it.
+    if not roles or (others and not any(_folders(folder) for folder in roles.values())):
         return {"train": root}
     if "train" not in roles:
-        raise UserError(f"{where}: has {', '.join(f.name for f in roles.values())} but no train/")
+        raise UserError(
+            f"{where}: has {', '.join(f.name for f in roles.values())} but no train/ (a folder for "
+            "each class inside)"
+        )
+    if others:
+        logger.warning("%s: not used: %s", where, ", ".join(f"{name}/" for name in others))
     return {role: roles[role] for role in ("train", "validation", "test") if role in roles}
 
 
@@ -102,6 +126,9 @@ def _class_names(root: Path) -> tuple[str, ...]:
     names = [folder.name for folder in _folders(root)]
     if not names:
         raise UserError(f"{where}: expected a folder for each class, <class>/*.jpg; it has none")
+    for name in names:
+        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+            raise UserError(f"{where}: rename the class folder {name!r}; it is no text of one line")
     if len(names) == 1:
         inside = [folder.name for folder in _folders(root / names[0])]
         hint = f"; did you mean {root / names[0]}?" if len(inside) > 1 else ""
@@ -135,20 +162,41 @@ def _list_files(root: Path, class_names: tuple[str, ...], *, must_have_all: bool
         mine = _images_below(root / name, root) if name in found else []
         if not mine and must_have_all:
             raise UserError(
-                f"config.data.dir: class folder {root / name} has no images; remove it or fill it"
+                f"config.data.dir: class folder {str(root / name)!r} has no images"
+                f"{_instead(root / name)}; remove it or fill it"
             )
         paths += mine
         label += [k] * len(mine)
     if not paths:
-        raise UserError(f"config.data.dir: {root} has no images")
+        loose = any(path.name.lower().endswith(SUFFIXES) for path in root.iterdir())
+        raise UserError(
+            f"config.data.dir: {str(root)!r} has no images"
+            + (" in class folders, <class>/*.jpg; sort them, or move it away" if loose else "")
+        )
     return Files(root, paths, np.array(label, np.int32))
 
 
+def _instead(folder: Path) -> str:
+    """What a folder without images has instead."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    if not names:
+        return ""
+    return f" of a kind jaxcnn reads (but {printable(names[0])}{', ...' if len(names) > 1 else ''})"
+
+
 def _images_below(folder: Path, root: Path) -> list[str]:
-    """Paths relative to root, with slashes, in order."""
+    """Paths relative to root, with slashes, in order; links are followed, but not in a circle."""
     paths = []
-    for at, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    above: dict[str, frozenset[tuple[int, int]]] = {str(folder): frozenset()}
+    for at, folders, names in os.walk(folder, onerror=_not_listed, followlinks=True):
+        fact = Path(at).stat()
+        outer = above.pop(at)
+        me = fact.st_dev, fact.st_ino
+        if me in outer:
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+        above |= {os.path.join(at, name): outer | {me} for name in folders}  # noqa: PTH118
         relative = Path(at).relative_to(root).as_posix()
         paths += [
             f"{relative}/{name}"
@@ -156,6 +204,10 @@ def _images_below(folder: Path, root: Path) -> list[str]:
             if not name.startswith(".") and name.lower().endswith(SUFFIXES)
         ]
     return sorted(paths)
+
+
+def _not_listed(error: OSError) -> None:
+    raise UserError(f"{error.filename}: cannot be listed ({error.strerror})") from error
 
 
 def _folders(root: Path) -> list[Path]:
@@ -169,7 +221,7 @@ def _folders(root: Path) -> list[Path]:
 def _reader(files: Files) -> Callable[[np.ndarray], tuple[list[Content], np.ndarray]]:
     def content(i: int) -> Content:
         try:
-            return Path(files.root, files.paths[i]).read_bytes()
+            return _content(os.path.join(files.root, files.paths[i]))  # noqa: PTH118
         except OSError as error:
             return error
 
@@ -177,6 +229,20 @@ def _reader(files: Files) -> Callable[[np.ndarray], tuple[list[Content], np.ndar
         return [content(i) for i in index.tolist()], files.label[index]
 
     return read
+
+
+def _content(path: str) -> bytes:
+    def not_waiting(path: str, flags: int) -> int:
+        # A pipe that nobody writes to would hold a thread forever.
+        return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+    with open(path, "rb", opener=not_waiting) as file:
+        fact = os.fstat(file.fileno())
+        if not stat.S_ISREG(fact.st_mode):
+            raise OSError(errno.EINVAL, "no regular file")
+        if fact.st_size > _MAX_BYTES:
+            raise OSError(errno.EFBIG, f"{fact.st_size / 1e9:.1f} GB, more than an image takes")
+        return file.read()
 
 
 def match_groups(paths: Sequence[str], pattern: str) -> list[str]:
@@ -197,6 +263,11 @@ def match_groups(paths: Sequence[str], pattern: str) -> list[str]:
             raise UserError(f"config.data.group_pattern={pattern!r}: does not match {path!r}")
         groups.append("\0".join(part or "" for part in match.groups()))
     return groups
+
+
+def printable(name: str) -> str:
+    """A file's name in a message of one line: quoted where it has line breaks or broken UTF-8."""
+    return name if name.isprintable() else repr(name)
 
 
 def _fact(path: str) -> tuple[int, int]:

@@ -33,14 +33,25 @@ def fit(image: np.ndarray, how: Decoding) -> np.ndarray:
     kept. Without an image size nothing is done.
     """
     size = how.image_size
-    height, width, _ = image.shape
-    if size is None or (height, width) == (size, size):
+    if size is None or image.shape[:2] == (size, size):
         return image
+    image = _without_ends(image)
+    height, width, _ = image.shape
     scale = shorter_side(how) / min(height, width)
     target = max(size, round(height * scale)), max(size, round(width * scale))
     image = resize(image, target)
     top, left = (target[0] - size) // 2, (target[1] - size) // 2
     return image[top : top + size, left : left + size]
+
+
+def _without_ends(image: np.ndarray) -> np.ndarray:
+    """The middle of an image 16 times as long as wide or more, whose ends no crop reaches: a line
+    of 1 x 100,000 pixels would take gigabytes when it is enlarged.
+    """
+    height, width, _ = image.shape
+    longest = 16 * min(height, width)
+    top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
+    return image[top : height - top, left : width - left]
 
 
 def resize(image: np.ndarray, target: tuple[int, int]) -> np.ndarray:
