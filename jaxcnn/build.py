@@ -25,7 +25,7 @@ from jaxcnn.data.load import judge
 from jaxcnn.data.mode import choose_mode, decoded_bytes
 from jaxcnn.data.pipeline import SAMPLINGS, Sampling
 from jaxcnn.data.source import Dataset, Images, Source, Split, Stream
-from jaxcnn.data.splits import make_dataset
+from jaxcnn.data.splits import check_classes_left, check_shapes, make_dataset
 from jaxcnn.durations import Plan
 from jaxcnn.errors import UserError
 
@@ -70,20 +70,31 @@ def build_dataset(config: ConfigDict, device_memory: int | None = None) -> Datas
     if mode is None:
         needed = decoded_bytes(sources.values(), how, data.cache_dir)
         mode = choose_mode(needed, device_memory)
-    workers = data.num_workers or os.cpu_count() or 1
-    images: dict[str, Images | Stream] = {}
-    for role, source in sources.items():
-        if mode == "stream":
-            decided, shape, label, bad = survey(source, how, data.cache_dir, workers=workers)
-            images[role] = Stream(
-                source, decided, label, shape, bad, data.crop_scale, workers, data.on_bad_image
-            )
-        else:
-            limit = data.cache_limit_gb * 1e9
-            images[role] = load_images(source, how, data.cache_dir, limit=limit, workers=workers)
+    load = _stream if mode == "stream" else _load
+    images = {role: load(config, source, how) for role, source in sources.items()}
+    if how.channels is None and {part.shape[2] for part in images.values()} == {1, 3}:
+        how = how._replace(channels=3)  # grey in one role and colour in another
+        images = {role: load(config, source, how) for role, source in sources.items()}
+    check_shapes(images)
     bad = tuple(bad for part in images.values() for bad in part.bad)
     judge(bad, sum(source.size for source in sources.values()), data.on_bad_image)
+    check_classes_left(images["train"], sources["train"].class_names)
     return build_splits(config, sources, images)._replace(mode=mode)
+
+
+def _load(config: ConfigDict, source: Source, how: Decoding) -> Images | Stream:
+    limit, workers = config.data.cache_limit_gb * 1e9, _workers(config)
+    return load_images(source, how, config.data.cache_dir, limit=limit, workers=workers)
+
+
+def _stream(config: ConfigDict, source: Source, how: Decoding) -> Images | Stream:
+    data, workers = config.data, _workers(config)
+    how, shape, label, bad = survey(source, how, data.cache_dir, workers=workers)
+    return Stream(source, how, label, shape, bad, data.crop_scale, workers, data.on_bad_image)
+
+
+def _workers(config: ConfigDict) -> int:
+    return config.data.num_workers or os.cpu_count() or 1
 
 
 def build_splits(

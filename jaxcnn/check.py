@@ -31,7 +31,6 @@ from jaxcnn.data.check import (
     summarize,
 )
 from jaxcnn.data.decode import Decoding, decode
-from jaxcnn.data.folder import find_roles
 from jaxcnn.data.load import check_labels, load_crop, load_example, readable
 from jaxcnn.data.resize import crop_draws
 from jaxcnn.data.source import Images, Source
@@ -142,10 +141,7 @@ def _not_used(config: ConfigDict, sources: Mapping[str, Source]) -> list[str]:
     if config.data.source != "folder":
         return []
     root = Path(config.data.dir).expanduser()
-    used = set()
-    for role, folder in find_roles(root).items():
-        prefix = "" if folder == root else f"{folder.name}/"
-        used |= {prefix + sources[role].name(i) for i in range(sources[role].size)}
+    used = {source.name(i) for source in sources.values() for i in range(source.size)}
     return ignored_files(root, used)
 
 

@@ -25,8 +25,7 @@ from absl import flags
 
 from jaxcnn import cli
 from jaxcnn.check import check
-from jaxcnn.errors import UserError
-from jaxcnn.report.data_text import printable
+from jaxcnn.errors import UserError, printable
 
 cli.define_config()
 _OUTPUT = flags.DEFINE_string(

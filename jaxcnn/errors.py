@@ -11,6 +11,11 @@ class UserError(Exception):
     """
 
 
+def printable(text: str) -> str:
+    """One line that any terminal can show: line breaks and broken UTF-8 become escapes."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """' (did you mean x?)' for the known name closest to `name`, or ''."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

@@ -129,23 +129,24 @@ def test_an_image_under_two_labels_in_two_splits_and_three_times(tmp_path):
     assert found["same_image_two_labels"][:2] == (
         True,
         "1 image is under more than one label (2 examples): "
-        "cat/twin.png (cat) = dog/twin.png (dog)",
+        "train/cat/twin.png (cat) = train/dog/twin.png (dog)",
     )
     assert found["same_image_two_splits"][:2] == (
         True,
         "1 image is in more than one split (1 in train and test): "
-        "cat/a.png (train) = cat/c.png (test) = cat/b.png (train)",
+        "train/cat/a.png (train) = test/cat/c.png (test) = train/cat/b.png (train)",
     )
     assert found["copies"][:2] == (
         False,
         "2 identical copies within one class and split: "
-        "dog/p.png (test) = dog/q.png (test) = dog/r.png (test)",
+        "test/dog/p.png (test) = test/dog/q.png (test) = test/dog/r.png (test)",
     )
     listed = rows(tmp_path / "out" / "duplicates.csv")
     assert [(row["group"], row["image"], row["split"]) for row in listed] == [
-        ("1", "cat/twin.png", "train"), ("1", "dog/twin.png", "train"),
-        ("2", "cat/a.png", "train"), ("2", "cat/c.png", "test"), ("2", "cat/b.png", "train"),
-        ("3", "dog/p.png", "test"), ("3", "dog/q.png", "test"), ("3", "dog/r.png", "test"),
+        ("1", "train/cat/twin.png", "train"), ("1", "train/dog/twin.png", "train"),
+        ("2", "train/cat/a.png", "train"), ("2", "test/cat/c.png", "test"),
+        ("2", "train/cat/b.png", "train"), ("3", "test/dog/p.png", "test"),
+        ("3", "test/dog/q.png", "test"), ("3", "test/dog/r.png", "test"),
     ]  # fmt: skip
     facts = json.loads((tmp_path / "out" / "check.json").read_text())
     assert facts["duplicates"] == {
@@ -182,7 +183,7 @@ def test_groups_in_two_given_splits_but_not_equal_paths(tmp_path):
         write(root / role / "cat" / f"anna_{seed}.png", encoded(picture(seed)))
     found = findings(root, tmp_path, holdout=0.0, group_pattern=r"([a-z]+|\d)[_\d]*\.png$")
     assert found["group_in_two_splits"][0] is True
-    assert "in more than one split, such as cat/" in found["group_in_two_splits"][1]
+    assert "in more than one split, such as train/cat/" in found["group_in_two_splits"][1]
 
 
 def test_odd_sizes_plain_images_and_files_that_are_not_used(tmp_path):
@@ -274,18 +275,18 @@ def test_nothing_readable_is_told_and_no_crash(tmp_path):
 
 
 def test_hostile_names_stay_text(tmp_path):
-    names = ("<b>bold</b>", "$x^2$", "猫", "a\nb")
+    names = ("<b>bold</b>", "$x^2$", "猫", "a b")
     root = make_folder(tmp_path / "pets", names)
     write(root / "猫" / "<script>alert(1)<\n>.png", b"")
-    write(tmp_path / "pets" / "a\nb" / "\udcff.png", b"")
+    write(root / "a b" / "\udcff.png", b"")
     checked = check(config_of(root), tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<script" not in page and "<b>bold" not in page and "&lt;b&gt;bold" in page
     assert "http" not in page and not re.search(r'(src|href)="(?!data:)', page)
     assert r"unreadable: 猫/<script>alert(1)<\n>.png is empty" in checked.text
-    assert r"unreadable: a\nb/\udcff.png is empty (0 bytes)" in checked.text
+    assert r"unreadable: a b/\udcff.png is empty (0 bytes)" in checked.text
     checked.text.encode()
-    assert rows(tmp_path / "out" / "unreadable.csv")[0]["image"] == "a\nb/\udcff.png"
+    assert rows(tmp_path / "out" / "unreadable.csv")[0]["image"] == r"a b/\udcff.png"
 
 
 @pytest.mark.parametrize("source", ["digits", "synthetic"])

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxcnn.data.source import Content, Source
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, printable
 
 logger = logging.getLogger(__name__)
 
@@ -263,11 +263,6 @@ def match_groups(paths: Sequence[str], pattern: str) -> list[str]:
             raise UserError(f"config.data.group_pattern={pattern!r}: does not match {path!r}")
         groups.append("\0".join(part or "" for part in match.groups()))
     return groups
-
-
-def printable(name: str) -> str:
-    """A file's name in a message of one line: quoted where it has line breaks or broken UTF-8."""
-    return name if name.isprintable() else repr(name)
 
 
 def _fact(path: str) -> tuple[int, int]:

@@ -92,9 +92,9 @@ def in_order(
 
 
 def first_shape(source: Source, how: Decoding) -> tuple[int, int, int]:
-    """(H, W, C) of the first image that can be decoded; UserError if none of the first 100 can."""
+    """(H, W, C) of the first image that can be decoded; UserError if none can."""
     bad = []
-    for i in range(min(source.size, 100)):
+    for i in range(source.size):
         contents, _ = source.read(np.array([i]))
         try:
             height, width, channels = load_example(contents[0], how).shape
@@ -103,7 +103,7 @@ def first_shape(source: Source, how: Decoding) -> tuple[int, int, int]:
             bad.append(Bad(i, source.name(i), str(error)))
     if not bad:
         raise UserError(f"no images in {source.identity}")
-    raise UserError(_told(bad, len(bad)) + f"; {_list_them()}")
+    raise UserError(f"{_told(bad, source.size)}; {_list_them()}")
 
 
 def readable(content: Content) -> bytes | np.ndarray:

@@ -8,12 +8,14 @@ from jaxcnn.data.decode import Decoding
 
 
 def resize_rule(how: Decoding) -> dict[str, Any]:
-    """How `decode` and `fit` make a model's pixels, in words and numbers that `dataset.json` keeps;
-    `decoding_of` reads them back.
+    """How `decode` and `fit` make a model's pixels, in words and numbers that `dataset.json` keeps.
+
+    "rules" counts the changes to either that give other pixels; caches of older ones are not used.
     """
     import cv2
 
     return how._asdict() | {
+        "rules": 1,
         "resize": "shorter side to image_size / crop_fraction",
         "algorithm": "area when shrinking, bilinear when enlarging",
         "crop": "center",

@@ -1,6 +1,7 @@
 """Train, validation and test: who sees which examples."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,24 @@ def make_dataset(
     rule = f"{identity}; {holdout=}, {test_holdout=}, {split_seed=}"
     rule += f", {left_out=}" if left_out else ""
     return Dataset(splits, class_names, hashlib.sha256(rule.encode()).hexdigest(), how)
+
+
+def check_shapes(images: Mapping[str, Images | Stream]) -> None:
+    """UserError where the images of two roles differ in size or channels."""
+    shapes = {role: "x".join(map(str, part.shape)) for role, part in images.items()}
+    if len(set(shapes.values())) > 1:
+        told = ", ".join(f"{role}: {shape}" for role, shape in shapes.items())
+        raise UserError(f"images differ ({told} pixels): give --config.data.image_size=N")
+
+
+def check_classes_left(images: Images | Stream, class_names: tuple[str, ...]) -> None:
+    """UserError where leaving out what cannot be decoded leaves a class of train without images."""
+    lost = np.setdiff1d(images.label, images.label[_usable(images)])
+    if len(lost):
+        raise UserError(
+            f"class {class_names[lost[0]]!r} has no image left that can be used; mend them, or "
+            "remove the class"
+        )
 
 
 def _usable(images: Images | Stream) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.data.check import Copies, Examples, Finding, copies_told, some
+from jaxcnn.errors import printable
 
 # Classes, and images that cannot be used, that a terminal shows.
 _SHOWN = 20
@@ -39,11 +40,6 @@ def data_text(examples: Examples, findings: Sequence[Finding], facts: Mapping[st
         for finding in chosen:
             lines += [f"- {finding.what}", f"  -> {finding.advice}"]
     return "\n".join(map(printable, lines))
-
-
-def printable(text: str) -> str:
-    """One line that any terminal can show: other characters, of a file's name, become escapes."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def unreadable_csv(examples: Examples) -> bytes:
