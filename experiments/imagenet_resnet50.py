@@ -3,8 +3,9 @@
     python -m jaxcnn.main --config experiments/imagenet_resnet50.py --config.data.dir=FOLDER
 
 The schedule of Goyal et al. 2017 (arXiv:1706.02677): 0.1 for each 256 images, 5 epochs of warm-up.
-Images are resized and cropped once; decoded they take 180 GiB of memory, so that for now
-this needs a large machine or a slice (`--config.data.train_split='train[:10%]'`).
+Images are streamed: random crops of the originals for training (Szegedy et al. 2015,
+arXiv:1409.4842), the centre 224 of 256 pixels for evaluation. The first start decodes every image
+once, to know its label and that it is whole.
 
 Measured: not measured.
 """
@@ -24,7 +25,9 @@ def get_config():
     config.data.channels = 3
     config.data.holdout = 0.01
     config.data.test_split = "validation"  # the labels of the original test data are secret
-    config.augment = (("crop", 16), "flip")
+    config.data.crop_scale = (0.08, 1.0)
+    config.data.crop_fraction = 0.875
+    config.augment = ("flip",)
 
     config.model.name = "resnet50"
 

@@ -215,6 +215,10 @@ def _final_test(run: Run, state: TrainState, checkpoints: Checkpoints) -> dict[s
         best, step = checkpoints.restore_best(state_shapes(run))
         state = run.parallel.place_state(best)
     role = next(r for r in ("test", "validation", "train") if r in run.dataset.splits)
+    if role == "validation":
+        logger.warning("no test images: those of validation chose the checkpoint, and flatter it")
+    if role == "train":
+        logger.warning("no test images: those of train say nothing about new ones")
     return {"split": role, "checkpoint_step": step} | run.evaluate(state, role)
 
 
