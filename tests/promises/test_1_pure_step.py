@@ -108,8 +108,17 @@ def test_padding_changes_neither_loss_nor_gradient():
 
 
 def test_core_imports_nothing_that_could_make_a_step_impure():
-    allowed = {"jax", "flax", "optax", "numpy", "collections", "functools", "typing", "inspect",
-               "math"}  # fmt: skip
+    allowed = {
+        "jax",
+        "flax",
+        "optax",
+        "numpy",
+        "collections",
+        "functools",
+        "math",
+        "typing",
+        "inspect",
+    }
     for file in (Path(jaxcnn.__file__).parent / "core").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             names = []

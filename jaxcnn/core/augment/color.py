@@ -120,7 +120,7 @@ def random_noise(
     """Adds Gaussian noise, independent for each value.
 
     std: its standard deviation as a share of the full range, 0.05 being 12.75 of 255. Drawn from
-      16 bits a value, a quarter of the time of 32: its steps are too fine for 8-bit images to show,
+      16 bits a value, half the time of 32: its steps are too fine for 8-bit images to show,
       its largest value is 4.2 standard deviations.
     """
     check_amount("std", std)
