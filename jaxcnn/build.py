@@ -156,11 +156,12 @@ def build_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.Gradi
 
 
 def build_augment(
-    config: ConfigDict, num_classes: int, image_shape: tuple[int, int, int]
+    config: ConfigDict, num_classes: int, image_shape: tuple[int, int, int], batch_size: int
 ) -> Augment:
     """The augmentation `config.augment` lists, in its order; () changes nothing.
 
-    image_shape: (H, W, C), which not every operation can do with; UserError if one cannot.
+    image_shape: (H, W, C); batch_size: of one device under `pmap`, else of all. Not every operation
+      can do with all of them; UserError if one cannot.
     """
     operations = []
     for entry in config.augment:
@@ -168,7 +169,7 @@ def build_augment(
         if "num_classes" in inspect.signature(function).parameters:
             given["num_classes"] = num_classes
         operations.append(partial(function, **given))
-        check_augmentation(entry, operations[-1], abstract_batch(config.batch_size, image_shape))
+        check_augmentation(entry, operations[-1], abstract_batch(batch_size, image_shape))
     return compose(operations)
 
 

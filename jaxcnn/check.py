@@ -256,7 +256,7 @@ def _augmented(
     if len(index) % 2:  # mixing takes pairs
         batch = {name: jnp.concatenate([value, value[:1]]) for name, value in batch.items()}
     height, width, channels = image.shape[1:]
-    augment = build_augment(config, num_classes, (height, width, channels))
+    augment = build_augment(config, num_classes, (height, width, channels), len(batch["index"]))
     changed = augmented(augment, jax.random.key(config.seed), draw, batch)["image"][: len(image)]
     return np.clip(np.rint(np.asarray(changed, np.float32)), 0, 255).astype(np.uint8)
 

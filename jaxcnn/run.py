@@ -122,10 +122,12 @@ def build_run(
     model = build_model(config, num_classes, parallel.axis_name)
     tx = build_optimizer(config, schedule)
     preprocess = partial(normalize, mean=facts["mean"], std=facts["std"])
+    # Under `pmap` a step sees its device's share of a batch.
+    seen_at_once = config.batch_size // (parallel.num_devices if parallel.axis_name else 1)
     train_step = make_train_step(
         model,
         tx,
-        augment=build_augment(config, num_classes, dataset.image_shape),
+        augment=build_augment(config, num_classes, dataset.image_shape, seen_at_once),
         normalize=preprocess,
         loss_fn=build_loss(config, counts),
         axis_name=parallel.axis_name,

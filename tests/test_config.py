@@ -291,7 +291,8 @@ def test_a_wrong_augmentation_is_quoted(entry, told):
 
 def test_images_too_small_or_batches_too_odd_for_an_augmentation_are_refused():
     def build(entry, **keys):
-        return build_augment(resolve(given(augment=(entry,), **keys)), 10, (8, 8, 1))
+        config = resolve(given(augment=(entry,), **keys))
+        return build_augment(config, 10, (8, 8, 1), config.batch_size)
 
     with pytest.raises(UserError, match=r"config\.augment: \('crop', 8\): .* 8x8 pixels"):
         build(("crop", 8))
