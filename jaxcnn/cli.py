@@ -80,7 +80,9 @@ def run(main: Callable[[], None], usage: str) -> NoReturn:
         command = shlex.join([sys.executable, "-m", _command_name(), *sys.argv[1:]])
         _fail(f"stopped, step {error.step} is saved; resume with: {command}", error.exit_code)
     except KeyboardInterrupt:
-        _fail("stopped; the same command starts again, from the last checkpoint if there is one", 130)
+        _fail(
+            "stopped; the same command starts again, from the last checkpoint if there is one", 130
+        )
     sys.exit(0)
 
 

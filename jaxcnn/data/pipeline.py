@@ -49,15 +49,18 @@ def balanced(seed: int, label: np.ndarray) -> Sampling:
     order; the examples of a class come in epochs of their own.
     """
     members = [np.flatnonzero(label == k) for k in np.unique(label)]
+    rounds = epoch_order.__wrapped__  # short, and never the same twice
+    order = lru_cache(maxsize=2 * len(members))(epoch_order.__wrapped__)
 
     def choose(seen: np.ndarray) -> Chosen:
         turn = seen // len(members)
         # Orders of rounds and of classes must not be those of epochs: keys no other seed has.
-        classes = _in_order(seed + 2**32, seen, len(members)).position
+        classes = _in_order(seed + 2**32, seen, len(members), rounds).position
         position, epoch = np.empty(len(seen), np.int64), np.empty(len(seen), np.int64)
         for k in np.unique(classes):
             mine = classes == k
-            of_class = _in_order(seed + (int(k) + 2 << 32), turn[mine], len(members[k]))
+            key = seed + (int(k) + 2 << 32)
+            of_class = _in_order(key, turn[mine], len(members[k]), order)
             position[mine], epoch[mine] = members[k][of_class.position], of_class.epoch
         return Chosen(position, epoch)
 
@@ -138,12 +141,18 @@ def _with_images(
             yield batch | {"image": images.image[batch["index"]]}
 
 
-def _in_order(seed: int, seen: np.ndarray, num_examples: int) -> Chosen:
+def _in_order(
+    seed: int,
+    seen: np.ndarray,
+    num_examples: int,
+    order: Callable[[int, int, int], np.ndarray] = epoch_order,
+) -> Chosen:
+    """Examples number `seen` of epochs that follow one another without a gap."""
     epochs, places = np.divmod(seen, num_examples)
     position = np.empty(len(seen), np.int64)
     for epoch in np.unique(epochs):
         mine = epochs == epoch
-        position[mine] = epoch_order(seed, int(epoch), num_examples)[places[mine]]
+        position[mine] = order(seed, int(epoch), num_examples)[places[mine]]
     return Chosen(position, epochs)
 
 

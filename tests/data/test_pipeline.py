@@ -6,7 +6,14 @@ import sys
 import numpy as np
 import pytest
 
-from jaxcnn.data.pipeline import batch_positions, epoch_order, eval_batches, shuffled, train_batches
+from jaxcnn.data.pipeline import (
+    balanced,
+    batch_positions,
+    epoch_order,
+    eval_batches,
+    shuffled,
+    train_batches,
+)
 from jaxcnn.data.source import Images, Split
 
 
@@ -120,3 +127,45 @@ def test_the_padding_of_an_evaluation_is_a_real_example_that_does_not_count():
     *_, last = eval_batches(make_split(10), 4)
     assert last["mask"].tolist() == [True, True, False, False]
     assert last["index"].tolist() == [8, 9, 9, 9]
+
+
+def seen_by(sampling, batch_size, steps):
+    chosen = [sampling(np.arange(k * batch_size, (k + 1) * batch_size)) for k in range(steps)]
+    return np.concatenate([c.position for c in chosen]), np.concatenate([c.epoch for c in chosen])
+
+
+def test_balanced_sampling_takes_every_class_equally_often():
+    label = np.array([0] * 90 + [1] * 9 + [3] * 1)
+    position, _ = seen_by(balanced(0, label), batch_size=7, steps=30)
+    rounds = label[position].reshape(-1, 3)
+    np.testing.assert_array_equal(np.sort(rounds), [[0, 1, 3]] * 70)
+    assert len({tuple(one) for one in rounds}) == 6  # in every order
+
+
+def test_balanced_sampling_goes_through_each_class_in_epochs_of_its_own():
+    label = np.array([0] * 20 + [1] * 5)
+    position, epoch = seen_by(balanced(3, label), batch_size=8, steps=10)
+    for k, size in ((0, 20), (1, 5)):
+        mine = position[label[position] == k].reshape(-1, size)
+        np.testing.assert_array_equal(np.sort(mine), [np.flatnonzero(label == k)] * (40 // size))
+        np.testing.assert_array_equal(
+            epoch[label[position] == k], np.repeat(np.arange(40 // size), size)
+        )
+        assert len({tuple(one) for one in mine}) == 40 // size
+
+
+@pytest.mark.parametrize("make", [shuffled, balanced])
+def test_any_part_of_a_batch_is_chosen_alone_as_in_the_whole(make):
+    label = np.arange(50) % 7
+    whole = make(1, label)(np.arange(200, 264))
+    part = make(1, label)(np.arange(220, 230))
+    np.testing.assert_array_equal(part.position, whole.position[20:30])
+    np.testing.assert_array_equal(part.epoch, whole.epoch[20:30])
+
+
+def test_an_epoch_counts_how_often_an_example_was_seen():
+    position, epoch = seen_by(shuffled(0, np.zeros(10)), batch_size=4, steps=10)
+    seen = np.zeros(10, int)
+    for where, count in zip(position, epoch, strict=True):
+        assert seen[where] == count
+        seen[where] += 1
