@@ -32,7 +32,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for width, height in ((500, 375), (2000, 1500)):
             files = make_photos(options.photos, Path(folder) / f"{width}", width, height)
-            count = options.images if width == 500 else options.images // 8
+            count = options.images if width == 500 else options.images // 2
             readers = {
                 "jaxcnn": jaxcnn_reader(files, count, options.workers),
                 "tf.data": tf_reader(files, count),

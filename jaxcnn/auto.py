@@ -17,12 +17,12 @@ from ml_collections import ConfigDict
 from jaxcnn.build import build_decoding, build_sources
 from jaxcnn.config import default_config, flatten, load_config, resolve, unflatten
 from jaxcnn.data.decode import decode
-from jaxcnn.errors import UserError
+from jaxcnn.data.load import readable
 
 logger = logging.getLogger(__name__)
 
-# How many images the CPU's net learns from in the minutes that a user waits for a first result.
-_CPU_IMAGES = 75_000
+# How many images of 64x64 pixels the CPU's net learns from in five minutes.
+_CPU_IMAGES = 95_000
 # What comes with keywords of its own: chosen with them, or not at all.
 _NAMES = ("model.name", "optimizer.name", "schedule.name")
 
@@ -31,7 +31,7 @@ class Looks(NamedTuple):
     """What a data set looks like.
 
     num_train: images to train on, before any is held out of them. shape: (height, width) of the
-    median image. one_size: all have that. grey: none has colours.
+    median image. one_size: all have that. grey: none has colours, whatever its channels.
     """
 
     num_train: int
@@ -46,7 +46,8 @@ def prepare(
 ) -> ConfigDict:
     """The config resolved; with `auto`, what it leaves open is chosen first. Raises UserError.
 
-    overrides: keys given on the command line. They, and what the file sets, stay as they are.
+    overrides: keys given on the command line. They, and what the file sets to anything but the
+      default, stay as they are.
     workdir: where a run may have begun already; it goes on with what was chosen then.
     """
     values = flatten(config)
@@ -55,42 +56,50 @@ def prepare(
     values["auto"] = False
     defaults = flatten(default_config())
     kept = {*overrides, *(k for k, v in values.items() if v is not None and v != defaults.get(k))}
+    looks = look_at(resolve(unflatten({"num_epochs": 1} | _given(values)), overrides))
+    chosen = choose(looks, jax.default_backend(), values.get("data.image_size"))
+    chosen = {key: value for key, value in chosen.items() if _is_open(key, kept)}
     if workdir is not None and (workdir / "config.json").is_file():
-        chosen = flatten(load_config(workdir / "config.json"))
+        before = flatten(load_config(workdir / "config.json"))
+        chosen = {key: before.get(key, value) for key, value in chosen.items()}
     else:
-        looks = look_at(resolve(unflatten({"num_epochs": 1} | _given(values)), overrides))
-        chosen = choose(looks, jax.default_backend())
-        logger.info("chosen for %s: %s", _told(looks), _flags(chosen, kept))
-    open_ones = {key: value for key, value in chosen.items() if _is_open(key, kept)}
-    return resolve(unflatten(values | open_ones), overrides)
+        flags = " ".join(shlex.quote(f"--config.{key}={value}") for key, value in chosen.items())
+        logger.info("chosen for %s: %s", _told(looks), flags)
+    return resolve(unflatten(values | chosen), overrides)
 
 
 def look_at(config: ConfigDict) -> Looks:
-    """Decodes a hundred training images of a resolved config's data."""
+    """Decodes a hundred training images of a resolved config's data; what cannot be decoded is left
+    to loading or checking to tell of.
+    """
     source = build_sources(config)["train"]
     how = build_decoding(config)._replace(image_size=None, channels=None)
-    shapes = []
+    seen = []
     for i in np.unique(np.linspace(0, source.size - 1, num=100, dtype=int)):
         (content,), _ = source.read(np.array([i]))
         try:
-            shapes.append(_shape(content, how))
+            image = decode(readable(content), how)
         except ValueError:
-            continue  # loading tells of it
-    if not shapes:
-        raise UserError(f"{source.identity}: of 100 images none can be decoded")
-    heights, widths, channels = np.array(shapes).T
+            continue
+        # JPEG may store grey as colours that differ by rounding.
+        grey = image.shape[2] == 1 or int(np.ptp(image, axis=2).max()) <= 4
+        seen.append((*image.shape[:2], grey))
+    heights, widths, greys = np.array(seen or [(64, 64, False)]).T
     return Looks(
         num_train=source.size,
         num_classes=len(source.class_names),
         shape=(int(np.median(heights)), int(np.median(widths))),
-        one_size=len({shape[:2] for shape in shapes}) == 1,
-        grey=bool((channels == 1).all()),
+        one_size=len(set(heights)) == len(set(widths)) == 1,
+        grey=bool(greys.all()),
     )
 
 
-def choose(looks: Looks, platform: str) -> dict[str, Any]:
-    """{key of the config: value} for data like these on a "cpu", "gpu" or "tpu"."""
-    return (_for_cpu if platform == "cpu" else _for_accelerator)(looks) | {
+def choose(looks: Looks, platform: str, image_size: int | None = None) -> dict[str, Any]:
+    """{key of the config: value} for data like these on a "cpu", "gpu" or "tpu".
+
+    image_size: in pixels, where that is decided already.
+    """
+    return (_for_cpu if platform == "cpu" else _for_accelerator)(looks, image_size) | {
         "data.channels": 1 if looks.grey else 3,
         "loss.label_smoothing": 0.1,
         "optimizer.name": "sgd",
@@ -100,19 +109,19 @@ def choose(looks: Looks, platform: str) -> dict[str, Any]:
     }
 
 
-def _for_cpu(looks: Looks) -> dict[str, Any]:
+def _for_cpu(looks: Looks, image_size: int | None) -> dict[str, Any]:
     """A small net on small images, for minutes."""
-    side = min(looks.shape)
-    size = max(8, min(side, 64 if looks.num_train < 20_000 else 32))
+    size = image_size or max(8, min(*looks.shape, 64 if looks.num_train < 20_000 else 32))
     stages = max(1, min(4, int(np.log2(size / 4))))
     widths = (32, 64, 128, 256) if size > 32 else (64, 128, 256)
     strided = size >= 16  # below, no pixel is to spare
+    images = _CPU_IMAGES / max(1, (size / 64) ** 2)
     return {
         "data.image_size": size,
-        "batch_size": int(np.clip(2 ** int(np.log2(looks.num_train / 20 + 1)), 8, 64)),
-        "num_epochs": float(np.clip(round(_CPU_IMAGES / looks.num_train), 6, 60)),
+        "batch_size": _batch_size(looks, 64),
+        "num_epochs": float(np.clip(round(images / looks.num_train), 6, 60)),
         "model.name": "cnn",
-        "model.filters": widths[:stages] if strided else (64, 128),
+        "model.filters": widths[:stages] if strided else (64, 128)[:stages],
         "model.pool": "none" if strided else "max",
         "model.strides": 2 if strided else 1,
         "optimizer.learning_rate": 0.1,
@@ -121,13 +130,13 @@ def _for_cpu(looks: Looks) -> dict[str, Any]:
     }
 
 
-def _for_accelerator(looks: Looks) -> dict[str, Any]:
+def _for_accelerator(looks: Looks, image_size: int | None) -> dict[str, Any]:
     """A ResNet-18 on images of up to 224 pixels. Not measured."""
     side = min(looks.shape)
-    size = min(side // 32 * 32, 224) if side > 64 else max(8, side)
+    size = image_size or (min(side // 32 * 32, 224) if side > 64 else max(8, side))
     return {
         "data.image_size": size,
-        "batch_size": int(np.clip(2 ** int(np.log2(looks.num_train / 20 + 1)), 8, 256)),
+        "batch_size": _batch_size(looks, 256),
         "num_epochs": float(np.clip(round(2_000_000 / looks.num_train), 20, 100)),
         "dtype": "bfloat16",
         "model.name": "resnet18",
@@ -137,6 +146,11 @@ def _for_accelerator(looks: Looks) -> dict[str, Any]:
         "schedule.warmup_epochs": 2.0,
         "augment": _augmentation(looks, size),
     }
+
+
+def _batch_size(looks: Looks, at_most: int) -> int:
+    """A power of two with which an epoch has at least twenty steps or so."""
+    return int(np.clip(2 ** int(np.log2(looks.num_train / 20 + 1)), 8, at_most))
 
 
 def _augmentation(looks: Looks, size: int) -> tuple[Any, ...]:
@@ -151,13 +165,6 @@ def _augmentation(looks: Looks, size: int) -> tuple[Any, ...]:
         ("brightness", 0.2),
         ("saturation", 0.3),
     )
-
-
-def _shape(content: Any, how: Any) -> tuple[int, int, int]:
-    if isinstance(content, OSError):
-        raise ValueError(str(content))
-    height, width, channels = decode(content, how).shape
-    return height, width, channels
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
@@ -182,13 +189,4 @@ def _told(looks: Looks) -> str:
     return (
         f"{looks.num_train:,} {'grey' if looks.grey else 'colour'} images of "
         f"{'' if looks.one_size else 'about '}{size} pixels in {looks.num_classes} classes"
-    )
-
-
-def _flags(chosen: dict[str, Any], kept: Collection[str]) -> str:
-    """The choices as flags, to copy and change."""
-    return " ".join(
-        shlex.quote(f"--config.{key}={value}")
-        for key, value in chosen.items()
-        if _is_open(key, kept)
     )

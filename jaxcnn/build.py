@@ -1,6 +1,7 @@
 """From a config to the things it names. Besides `run` and `train`, the only reader of configs."""
 
 import inspect
+import logging
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -28,6 +29,8 @@ from jaxcnn.data.source import Dataset, Images, Source, Split, Stream
 from jaxcnn.data.splits import check_classes_left, check_shapes, make_dataset
 from jaxcnn.durations import Plan
 from jaxcnn.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 def build_sources(config: ConfigDict) -> dict[str, Source]:
@@ -67,6 +70,11 @@ def build_dataset(config: ConfigDict, device_memory: int | None = None) -> Datas
             f"config.data.{wrong}: with config.data.crop_scale images are cropped as they come "
             "from the disk; give mode=stream and an image_size, or put resized_crop in augment"
         )
+    if how.crop_fraction != 1 and how.image_size is None:
+        raise UserError(
+            f"config.data.crop_fraction={how.crop_fraction}: nothing is resized without an image "
+            "size; give --config.data.image_size=N"
+        )
     if mode is None:
         needed = decoded_bytes(sources.values(), how, data.cache_dir)
         mode = choose_mode(needed, device_memory)
@@ -79,7 +87,8 @@ def build_dataset(config: ConfigDict, device_memory: int | None = None) -> Datas
     bad = tuple(bad for part in images.values() for bad in part.bad)
     judge(bad, sum(source.size for source in sources.values()), data.on_bad_image)
     check_classes_left(images["train"], sources["train"].class_names)
-    return build_splits(config, sources, images)._replace(mode=mode)
+    how = how._replace(channels=images["train"].shape[2])
+    return build_splits(config, sources, images)._replace(mode=mode, how=how)
 
 
 def _load(config: ConfigDict, source: Source, how: Decoding) -> Images | Stream:
@@ -179,6 +188,8 @@ def build_loss(config: ConfigDict, counts: np.ndarray) -> Loss:
     counts: int[K], the training examples of each class.
     """
     weights = config.loss.class_weights
+    if weights is not None and config.data.sampling == "balanced":
+        logger.warning("balanced sampling and class weights both: rare classes count twice over")
     if weights == "balanced":
         weights = tuple(balanced_weights(counts).tolist())
     elif weights is not None and len(weights) != len(counts):

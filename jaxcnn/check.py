@@ -228,7 +228,7 @@ def _draw(
         size, scale = how.image_size, config.data.crop_scale
 
         def crop(content: bytes | np.ndarray, n: int) -> np.ndarray:
-            return load_crop(content, how, size, scale, crop_draws(config.seed, draw, n))
+            return load_crop(content, how, size, scale, crop_draws(config.seed, draw, n, 0))
 
         cropped, kept = _load(examples, numbers, crop)
         original = cropped if kept == numbers else original

@@ -234,10 +234,11 @@ def _check_ranges(values: Mapping[str, Any], check: Callable[[str, bool, str], N
     """The keys in `data` that are ranges, colours and shares."""
 
     def pair(value: Any) -> bool:
-        return len(value) == 2 and all(matches(v, float) for v in value) and value[0] < value[1]
+        return len(value) == 2 and all(matches(v, float) for v in value) and value[0] <= value[1]
 
     window, scale = values["data.window"], values["data.crop_scale"]
-    check("data.window", window is None or pair(window), "(low, high), two numbers")
+    right = window is None or (pair(window) and window[0] < window[1])
+    check("data.window", right, "(low, high), two numbers")
     right = scale is None or (pair(scale) and scale[0] > 0 and scale[1] <= 1)
     check("data.crop_scale", right, "(least, largest), two shares of the area above 0, up to 1")
     colour = values["data.background"]

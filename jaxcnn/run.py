@@ -84,7 +84,9 @@ class Run:
         return placed
 
     def epoch(self, step: int) -> float:
-        """How often each training example has been seen after `step` updates."""
+        """How often each training example has been seen after `step` updates (on
+        average, with balanced sampling).
+        """
         return step * self.config.batch_size / len(self.dataset.splits["train"])
 
     def evaluate(self, state: TrainState, role: str) -> dict[str, float]:

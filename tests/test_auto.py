@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.auto import Looks, choose, prepare
+from jaxcnn.build import build_dataset
 from jaxcnn.config import default_config, flatten, resolve, unflatten
 from jaxcnn.errors import UserError
 
@@ -78,12 +79,35 @@ def test_every_choice_is_a_config_without_mistakes(platform, shape, num_train):
     assert config.batch_size <= max(num_train * 0.7, 8)
 
 
-def test_a_folder_of_damaged_images_is_one_line(folder, tmp_path):
+def test_a_folder_of_damaged_images_is_left_to_loading_to_tell(folder, tmp_path):
     config = folder(count=2)
     for file in (tmp_path / "photos").glob("*/*.png"):
         file.write_bytes(file.read_bytes()[:50])
-    with pytest.raises(UserError, match="none can be decoded"):
-        prepare(config)
+    with pytest.raises(UserError, match=r"^4 of 4 images cannot be used: a/0\.png is cut short"):
+        build_dataset(prepare(config))
+
+
+def test_grey_pixels_in_colour_files_are_grey(folder, tmp_path):
+    config = folder(size=(28, 28), grey=True)
+    for file in (tmp_path / "photos").glob("*/*.png"):
+        cv2.imwrite(str(file), cv2.cvtColor(cv2.imread(str(file), 0), cv2.COLOR_GRAY2BGR))
+    config = prepare(config)
+    assert (config.data.channels, config.augment) == (1, (("crop", 3),))
+
+
+def test_the_choice_follows_the_size_that_is_given(folder):
+    small = prepare(folder(**{"data.image_size": 8}))
+    large = prepare(folder(**{"data.image_size": 224}), overrides=("data.image_size",))
+    assert small.augment == (("crop", 1),) and len(small.model.filters) == 1
+    assert large.data.image_size == 224 and large.num_epochs <= small.num_epochs
+
+
+def test_only_what_was_chosen_is_taken_from_a_run_that_has_begun(folder, tmp_path):
+    """A seed of the command line that is left out the next time is another config."""
+    begun = prepare(folder(seed=3))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(json.dumps(begun.to_dict()))
+    assert prepare(folder(), workdir=tmp_path / "run").seed == 0
 
 
 def test_a_folder_is_trained_with_nothing_but_its_name(folder, tmp_path, command):

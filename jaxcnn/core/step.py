@@ -10,8 +10,8 @@ over seeds, and `lax.scan`. A batch is a dict of arrays with a common leading ax
 
     epoch: int32[B], how often each example was seen before; 0 where it is not given
 
-Augmentation draws from `fold_in(fold_in(key, step), index)`, per example: neither the number of
-devices nor an example's place in the batch changes it. What must not change with the step draws
+Augmentation draws from the key folded with step, index and epoch, per example: neither the number
+of devices nor an example's place in the batch changes it. What must not change with the step draws
 from "key", which the step adds to the batch: each example's own, `fold_in` of the run's key and the
 index.
 """
@@ -128,7 +128,9 @@ def augmented(augment: Augment, key: jax.Array, step: int | jax.Array, batch: Ba
         **batch,
         "key": _example_keys(key, _EXAMPLES, batch),
     }
-    return augment(_example_keys(key, step, batch), with_keys)
+    # An example that comes twice in a batch, in two epochs of its own, is drawn for twice.
+    keys = jax.vmap(jax.random.fold_in)(_example_keys(key, step, batch), with_keys["epoch"])
+    return augment(keys, with_keys)
 
 
 def make_eval_step(

@@ -65,6 +65,7 @@ def load_arrays(*, dir: str) -> dict[str, Source]:
             stamp=stamp,
             labels=partial(labels.__getitem__, role),
             cached=False,
+            array=image if image.dtype == np.uint8 and image.shape[3:] in ((1,), (3,)) else None,
         )
         for role, (image, _) in pairs.items()
     }

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,16 +20,13 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.data.decode import Decoding, to_channels
+from jaxcnn.data.entries import NewEntry, finish, intact
 from jaxcnn.data.load import check_labels, first_shape, load_all
 from jaxcnn.data.resize import resize_rule
 from jaxcnn.data.source import Bad, Images, Source
 from jaxcnn.errors import UserError
 
 logger = logging.getLogger(__name__)
-
-_UNFINISHED = "unfinished-"
-# After so many seconds without a change nobody can still be writing an unfinished entry.
-_ABANDONED = 24 * 3600
 
 
 def load_images(
@@ -41,20 +37,37 @@ def load_images(
     cache_dir: None: ~/.cache/jaxcnn/data.
     limit: bytes; before an entry is added, those used longest ago are removed to stay below it.
     """
+    if (ready := _as_they_are(source, how)) is not None:
+        return ready
     if not source.cached:
         return decode_images(source, how, workers=workers)
     root, folder, what = _entry(source, how, "images", cache_dir)
     if (images := _read(folder)) is not None:
         return images
     try:
-        with _NewEntry(root) as temporary:
+        with NewEntry(root, limit, decoded_size(source, how)) as temporary:
             images = decode_images(source, how, workers=workers, folder=temporary)
-            _finish(temporary, folder, images.label, images.bad, what)
+            if any(bad.passing for bad in images.bad):  # another time it may be readable
+                return images._replace(image=np.array(images.image))
+            finish(temporary, folder, images.label, images.bad, what)
     except OSError as error:
         logger.warning("not cached in %s: %s", root, error)
         return decode_images(source, how, workers=workers)
-    sweep(root, limit, keep=folder)
     return _read(folder) or images
+
+
+def _as_they_are(source: Source, how: Decoding) -> Images | None:
+    """The images of a source that are pixels as `how` wants them already."""
+    array = source.array
+    if array is None or source.labels is None:
+        return None
+    _, height, width, channels = array.shape
+    fitted = how.image_size is None or (height, width) == (how.image_size,) * 2
+    if not fitted or how.crop_fraction != 1 or how.channels not in (None, channels):
+        return None
+    label = source.labels()
+    check_labels(source, label)
+    return Images(array, label)
 
 
 def cached_bytes(source: Source, how: Decoding, cache_dir: str | None) -> int | None:
@@ -80,8 +93,9 @@ def survey(
         found = _colour_if_mixed(how, lambda how: _look_at_all(source, how, workers))
         label, bad, shape = found
         try:
-            with _NewEntry(root) as temporary:
-                _finish(temporary, folder, label, bad, what | {"shape": shape})
+            with NewEntry(root) as temporary:
+                if not any(one.passing for one in bad):
+                    finish(temporary, folder, label, bad, what | {"shape": shape})
         except OSError as error:
             logger.warning("not cached in %s: %s", root, error)
     label, bad, shape = found
@@ -101,30 +115,6 @@ def decode_images(
         return Images(image, label, bad)
 
     return _colour_if_mixed(how, run)
-
-
-def sweep(root: Path, limit: float, keep: Path | None = None) -> None:
-    """Removes what killed processes left, and entries used longest ago until `limit` bytes hold."""
-    entries = []
-    for path in root.iterdir():
-        try:
-            age = time.time() - path.stat().st_mtime
-            if path.name.startswith(_UNFINISHED):
-                if age > _ABANDONED:
-                    shutil.rmtree(path, ignore_errors=True)
-            elif (path / "what.json").is_file():
-                size = sum(file.stat().st_size for file in path.iterdir())
-                entries.append((age, size, path))
-        except OSError:  # another process removes it at the same time
-            continue
-    total = sum(size for _, size, _ in entries)
-    for _, size, path in sorted(entries, key=lambda entry: -entry[0]):
-        if total <= limit:
-            return
-        if path != keep:
-            logger.info("data cache: removing %s (%.1f GB)", path, size / 1e9)
-            shutil.rmtree(path, ignore_errors=True)
-            total -= size
 
 
 class _Mixed(Exception):
@@ -173,6 +163,13 @@ def _look_at_all(
     return label, tuple(bad), shape
 
 
+def decoded_size(source: Source, how: Decoding) -> int:
+    """Bytes of all images of a source."""
+    if how.image_size is not None and how.channels is not None:
+        return source.size * how.image_size**2 * how.channels
+    return source.size * int(np.prod(first_shape(source, how)))
+
+
 def _allocate(source: Source, shape: tuple[int, ...], folder: Path | None) -> np.ndarray:
     needed = source.size * int(np.prod(shape))
     if needed > 0.8 * memory_size():
@@ -212,36 +209,11 @@ def _entry(
     return root, root / hashlib.sha256(text.encode()).hexdigest()[:24], what
 
 
-class _NewEntry(tempfile.TemporaryDirectory):
-    """A folder for an entry in the making, gone at the end if it was not renamed."""
-
-    def __init__(self, root: Path) -> None:
-        root.mkdir(parents=True, exist_ok=True)
-        super().__init__(prefix=_UNFINISHED, dir=root, ignore_cleanup_errors=True)
-
-    def __enter__(self) -> Path:
-        return Path(super().__enter__())
-
-
-def _finish(
-    temporary: Path, folder: Path, label: np.ndarray, bad: tuple[Bad, ...], what: dict[str, Any]
-) -> None:
-    np.save(temporary / "label.npy", label)
-    (temporary / "bad.json").write_text(json.dumps(bad))
-    (temporary / "what.json").write_text(json.dumps(what, indent=2))
-    temporary.chmod(0o755)
-    try:
-        temporary.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # else another process was first, with the same content
-            raise
-
-
 def _read(folder: Path) -> Images | None:
     def read() -> Images:
         return Images(np.load(folder / "image.npy", mmap_mode="r"), *_facts(folder))
 
-    return _intact(folder, read)
+    return intact(folder, read)
 
 
 def _read_survey(
@@ -251,26 +223,12 @@ def _read_survey(
         height, width, channels = json.loads((folder / "what.json").read_text())["shape"]
         return *_facts(folder), (height, width, channels)
 
-    return _intact(folder, read)
+    return intact(folder, read)
 
 
 def _facts(folder: Path) -> tuple[np.ndarray, tuple[Bad, ...]]:
     bad = json.loads((folder / "bad.json").read_text())
     return np.load(folder / "label.npy"), tuple(Bad(*one) for one in bad)
-
-
-def _intact(folder: Path, read: Callable[[], Any]) -> Any:
-    """What `read` finds in an entry; None where there is none or it is damaged."""
-    if not folder.is_dir():
-        return None
-    try:
-        found = read()
-        os.utime(folder)  # `sweep` removes what was used longest ago
-    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
-        logger.warning("%s is damaged (%s): decoding again", folder, error)
-        shutil.rmtree(folder, ignore_errors=True)
-        return None
-    return found
 
 
 def _size(shape: tuple[int, ...]) -> str:

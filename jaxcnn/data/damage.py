@@ -22,6 +22,11 @@ class Damaged(ValueError):
     """Why a file cannot be used, in words that continue its name: "is cut short"."""
 
 
+def reason_of(error: Exception) -> str:
+    """What a library's error says, short and on one line."""
+    return " ".join(str(error).split())[:150] or type(error).__name__
+
+
 def check_size(width: int, height: int) -> None:
     """Refuses images whose pixels would fill the memory, before anything is decoded."""
     if width * height > MAX_PIXELS:
@@ -60,8 +65,32 @@ def check_jpeg(content: bytes) -> None:
     """A JPEG has its end mark; whoever adds bytes adds them after it."""
     if content.rfind(b"\xff\xd9") < 0:
         raise Damaged(_CUT)
+    if _is_one_scan(content):
+        return  # the usual case, known without reading all of it
     if (scans := content.count(b"\xff\xda")) > _MAX_SCANS:
         raise Damaged(f"has {scans} scans, and more than {_MAX_SCANS} may be a bomb")
+
+
+def jpeg_segments(content: bytes) -> Iterator[tuple[int, int]]:
+    """(marker, place of its length) of a JPEG's segments, up to the first scan."""
+    place = 2
+    while place + 4 <= len(content) and content[place] == 0xFF:
+        marker = content[place + 1]
+        yield marker, place + 2
+        if marker == 0xDA:
+            return
+        place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")
+
+
+def _is_one_scan(content: bytes) -> bool:
+    """Whether a baseline JPEG's first scan holds all its components."""
+    components = 0
+    for marker, place in jpeg_segments(content):
+        if marker in (0xC0, 0xC1) and place + 7 < len(content):
+            components = content[place + 7]
+        if marker == 0xDA and place + 2 < len(content):
+            return 0 < components == content[place + 2]
+    return False
 
 
 def check_bmp(content: bytes) -> None:

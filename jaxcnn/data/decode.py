@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.data.damage import Damaged, check_content, check_size
-from jaxcnn.data.orientation import jpeg_orientation, upright
+from jaxcnn.data.damage import Damaged, check_content, check_size, reason_of
+from jaxcnn.data.jpeg import jpeg_size, read_jpeg
 from jaxcnn.data.png import read_png
 from jaxcnn.data.pnm import read_pnm
 from jaxcnn.data.tiff import read_tiff
@@ -47,27 +47,33 @@ class Raw(NamedTuple):
     high: float = 255
 
 
-def decode(content: bytes | np.ndarray, how: Decoding, at_least: int = 0) -> np.ndarray:
+def decode(
+    content: bytes | np.ndarray, how: Decoding, at_least: int = 0, reuse: bool = False
+) -> np.ndarray:
     """An image file's content, or pixels, as uint8[h, w, channels], upright.
 
     at_least: pixels of the shorter side that are enough; a larger JPEG may then be decoded at 1/2,
       1/4 or 1/8 of its size, which is much faster. 0: the full size.
+    reuse: the result may lie in memory that the thread's next call overwrites, which is faster;
+      `jaxcnn.data.jpeg.owned` copies it where needed.
     Raises Damaged, a ValueError, where the content is damaged or no image.
     """
-    return to_pixels(decode_raw(content, at_least), how)
+    return to_pixels(decode_raw(content, at_least, reuse), how)
 
 
-def decode_raw(content: bytes | np.ndarray, at_least: int = 0) -> Raw:
+def decode_raw(content: bytes | np.ndarray, at_least: int = 0, reuse: bool = False) -> Raw:
     """The first half of `decode`: pixels as they are stored."""
     if isinstance(content, np.ndarray):
         return _from_array(content)
     name = check_content(content)
     try:
-        return _jpeg(content, at_least) if name == "jpeg" else DECODERS[name](content)
+        if name == "jpeg":
+            return Raw(read_jpeg(content, at_least, reuse))
+        return DECODERS[name](content)
     except (Damaged, UserError):
         raise
     except Exception as error:  # the libraries' own kinds, in words for programmers
-        raise Damaged(f"cannot be decoded ({_reason(error)})") from error
+        raise Damaged(f"cannot be decoded ({reason_of(error)})") from error
 
 
 def to_pixels(raw: Raw, how: Decoding) -> np.ndarray:
@@ -92,43 +98,11 @@ def _from_array(pixels: np.ndarray) -> Raw:
     return _declared(pixels)
 
 
-def _jpeg(content: bytes, at_least: int) -> Raw:
-    # libjpeg-turbo as in OpenCV, with the same pixels; but it refuses the damage that OpenCV prints
-    # to stderr and passes over, and was 1.2x as fast (500x375 pixels, 2 cores).
-    height, width, colorspace = _jpeg_header(content)
-    smaller: dict[str, int] = {}
-    if at_least and min(height, width) >= 2 * at_least:
-        smaller = {"min_height": at_least, "min_width": at_least, "min_factor": 2}
-    kind = {"Gray": "GRAY", "CMYK": "CMYK", "YCCK": "CMYK"}.get(colorspace, "RGB")
-    import simplejpeg
-
-    try:
-        pixels = simplejpeg.decode_jpeg(content, colorspace=kind, **smaller)
-    except ValueError as error:
-        raise Damaged(f"is damaged ({_reason(error)})") from error
-    if kind == "CMYK":  # inverted, as Adobe writes them: 255 is no ink, and CMY times K is RGB
-        product = pixels[..., :3].astype(np.uint16) * pixels[..., 3:]
-        pixels = ((product + 127) // 255).astype(np.uint8)
-    return Raw(upright(pixels, jpeg_orientation(content)))
-
-
-def _jpeg_header(content: bytes) -> tuple[int, int, str]:
-    import simplejpeg
-
-    try:
-        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(content)
-    except ValueError as error:
-        raise Damaged(f"is damaged ({_reason(error)})") from error
-    check_size(width, height)
-    return height, width, colorspace
-
-
 def size_of(content: bytes | np.ndarray) -> tuple[int, int] | None:
     """(height, width) of a JPEG, upright, without decoding it; None for other formats."""
     if isinstance(content, np.ndarray) or check_content(content) != "jpeg":
         return None
-    height, width, _ = _jpeg_header(content)
-    return (width, height) if jpeg_orientation(content) > 4 else (height, width)
+    return jpeg_size(content)
 
 
 def _declared(pixels: np.ndarray) -> Raw:
@@ -229,7 +203,3 @@ def _on_background(image: np.ndarray, background: tuple[int, ...]) -> np.ndarray
         background = background[:1]
     mixed = colour * alpha + np.array(background, np.float32) * (1 - alpha)
     return np.rint(mixed).astype(np.uint8)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:150] or type(error).__name__

@@ -185,7 +185,13 @@ def _instead(folder: Path) -> str:
 
 
 def _images_below(folder: Path, root: Path) -> list[str]:
-    """Paths relative to root, with slashes, in order; links are followed, but not in a circle."""
+    return [path for path in files_below(folder, root) if path.lower().endswith(SUFFIXES)]
+
+
+def files_below(folder: Path, root: Path) -> list[str]:
+    """Paths relative to root, with slashes, in order, of all but hidden files; links are followed,
+    but not in a circle.
+    """
     paths = []
     above: dict[str, frozenset[tuple[int, int]]] = {str(folder): frozenset()}
     for at, folders, names in os.walk(folder, onerror=_not_listed, followlinks=True):
@@ -198,11 +204,8 @@ def _images_below(folder: Path, root: Path) -> list[str]:
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
         above |= {os.path.join(at, name): outer | {me} for name in folders}  # noqa: PTH118
         relative = Path(at).relative_to(root).as_posix()
-        paths += [
-            f"{relative}/{name}"
-            for name in names
-            if not name.startswith(".") and name.lower().endswith(SUFFIXES)
-        ]
+        prefix = "" if relative == "." else f"{relative}/"
+        paths += [prefix + name for name in names if not name.startswith(".")]
     return sorted(paths)
 
 

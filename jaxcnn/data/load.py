@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxcnn.commands import command
 from jaxcnn.data.decode import Decoding, decode, size_of
+from jaxcnn.data.jpeg import owned
 from jaxcnn.data.resize import crop_box, fit, fit_crop, shorter_side
 from jaxcnn.data.source import Bad, Content, Source
 from jaxcnn.errors import UserError
@@ -25,7 +26,7 @@ _Loaded = TypeVar("_Loaded")
 
 def load_example(content: Content, how: Decoding) -> np.ndarray:
     """The content of one example, decoded and fitted: uint8[H, W, C]; ValueError with a reason."""
-    return fit(decode(readable(content), how, shorter_side(how)), how)
+    return owned(fit(decode(readable(content), how, shorter_side(how), reuse=True), how))
 
 
 def load_crop(
@@ -47,8 +48,8 @@ def load_crop(
     box = crop_box(size, scale, draws)
     if image is None:
         enough = target / min(box[2:])  # the scale at which the crop is as large as it will be
-        image = decode(content, how, at_least=math.ceil(min(size) * enough))
-    return fit_crop(image, box, size, target)
+        image = decode(content, how, math.ceil(min(size) * enough), reuse=True)
+    return owned(fit_crop(image, box, size, target))
 
 
 def load_all(
@@ -66,7 +67,8 @@ def load_all(
             try:
                 images.append(load_example(content, how))
             except ValueError as error:
-                images.append(Bad(i, source.name(i), str(error)))
+                passing = isinstance(content, OSError)
+                images.append(Bad(i, source.name(i), str(error), passing))
         return index, images, label
 
     yield from in_order(load, range(0, source.size, _BLOCK), workers)
@@ -135,6 +137,19 @@ def judge(bad: tuple[Bad, ...], size: int, on_bad_image: str) -> None:
         f"{_told(bad, size)}; mend or remove them, or leave them out with "
         f"--config.data.on_bad_image=skip; {_list_them()}"
     )
+
+
+def judge_lost(bad: tuple[Bad, ...], size: int, on_bad_image: str) -> None:
+    """UserError for images that could be used when the run began and cannot any more, or a warning
+    with "skip".
+    """
+    if bad and on_bad_image == "skip":
+        logger.warning("left out from now on: %s", _told(bad, size))
+    elif bad:
+        raise UserError(
+            f"{_told(bad, size)} any more; put them back and start the same command again, which "
+            "goes on from the last checkpoint"
+        )
 
 
 def _told(bad: tuple[Bad, ...] | list[Bad], size: int) -> str:

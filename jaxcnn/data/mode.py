@@ -2,11 +2,8 @@
 
 from collections.abc import Iterable
 
-import numpy as np
-
-from jaxcnn.data.cache import cached_bytes, memory_size
+from jaxcnn.data.cache import cached_bytes, decoded_size, memory_size
 from jaxcnn.data.decode import Decoding
-from jaxcnn.data.load import first_shape
 from jaxcnn.data.source import Source
 
 MODES = ("memory", "device", "stream")
@@ -16,13 +13,10 @@ def decoded_bytes(sources: Iterable[Source], how: Decoding, cache_dir: str | Non
     """What all images take when they are decoded."""
     total = 0
     for source in sources:
-        size, channels = how.image_size, how.channels or 3
-        if size is not None:
-            total += source.size * size * size * channels
-        elif (known := cached_bytes(source, how, cache_dir)) is not None:
+        if (known := cached_bytes(source, how, cache_dir)) is not None:
             total += known
         else:
-            total += source.size * int(np.prod(first_shape(source, how)))
+            total += decoded_size(source, how)
     return total
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from jaxcnn.data.damage import jpeg_segments
+
 # EXIF orientation -> what makes the image upright (JEITA CP-3451, tag 0x0112).
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: np.fliplr,
@@ -25,7 +27,10 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 def jpeg_orientation(content: bytes) -> int:
     """1 (upright) to 8."""
-    if content.find(b"Exif\0\0", 0, 65536) < 0:  # without a copy
+    if not any(
+        marker == 0xE1 and content.startswith(b"Exif\0\0", place + 2)
+        for marker, place in jpeg_segments(content)
+    ):
         return 1
     from PIL import Image
 

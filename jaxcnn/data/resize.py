@@ -1,5 +1,6 @@
 """From decoded pixels to the model's size: centre crops, and random ones for training."""
 
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ def resize_rule(how: Decoding) -> dict[str, Any]:
         "crop": "center",
         "scaled_jpeg": "decoded at 1/2 or less where that is no smaller than the resized image",
         "more_than_8_bits": "scaled from the declared range" if how.window is None else "window",
-        "library": f"opencv {cv2.__version__}",
+        "library": ", ".join(f"{name} {version(name)}" for name in ("simplejpeg", "pillow"))
+        + f", opencv {cv2.__version__}",
     }
 
 
@@ -35,7 +37,7 @@ def fit(image: np.ndarray, how: Decoding) -> np.ndarray:
     kept. Without an image size nothing is done.
     """
     size = how.image_size
-    if size is None or image.shape[:2] == (size, size):
+    if size is None or image.shape[:2] == (size, size) == (shorter_side(how),) * 2:
         return image
     image = _without_ends(image)
     height, width, _ = image.shape
@@ -109,7 +111,10 @@ def fit_crop(
     return cv2.resize(part, (target, target), interpolation=how).reshape(target, target, channels)
 
 
-def crop_draws(seed: int, step: int, index: int, tries: int = 10) -> np.ndarray:
-    """float64[tries, 4] in 0..1 that depend on nothing but seed, step and example."""
-    raw = np.random.Philox(key=[seed, step], counter=[0, 0, 0, index + 1]).random_raw(4 * tries)
+def crop_draws(seed: int, step: int, index: int, epoch: int, tries: int = 10) -> np.ndarray:
+    """float64[tries, 4] in 0..1 that depend on nothing but seed, step, example and its epoch (which
+    tells it from itself where balanced sampling takes it twice in a batch).
+    """
+    counter = [0, 0, epoch, index + 1]
+    raw = np.random.Philox(key=[seed, step], counter=counter).random_raw(4 * tries)
     return (raw >> np.uint64(11)).reshape(tries, 4) * 2.0**-53

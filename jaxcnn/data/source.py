@@ -27,6 +27,7 @@ class Source(NamedTuple):
     unit: uint64[size], a hash of what must not be split (a file, or all files of a group); None
       where each example stands alone and its number is its name.
     cached: False for what is read as fast as a cache would be.
+    array: uint8[size, H, W, 1 or 3], where the contents are parts of one array.
     """
 
     size: int
@@ -38,14 +39,19 @@ class Source(NamedTuple):
     labels: Callable[[], np.ndarray] | None = None
     unit: np.ndarray | None = None
     cached: bool = True
+    array: np.ndarray | None = None
 
 
 class Bad(NamedTuple):
-    """An example that cannot be used: its row, its name, and the reason ("is cut short")."""
+    """An example that cannot be used: its row, its name, and the reason ("is cut short").
+
+    passing: whether that may change while the file stays the same: it could not be read.
+    """
 
     row: int
     name: str
     reason: str
+    passing: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} {self.reason}"

@@ -21,7 +21,7 @@ def hold_out(
     """bool[N]: which examples to hold out, `share` of all and of each class.
 
     unit: uint64[N], equal for examples that must stay together, and a hash of their names. Adding
-      examples then leaves the others where they are, but for the few that keep the shares right.
+      examples then leaves the others where they are, but for a few that keep the shares right.
       None: each example stands alone, and its number is its name.
     As near as whole numbers allow (largest remainders; of equal ones the lower class): units are
     taken in an order that depends on `split_seed`, where that brings the classes closer to their
@@ -105,6 +105,8 @@ def make_dataset(
     left_out = [(role, bad.row) for role, part in images.items() for bad in part.bad]
     rule = f"{identity}; {holdout=}, {test_holdout=}, {split_seed=}"
     rule += f", {left_out=}" if left_out else ""
+    rows = hashlib.sha256(b"".join(split.rows.tobytes() for split in splits.values())).hexdigest()
+    rule += f", {rows=}"
     return Dataset(splits, class_names, hashlib.sha256(rule.encode()).hexdigest(), how)
 
 

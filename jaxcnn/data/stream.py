@@ -5,13 +5,14 @@ busy without copying images between processes.
 """
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import lru_cache
 
 import numpy as np
 
-from jaxcnn.data.load import judge, load_crop, load_example
+from jaxcnn.data.load import judge_lost, load_crop, load_example
 from jaxcnn.data.resize import crop_draws
 from jaxcnn.data.source import Bad, Stream
 
@@ -42,46 +43,83 @@ def stream_batches(
         return
     cv2.setNumThreads(1)  # the threads here are enough
     rows = lru_cache(maxsize=2 * _AHEAD + 2)(rows)
-    parts = -(-len(rows(numbers.start)["index"]) // _PART)
+    batch_size = len(rows(numbers.start)["index"])
+    parts = -(-batch_size // _PART)
+    images = _Buffers((batch_size, *stream.shape))
 
-    def load(element: int) -> tuple[np.ndarray, list[Bad]]:
+    def load(element: int) -> list[Bad]:
         number, part = divmod(element, parts)
-        index = rows(number)["index"][part * _PART : (part + 1) * _PART]
-        return _load(stream, index, seed, number)
+        mine = slice(part * _PART, (part + 1) * _PART)
+        batch = {name: value[mine] for name, value in rows(number).items()}
+        return _load(stream, batch, seed, number, images.of(number)[mine])
 
     elements = grain.MapDataset.range(numbers.start * parts, numbers.stop * parts)
     options = grain.ReadOptions(num_threads=stream.workers, prefetch_buffer_size=_AHEAD * parts)
     known: set[int] = set()
     with closing(iter(elements.map(load).to_iter_dataset(options))) as loaded:
         for number in numbers:
-            images, bad = zip(*(next(loaded) for _ in range(parts)), strict=True)
-            batch = rows(number) | {"image": np.concatenate(images)}
-            if lost := [one for part in bad for one in part]:
+            lost = [one for _ in range(parts) for one in next(loaded)]
+            batch = rows(number) | {"image": images.take(number)}
+            if lost:
                 new = tuple(one for one in lost if one.row not in known)
-                judge(new, len(stream.label), stream.on_bad_image)
+                judge_lost(new, len(stream.label), stream.on_bad_image)
                 known |= {one.row for one in lost}
-                batch["mask"] = batch["mask"] & ~np.isin(batch["index"], [b.row for b in lost])
+                _mask_out(batch, [one.row for one in lost])
             yield batch
 
 
+def _mask_out(batch: Batch, rows: list[int]) -> None:
+    """Leaves rows out of a batch: another image stands in their place, so that BatchNorm sees none
+    that is not of the data.
+    """
+    lost = np.isin(batch["index"], rows)
+    batch["mask"] = batch["mask"] & ~lost
+    if not lost.all():
+        batch["image"][lost] = batch["image"][np.flatnonzero(~lost)[0]]
+
+
+class _Buffers:
+    """The images of batches under way, each written by many threads; made once and never reused,
+    because a device may go on reading them.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+        self._arrays: dict[int, np.ndarray] = {}
+        self._lock = threading.Lock()
+
+    def of(self, number: int) -> np.ndarray:
+        with self._lock:
+            if number not in self._arrays:
+                self._arrays[number] = np.empty(self._shape, np.uint8)
+            return self._arrays[number]
+
+    def take(self, number: int) -> np.ndarray:
+        with self._lock:
+            return self._arrays.pop(number)
+
+
 def _load(
-    stream: Stream, index: np.ndarray, seed: int | None, step: int
-) -> tuple[np.ndarray, list[Bad]]:
-    """Images uint8[n, H, W, C] of rows `index`, black where there is none, and why."""
-    images = np.zeros((len(index), *stream.shape), np.uint8)
+    stream: Stream, batch: Batch, seed: int | None, step: int, images: np.ndarray
+) -> list[Bad]:
+    """Writes a part of a batch into images uint8[n, H, W, C], and tells where that was not possible
+    and why.
+    """
     bad = []
+    index, epoch = batch["index"], batch["epoch"]
     contents, _ = stream.source.read(index.astype(np.int64))
     for place, (i, content) in enumerate(zip(index.tolist(), contents, strict=True)):
         try:
             if stream.crop_scale is None or seed is None:
                 image = load_example(content, stream.how)
             else:
-                draws = crop_draws(seed, step, i)
+                draws = crop_draws(seed, step, i, int(epoch[place]))
                 size = stream.shape[0]
                 image = load_crop(content, stream.how, size, stream.crop_scale, draws)
             if image.shape != stream.shape:
                 raise ValueError(f"has changed: it is {image.shape}, and was {stream.shape}")
             images[place] = image
         except ValueError as error:
+            images[place] = 0
             bad.append(Bad(i, stream.source.name(i), str(error)))
-    return images, bad
+    return bad

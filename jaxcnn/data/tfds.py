@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,9 +158,12 @@ def _supervised_keys(builder: Any) -> tuple[str, str]:
 
 def _reader(builder: Any, split: str, image_key: str, label_key: str) -> Read:
     open_once = functools.cache(lambda: _open(builder, split, image_key))
+    lock = threading.Lock()  # the cache alone would let every thread open it
 
     def read(index: np.ndarray) -> tuple[list[Content], np.ndarray]:
-        records = open_once()(index.tolist())
+        with lock:
+            records_of = open_once()
+        records = records_of(index.tolist())
         label = np.array([record[label_key] for record in records], np.int32)
         return [record[image_key] for record in records], label
 

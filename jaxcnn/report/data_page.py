@@ -23,6 +23,8 @@ from jaxcnn.report.page import (
 
 # Rows of a table that are shown before the rest is folded away.
 _SHOWN = 25
+# Rows a page holds at most.
+_MOST = 1000
 # Groups of copies shown as pictures, and pictures of each.
 MOST_GROUPS, MOST_COPIES = 50, 6
 # Pixels across of a thumbnail on the page.
@@ -143,7 +145,9 @@ def _copies(
         for k, group in enumerate(copies, 1)
         for n in group.numbers
     ]
-    rest = details(f"All {len(listed):,}", table(("group", "image", "label", "split"), listed))
+    shown = listed[:_MOST]
+    what = f"All {len(listed):,}" if shown == listed else f"{_MOST:,} of {len(listed):,}"
+    rest = details(what, table(("group", "image", "label", "split"), shown))
     return join([paragraph(copies_told(counts)), *pictured, rest])
 
 
@@ -159,5 +163,8 @@ def _list(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Html:
     """A table; what is beyond its first rows is folded."""
     if len(rows) <= _SHOWN:
         return table(header, rows)
-    rest = details(f"{len(rows) - _SHOWN:,} more", table(header, rows[_SHOWN:]))
+    what = f"{len(rows) - _SHOWN:,} more"
+    if len(rows) > _MOST:  # the files beside the page have them all
+        what += f", {_MOST - _SHOWN:,} of them here"
+    rest = details(what, table(header, rows[_SHOWN:_MOST]))
     return join([table(header, rows[:_SHOWN]), rest])

@@ -66,10 +66,14 @@ def pmap_parallel(devices: Sequence[jax.Device]) -> Parallel:
     mesh = Mesh(np.asarray(devices), (AXIS,))
     stacked = NamedSharding(mesh, P(AXIS))
 
+    def copies(leaf):
+        """[count, ...], one on each device and never all on one."""
+        own = [jax.device_put(leaf[None], device) for device in devices]
+        shape = (count, *leaf.shape)
+        return jax.make_array_from_single_device_arrays(shape, stacked, own)
+
     def place_state(state):
-        return jax.tree.map(
-            lambda leaf: jax.device_put(jax.numpy.stack([leaf] * count), stacked), state
-        )
+        return jax.tree.map(copies, state)
 
     def place_batch(batch):
         return {

@@ -183,5 +183,7 @@ def test_shrinking_averages_areas():
     np.testing.assert_allclose(fit(image, Decoding(8)), means, atol=1)
 
 
-def test_the_rule_names_the_library_that_resized():
-    assert resize_rule(Decoding())["library"] == f"opencv {cv2.__version__}"
+def test_the_rule_names_the_libraries_that_decoded_and_resized():
+    library = resize_rule(Decoding())["library"]
+    assert library.startswith("simplejpeg ") and "pillow " in library
+    assert library.endswith(f"opencv {cv2.__version__}")
