@@ -57,12 +57,15 @@ def prepare(
     defaults = flatten(default_config())
     kept = {*overrides, *(k for k, v in values.items() if v is not None and v != defaults.get(k))}
     looks = look_at(resolve(unflatten({"num_epochs": 1} | _given(values)), overrides))
-    chosen = choose(looks, jax.default_backend(), values.get("data.image_size"))
-    chosen = {key: value for key, value in chosen.items() if _is_open(key, kept)}
+    image_size = values.get("data.image_size")
+    chosen = choose(looks, jax.default_backend(), image_size)
     if workdir is not None and (workdir / "config.json").is_file():
         before = flatten(load_config(workdir / "config.json"))
-        chosen = {key: before.get(key, value) for key, value in chosen.items()}
+        # It may have begun on another device.
+        keys = {*choose(looks, "cpu", image_size), *choose(looks, "gpu", image_size)}
+        chosen = {key: before[key] for key in keys & before.keys() if _is_open(key, kept)}
     else:
+        chosen = {key: value for key, value in chosen.items() if _is_open(key, kept)}
         flags = " ".join(shlex.quote(f"--config.{key}={value}") for key, value in chosen.items())
         logger.info("chosen for %s: %s", _told(looks), flags)
     return resolve(unflatten(values | chosen), overrides)

@@ -3,6 +3,7 @@
 import json
 
 import cv2
+import jax
 import numpy as np
 import pytest
 
@@ -100,6 +101,15 @@ def test_the_choice_follows_the_size_that_is_given(folder):
     large = prepare(folder(**{"data.image_size": 224}), overrides=("data.image_size",))
     assert small.augment == (("crop", 1),) and len(small.model.filters) == 1
     assert large.data.image_size == 224 and large.num_epochs <= small.num_epochs
+
+
+def test_a_run_that_began_on_another_device_keeps_its_model(folder, tmp_path, monkeypatch):
+    begun = prepare(folder())
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(json.dumps(begun.to_dict()))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert prepare(folder(), workdir=tmp_path / "run").to_dict() == begun.to_dict()
+    assert prepare(folder(), workdir=tmp_path / "new").model.name == "resnet18"
 
 
 def test_only_what_was_chosen_is_taken_from_a_run_that_has_begun(folder, tmp_path):
