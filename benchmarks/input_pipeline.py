@@ -3,11 +3,12 @@
     pip install tensorflow torch==2.13.0 && python benchmarks/input_pipeline.py
 
 Each makes shuffled batches of 64 random crops (a share of 0.08 to 1 of the area, as Inception's),
-resized to 224x224, from JPEG files of 500x375 pixels, and then of 2000x1500, where decoding at a
-smaller scale pays. jaxcnn streams as in training; tf.data uses decode_and_crop_jpeg, which decodes
-only the crop, and AUTOTUNE; PyTorch a DataLoader whose workers decode with OpenCV. Rounds are
-interleaved and the median is told, with its ratio to jaxcnn's. Last: how long a second run on
-60,000 cached images of 32x32 pixels takes from the call to its first batch.
+resized to 224x224, from JPEG files of 500x375 pixels and of 2000x1500, where decoding at a smaller
+scale pays; then evaluation's batches of the latter, the centre of the resized image. jaxcnn streams
+as in training; tf.data uses AUTOTUNE and, for crops, decode_and_crop_jpeg, which decodes no more
+than the crop; PyTorch a DataLoader whose workers decode with OpenCV. Rounds are interleaved and the
+median is told, with its ratio to jaxcnn's. Last: how long a second run on 60,000 cached images of
+32x32 pixels takes from the call to its first batch.
 """
 
 import argparse
@@ -30,15 +31,19 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        for width, height in ((500, 375), (2000, 1500)):
-            files = make_photos(options.photos, Path(folder) / f"{width}", width, height)
-            count = options.images if width == 500 else options.images // 2
+        small = make_photos(options.photos, Path(folder) / "500", 500, 375)
+        large = make_photos(options.photos, Path(folder) / "2000", 2000, 1500)
+        for what, files, count, crops in (
+            ("crops of 500x375", small, options.images, True),
+            ("crops of 2000x1500", large, options.images // 2, True),
+            ("centres of 2000x1500", large, options.images // 2, False),
+        ):
             readers = {
-                "jaxcnn": jaxcnn_reader(files, count, options.workers),
-                "tf.data": tf_reader(files, count),
-                "pytorch": torch_reader(files, count, options.workers),
+                "jaxcnn": jaxcnn_reader(files, count, options.workers, crops),
+                "tf.data": tf_reader(files, count, crops),
+                "pytorch": torch_reader(files, count, options.workers, crops),
             }
-            compare(f"{width}x{height}", readers, count, options.rounds)
+            compare(what, readers, count, options.rounds)
         print(f"first batch of 60,000 cached images: {second_start(Path(folder)):.2f} s")
 
 
@@ -54,7 +59,7 @@ def make_photos(source: Path, folder: Path, width: int, height: int) -> Path:
     return folder
 
 
-def jaxcnn_reader(folder: Path, count: int, workers: int):
+def jaxcnn_reader(folder: Path, count: int, workers: int, crops: bool):
     from jaxcnn.build import build_dataset, build_sampling
     from jaxcnn.config import default_config, resolve
     from jaxcnn.data.pipeline import train_batches
@@ -62,7 +67,8 @@ def jaxcnn_reader(folder: Path, count: int, workers: int):
     config = default_config()
     config.num_steps = 1
     config.data.source, config.data.dir = "folder", str(folder)
-    config.data.image_size, config.data.crop_scale = SIZE, SCALE
+    config.data.image_size, config.data.mode = SIZE, "stream"
+    config.data.crop_scale = SCALE if crops else None
     config.data.holdout = config.data.test_holdout = 0.0
     config.data.num_workers = workers
     config.data.cache_dir = str(folder.parent / "cache")
@@ -77,7 +83,7 @@ def jaxcnn_reader(folder: Path, count: int, workers: int):
     return read
 
 
-def tf_reader(folder: Path, count: int):
+def tf_reader(folder: Path, count: int, crops: bool):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         import tensorflow as tf
@@ -87,6 +93,12 @@ def tf_reader(folder: Path, count: int):
 
     def load(file):
         content = tf.io.read_file(file)
+        if not crops:
+            image = tf.io.decode_jpeg(content, channels=3)
+            size = tf.cast(tf.shape(image)[:2], tf.float32)
+            target = tf.cast(tf.round(size * SIZE / tf.reduce_min(size)), tf.int32)
+            image = tf.image.resize(image, target)
+            return tf.cast(tf.image.resize_with_crop_or_pad(image, SIZE, SIZE), tf.uint8)
         begin, size, _ = tf.image.sample_distorted_bounding_box(
             tf.io.extract_jpeg_shape(content),
             tf.zeros([0, 0, 4]),
@@ -106,7 +118,7 @@ def tf_reader(folder: Path, count: int):
     return lambda: sum(len(batch) for batch in dataset.as_numpy_iterator())
 
 
-def torch_reader(folder: Path, count: int, workers: int):
+def torch_reader(folder: Path, count: int, workers: int, crops: bool):
     try:
         import torch
     except ModuleNotFoundError:
@@ -114,10 +126,11 @@ def torch_reader(folder: Path, count: int, workers: int):
     files = [str(file) for file in sorted(folder.glob("*/*.jpg"))]
     order = np.random.default_rng(0).permutation(count) % len(files)
     loader = torch.utils.data.DataLoader(
-        Photos([files[i] for i in order]),
+        Photos([files[i] for i in order], crops),
         batch_size=BATCH,
         num_workers=workers,
         persistent_workers=True,
+        multiprocessing_context="spawn",  # a fork of the threads here may never return
     )
     sum(1 for _ in loader)  # its workers start once, as in training
     return lambda: sum(len(batch) for batch in loader)
@@ -126,8 +139,8 @@ def torch_reader(folder: Path, count: int, workers: int):
 class Photos:
     """What a PyTorch user writes: OpenCV, and a random resized crop."""
 
-    def __init__(self, files: list[str]) -> None:
-        self.files = files
+    def __init__(self, files: list[str], crops: bool) -> None:
+        self.files, self.crops = files, crops
 
     def __len__(self) -> int:
         return len(self.files)
@@ -138,6 +151,12 @@ class Photos:
         cv2.setNumThreads(0)
         image = cv2.cvtColor(cv2.imread(self.files[i]), cv2.COLOR_BGR2RGB)
         height, width, _ = image.shape
+        if not self.crops:
+            scale = SIZE / min(height, width)
+            size = round(width * scale), round(height * scale)
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            top, left = (size[1] - SIZE) // 2, (size[0] - SIZE) // 2
+            return image[top : top + SIZE, left : left + SIZE]
         random = np.random.default_rng()
         for _ in range(10):
             area = random.uniform(*SCALE) * height * width
@@ -161,7 +180,9 @@ def compare(what: str, readers: dict, count: int, rounds: int) -> None:
     for name, values in speeds.items():  # the first round warms up
         median = statistics.median(values[1:])
         spread = f"{min(values[1:]):.0f} to {max(values[1:]):.0f}"
-        print(f"{what} {name:8} {median:6.0f} images/s ({spread}), jaxcnn is {ours / median:.2f}x")
+        print(
+            f"{what:21} {name:8} {median:6.0f} images/s ({spread}), jaxcnn is {ours / median:.2f}x"
+        )
 
 
 def second_start(folder: Path) -> float:

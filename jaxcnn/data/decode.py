@@ -52,8 +52,8 @@ def decode(
 ) -> np.ndarray:
     """An image file's content, or pixels, as uint8[h, w, channels], upright.
 
-    at_least: pixels of the shorter side that are enough; a larger JPEG may then be decoded at 1/2,
-      1/4 or 1/8 of its size, which is much faster. 0: the full size.
+    at_least: pixels of the shorter side that are enough; a JPEG of twice that or more may be
+      decoded at a smaller scale, which is much faster. 0: the full size.
     reuse: the result may lie in memory that the thread's next call overwrites, which is faster;
       `jaxcnn.data.jpeg.owned` copies it where needed.
     Raises Damaged, a ValueError, where the content is damaged or no image.
