@@ -8,12 +8,17 @@ from pathlib import Path
 
 # Before JAX is imported, here and in every process a test starts.
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+# Two busy cores may need longer than the 40 s after which XLA aborts to bring 8 devices together.
+os.environ["XLA_FLAGS"] = (
+    "--xla_force_host_platform_device_count=8 "
+    "--xla_cpu_collective_call_terminate_timeout_seconds=600"
+)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{tempfile.gettempdir()}/jaxcnn-tests-xla-{os.getuid()}"
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 import pytest
 
+PATIENT = os.environ["XLA_FLAGS"].split()[1]
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -54,7 +59,7 @@ def command_line(*arguments, cache_dir, module="jaxcnn.main"):
 
 def environment(devices):
     """The environment of a process with so many CPU devices."""
-    flag = f"--xla_force_host_platform_device_count={devices}"
+    flag = f"--xla_force_host_platform_device_count={devices} {PATIENT}"
     return os.environ | {"XLA_FLAGS": flag, "PYTHONPATH": str(ROOT)}
 
 

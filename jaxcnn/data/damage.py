@@ -12,6 +12,10 @@ from collections.abc import Callable, Iterator
 MAX_PIXELS = 178_956_970
 
 
+# A single colour takes one byte for 8,000 pixels in a PNG of one bit, and fewer in other formats.
+_MAX_PIXELS_PER_BYTE = 10_000
+_UNSUSPICIOUS = 2**24
+
 # Progressive JPEGs have about ten scans; thousands of empty ones keep a decoder busy for hours.
 _MAX_SCANS = 1000
 
@@ -27,8 +31,15 @@ def reason_of(error: Exception) -> str:
     return " ".join(str(error).split())[:150] or type(error).__name__
 
 
-def check_size(width: int, height: int) -> None:
-    """Refuses images whose pixels would fill the memory, before anything is decoded."""
+def check_size(width: int, height: int, length: int | None = None) -> None:
+    """Refuses images whose pixels would fill the memory, before anything is decoded.
+
+    length: bytes of the file, where it may be far too short for so many pixels.
+    """
+    if length is not None and width * height > max(_UNSUSPICIOUS, _MAX_PIXELS_PER_BYTE * length):
+        raise Damaged(
+            f"promises {width}x{height} pixels in {length} bytes, and may be a decompression bomb"
+        )
     if width * height > MAX_PIXELS:
         raise Damaged(
             f"promises {width}x{height} pixels; more than {MAX_PIXELS / 1e6:.0f} million are "
@@ -165,7 +176,7 @@ def check_webp(content: bytes) -> None:
         width, height = (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1
     else:
         width, height = (n & 0x3FFF for n in struct.unpack_from("<HH", content, 26))
-    check_size(width, height)
+    check_size(width, height, len(content))
 
 
 def _longer(found: int, promised: int) -> str:

@@ -1,5 +1,6 @@
 """Broken files are refused with a reason, and never fill the memory."""
 
+import io
 import struct
 import tracemalloc
 import zlib
@@ -182,3 +183,15 @@ def test_a_progressive_jpeg_of_thousands_of_scans_is_refused():
     place = content.rindex(b"\xff\xda")
     with pytest.raises(ValueError, match="scans, and more than 1000 may be a bomb"):
         decode(content[:-2] + content[place:-2] * 1000 + b"\xff\xd9", Decoding())
+
+
+def test_a_webp_of_a_hundred_bytes_and_as_many_megapixels_is_refused():
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "WEBP", lossless=True)
+    content = file.getvalue()
+    place = content.index(b"VP8L") + 9  # 14 bits of width - 1, 14 of height - 1
+    size = struct.pack("<I", 9999 | 9999 << 14 | 1 << 29)
+    with pytest.raises(ValueError, match=r"promises 10000x10000 pixels in \d+ bytes"):
+        decode(content[:place] + size + content[place + 4 :], Decoding())
