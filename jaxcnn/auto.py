@@ -5,8 +5,8 @@ are the usual ones of the field, and not measured.
 """
 
 import logging
-import shlex
 from collections.abc import Collection
+from itertools import starmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,8 +66,7 @@ def prepare(
         chosen = {key: before[key] for key in keys & before.keys() if _is_open(key, kept)}
     else:
         chosen = {key: value for key, value in chosen.items() if _is_open(key, kept)}
-        flags = " ".join(shlex.quote(f"--config.{key}={value}") for key, value in chosen.items())
-        logger.info("chosen for %s: %s", _told(looks), flags)
+        logger.info("chosen for %s: %s", _told(looks), " ".join(starmap(_flag, chosen.items())))
     return resolve(unflatten(values | chosen), overrides)
 
 
@@ -185,6 +184,12 @@ def _is_open(key: str, kept: Collection[str]) -> bool:
     if key.startswith("num_") and any(k.startswith("num_") for k in kept):
         return False
     return key not in kept
+
+
+def _flag(key: str, value: Any) -> str:
+    """A choice as a flag, to copy and change."""
+    quote = '"' if isinstance(value, tuple) else ""
+    return f"--config.{key}={quote}{value}{quote}"
 
 
 def _told(looks: Looks) -> str:

@@ -105,7 +105,8 @@ def augmentation(entry: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
     name, argument = entry if isinstance(entry, tuple) and len(entry) == 2 else (entry, {})
     if not isinstance(name, str) or name not in AUGMENTATIONS:
         raise UserError(
-            f"config.augment: {entry!r} is none; expected a name or (name, number) with a name of "
+            f"config.augment: {entry!r} is no augmentation; expected a name or (name, number), "
+            "several as a tuple, --config.augment=\"(('crop', 4), 'flip')\", with names of "
             f"{', '.join(AUGMENTATIONS)}{nearest(str(name), AUGMENTATIONS)}"
         )
     function = AUGMENTATIONS[name]

@@ -56,6 +56,9 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     config = prepare(config, workdir=workdir)
     make_writable(workdir)
     if (finished := _finished(config, workdir)) is not None:
+        if "data.dir" in differences(load_config(workdir / "config.json"), config):
+            _check_same_data(_load_data(config), workdir)
+        logger.info("%s is finished: %s", workdir, _headline(finished))
         return finished
 
     parallel = make_parallel(config.parallel.mode, config.batch_size, jax.devices())
@@ -66,7 +69,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     try:
         if checkpoints.latest_step() is not None:
             _check_same_config(config, workdir, finished=False)
-            _check_same_data(facts, workdir)
+            _check_same_data(dataset, workdir)
         state, start = first_state(run, checkpoints)
         write_text(workdir / "config.json", to_json(config))
         write_json(workdir / "dataset.json", facts)
@@ -93,7 +96,6 @@ def _finished(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
     metrics = read_json(workdir / "eval.json")
     if metrics is not None:
         _check_same_config(config, workdir, finished=True)
-        logger.info("%s is finished: %s", workdir, _headline(metrics))
     return metrics
 
 
@@ -126,12 +128,13 @@ def _facts(dataset: Dataset, workdir: Path) -> dict[str, Any]:
     return describe(dataset)
 
 
-def _check_same_data(facts: dict[str, Any], workdir: Path) -> None:
+def _check_same_data(dataset: Dataset, workdir: Path) -> None:
     before = read_json(workdir / "dataset.json")
-    if before is not None and before["identity"] != facts["identity"]:
+    if before is not None and before["identity"] != dataset.identity:
+        sizes = {role: len(split) for role, split in dataset.splits.items()}
         raise UserError(
             f"--workdir={workdir}: the data have changed since the run in it began (images: "
-            f"{before['splits']} then, {facts['splits']} now); give a new --workdir"
+            f"{before['splits']} then, {sizes} now); give a new --workdir"
         )
 
 

@@ -136,3 +136,17 @@ def test_a_folder_is_trained_with_nothing_but_its_name(folder, tmp_path, command
         "--workdir", tmp_path / "run", "--config.num_steps=3", check=0,
     )  # fmt: skip
     assert "is finished" in again.stderr
+
+
+def test_a_finished_run_does_not_answer_for_another_folder(folder, tmp_path, command):
+    config = folder(count=10)
+    flags = (
+        "--config", "experiments/folder.py", "--workdir", tmp_path / "run", "--config.num_steps=2"
+    )  # fmt: skip
+    command(*flags, f"--config.data.dir={config.data.dir}", check=0)
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    moved = command(*flags, f"--config.data.dir={tmp_path / 'moved'}", check=0)
+    assert "is finished" in moved.stderr
+    (tmp_path / "moved" / "a" / "0.png").unlink()
+    other = command(*flags, f"--config.data.dir={tmp_path / 'moved'}", check=2)
+    assert "error: --workdir=" in other.stderr and "the data have changed" in other.stderr

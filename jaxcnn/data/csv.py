@@ -53,8 +53,15 @@ def load_csv(
     separator = next((s for s in ";\t|" if len(columns) == 1 and s in columns[0]), None)
     if separator:
         raise UserError(f"{where}: its columns are separated by {separator!r}; write commas")
-    for keyword, column in (("path_column", path_column), ("label_column", label_column)):
-        if column not in columns:
+    asked = {
+        "path_column": path_column,
+        "label_column": label_column,
+        # These two need not be there, unless somebody named another.
+        "split_column": split_column if split_column != "split" else None,
+        "group_column": group_column if group_column != "group" else None,
+    }
+    for keyword, column in asked.items():
+        if column is not None and column not in columns:
             raise UserError(
                 f"{where}: has no column {column!r}{nearest(column, columns)}; it has "
                 f"{', '.join(columns) or 'none'}; name yours with --config.data.{keyword}"

@@ -97,7 +97,9 @@ def find_roles(root: Path) -> dict[str, Path]:
     """
     where = f"config.data.dir={str(root)!r}"
     if not root.is_dir():
-        raise UserError(f"{where}: " + ("is a file" if root.exists() else "no such folder"))
+        source = {".csv": "csv", ".npz": "arrays"}.get(root.suffix.lower())
+        hint = f"; give --config.data.source={source}" if source else ""
+        raise UserError(f"{where}: " + (f"is a file{hint}" if root.exists() else "no such folder"))
     roles: dict[str, Path] = {}
     others = []
     for folder in _folders(root):
@@ -125,7 +127,9 @@ def _class_names(root: Path) -> tuple[str, ...]:
     where = f"config.data.dir={str(root)!r}"
     names = [folder.name for folder in _folders(root)]
     if not names:
-        raise UserError(f"{where}: expected a folder for each class, <class>/*.jpg; it has none")
+        loose = sum(path.name.lower().endswith(SUFFIXES) for path in root.iterdir())
+        has = f"has none, and {loose:,} images directly in it" if loose else "has none"
+        raise UserError(f"{where}: expected a folder for each class, <class>/*.jpg; it {has}")
     for name in names:
         if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
             raise UserError(f"{where}: rename the class folder {name!r}; it is no text of one line")

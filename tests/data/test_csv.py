@@ -145,3 +145,11 @@ def test_what_is_no_table_gets_one_line(tmp_path):
     assert mistake(file).startswith("not readable as CSV (")
     file.write_bytes(b"path,label\na,\0\n" + b"x" * 200_000 + b",b\n")
     assert mistake(file).startswith("not readable as CSV (")
+
+
+@pytest.mark.parametrize("keyword", ["split_column", "group_column"])
+def test_a_column_that_was_named_must_be_there(tmp_path, keyword):
+    file = table(tmp_path, "path,label,patient\na.png,x,1\nb.png,y,2\n")
+    message = mistake(file, **{keyword: "pateint"})
+    assert message.startswith("has no column 'pateint' (did you mean patient?); it has path, ")
+    assert message.endswith(f"name yours with --config.data.{keyword}")

@@ -165,7 +165,8 @@ def test_a_folder_that_is_laid_out_otherwise_gets_one_line(tmp_path):
     assert mistake(tmp_path / "no") == f"{where}: no such folder"
     assert mistake(made("f", "x.png") / "x.png") == f"{where}: is a file"
     assert mistake(made("flat", "0.png", "1.png")) == (
-        f"{where}: expected a folder for each class, <class>/*.jpg; it has none"
+        f"{where}: expected a folder for each class, <class>/*.jpg; it has none, and 2 images "
+        "directly in it"
     )
     assert mistake(made("one", "a/0.png")) == (
         f"{where}: only one class ('a'), and a classifier needs two"

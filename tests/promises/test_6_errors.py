@@ -88,7 +88,7 @@ MISTAKES = {
     ),
     "unknown augmentation": (
         (*DIGITS, "--config.augment=('flop',)"),
-        "config.augment: 'flop' is none; expected a name or (name, number) with a name of crop,",
+        "config.augment: 'flop' is no augmentation; expected a name or (name, number), several as ",
     ),
     "a keyword the model does not take": (
         (*DIGITS, "--config.model.depth=3"),
