@@ -3,12 +3,12 @@
     pip install tensorflow torch==2.13.0 && python benchmarks/input_pipeline.py
 
 Each makes shuffled batches of 64 random crops (a share of 0.08 to 1 of the area, as Inception's),
-resized to 224x224, from JPEG files of 500x375 pixels and of 2000x1500, where decoding at a smaller
-scale pays; then evaluation's batches of the latter, the centre of the resized image. jaxcnn streams
-as in training; tf.data uses AUTOTUNE and, for crops, decode_and_crop_jpeg, which decodes no more
-than the crop; PyTorch a DataLoader whose workers decode with OpenCV. Rounds are interleaved and the
-median is told, with its ratio to jaxcnn's. Last: how long a second run on 60,000 cached images of
-32x32 pixels takes from the call to its first batch.
+resized to 224x224, from JPEG files of 500x375 pixels, and of 2000x1500 and 4000x3000, where
+decoding at a smaller scale pays; and for these evaluation's batches, the centre of the resized
+image. jaxcnn streams as in training; tf.data uses AUTOTUNE and, for crops, decode_and_crop_jpeg,
+which decodes no more than the crop; PyTorch a DataLoader whose workers decode with OpenCV. Rounds
+are interleaved and the median is told, with its ratio to jaxcnn's. Last: how long a second run on
+60,000 cached images of 32x32 pixels takes from the call to its first batch.
 """
 
 import argparse
@@ -33,10 +33,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         small = make_photos(options.photos, Path(folder) / "500", 500, 375)
         large = make_photos(options.photos, Path(folder) / "2000", 2000, 1500)
+        phone = make_photos(options.photos, Path(folder) / "4000", 4000, 3000)
         for what, files, count, crops in (
             ("crops of 500x375", small, options.images, True),
             ("crops of 2000x1500", large, options.images // 2, True),
             ("centres of 2000x1500", large, options.images // 2, False),
+            ("crops of 4000x3000", phone, options.images // 4, True),
+            ("centres of 4000x3000", phone, options.images // 4, False),
         ):
             readers = {
                 "jaxcnn": jaxcnn_reader(files, count, options.workers, crops),
