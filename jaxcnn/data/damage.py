@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 MAX_PIXELS = 178_956_970
 
 
-# A single colour takes one byte for 8,000 pixels in a PNG of one bit, and fewer in other formats.
-_MAX_PIXELS_PER_BYTE = 10_000
+# More than any photograph or drawing needs; a WebP of 3 kB may promise a canvas of any size.
+_MAX_PIXELS_PER_BYTE = 1_000
 _UNSUSPICIOUS = 2**24
 
 # Progressive JPEGs have about ten scans; thousands of empty ones keep a decoder busy for hours.
