@@ -92,17 +92,18 @@ def build_dataset(config: ConfigDict, device_memory: int | None = None) -> Datas
 
 
 def _load(config: ConfigDict, source: Source, how: Decoding) -> Images | Stream:
-    limit, workers = config.data.cache_limit_gb * 1e9, _workers(config)
+    limit, workers = config.data.cache_limit_gb * 1e9, build_workers(config)
     return load_images(source, how, config.data.cache_dir, limit=limit, workers=workers)
 
 
 def _stream(config: ConfigDict, source: Source, how: Decoding) -> Images | Stream:
-    data, workers = config.data, _workers(config)
+    data, workers = config.data, build_workers(config)
     how, shape, label, bad = survey(source, how, data.cache_dir, workers=workers)
     return Stream(source, how, label, shape, bad, data.crop_scale, workers, data.on_bad_image)
 
 
-def _workers(config: ConfigDict) -> int:
+def build_workers(config: ConfigDict) -> int:
+    """How many threads read and decode."""
     return config.data.num_workers or os.cpu_count() or 1
 
 

@@ -6,7 +6,6 @@ checked = check(config, "runs/mine-data")
 
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxcnn.build import build_augment, build_decoding, build_sources, build_splits
+from jaxcnn.build import (
+    build_augment,
+    build_decoding,
+    build_sources,
+    build_splits,
+    build_workers,
+)
 from jaxcnn.core.step import augmented
 from jaxcnn.data.check import (
     Copies,
@@ -65,7 +70,7 @@ def check(config: ConfigDict, output: str | Path) -> Checked:
     output, clock = Path(output).expanduser(), time.perf_counter()
     check_writable(output, "output")
     sources, how = build_sources(config), build_decoding(config)
-    workers = config.data.num_workers or os.cpu_count() or 1
+    workers = build_workers(config)
     examples = inspect_sources(sources, how, workers)
     for part, source in sources.items():
         check_labels(source, examples.label[examples.rows(part)])

@@ -39,20 +39,7 @@ def load_csv(
     if not file.is_file():
         what = "is a folder; give a CSV file" if file.exists() else "no such file"
         raise UserError(f"{where}: {what}")
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            table = csv.DictReader(lines)
-            columns = [name.strip() for name in table.fieldnames or ()]
-            table.fieldnames = columns
-            rows = [(table.line_num, row) for row in table]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{where}: not readable as CSV ({error})") from error
-    twice = [name for name, count in Counter(columns).items() if count > 1 and name]
-    if twice:
-        raise UserError(f"{where}: has two columns {twice[0]!r}; rename one")
-    separator = next((s for s in ";\t|" if len(columns) == 1 and s in columns[0]), None)
-    if separator:
-        raise UserError(f"{where}: its columns are separated by {separator!r}; write commas")
+    columns, rows = _read_table(file, where)
     asked = {
         "path_column": path_column,
         "label_column": label_column,
@@ -68,14 +55,7 @@ def load_csv(
             )
     needed = [path_column, label_column]
     needed += [column for column in (split_column, group_column) if column in columns]
-    for number, row in rows:
-        for column in needed:
-            if not row[column]:
-                raise UserError(f"{where}: line {number} has no {column}")
-        if None in row:
-            raise UserError(
-                f"{where}: line {number} has more fields than the header; quote paths with commas"
-            )
+    _check_fields(rows, needed, where)
 
     class_names = natural_order({row[label_column] for _, row in rows})
     if len(class_names) < 2:
@@ -104,3 +84,34 @@ def load_csv(
             groups = match_groups(paths, group_pattern)
         sources[role] = files_source(Files(file.parent, paths, label), class_names, groups)
     return sources
+
+
+def _read_table(file: Path, where: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """(the columns, (line number, {column: text}) of each row); UserError if it is no table."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            table = csv.DictReader(lines)
+            columns = [name.strip() for name in table.fieldnames or ()]
+            table.fieldnames = columns
+            rows = [(table.line_num, row) for row in table]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{where}: not readable as CSV ({error})") from error
+    twice = [name for name, count in Counter(columns).items() if count > 1 and name]
+    if twice:
+        raise UserError(f"{where}: has two columns {twice[0]!r}; rename one")
+    separator = next((s for s in ";\t|" if len(columns) == 1 and s in columns[0]), None)
+    if separator:
+        raise UserError(f"{where}: its columns are separated by {separator!r}; write commas")
+    return columns, rows
+
+
+def _check_fields(rows: list[tuple[int, dict[str, str]]], needed: list[str], where: str) -> None:
+    """UserError for a row without text in a needed column, or with more fields than columns."""
+    for number, row in rows:
+        for column in needed:
+            if not row[column]:
+                raise UserError(f"{where}: line {number} has no {column}")
+        if None in row:
+            raise UserError(
+                f"{where}: line {number} has more fields than the header; quote paths with commas"
+            )

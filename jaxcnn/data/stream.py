@@ -4,7 +4,6 @@ libjpeg-turbo, OpenCV and Pillow let go of Python's lock while they work, so thr
 busy without copying images between processes.
 """
 
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -15,8 +14,6 @@ import numpy as np
 from jaxcnn.data.load import judge_lost, load_crop, load_example
 from jaxcnn.data.resize import crop_draws
 from jaxcnn.data.source import Bad, Stream
-
-logger = logging.getLogger(__name__)
 
 Batch = dict[str, np.ndarray]
 
