@@ -113,9 +113,7 @@ def build_splits(
     """Who sees which of the `images`, read from `sources`, both by role."""
     return make_dataset(
         dict(images),
-        {role: source.unit for role, source in sources.items()},
-        sources["train"].class_names,
-        "; ".join(f"{role}: {source.identity}" for role, source in sources.items()),
+        sources,
         build_decoding(config),
         holdout=config.data.holdout,
         test_holdout=config.data.test_holdout,

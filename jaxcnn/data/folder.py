@@ -88,6 +88,8 @@ def files_source(
         name=lambda i: printable(within + paths[i]),
         labels=lambda: label,
         unit=np.array([_hash(group) for group in groups or paths], np.uint64),
+        paths=[within + path for path in paths],
+        groups=groups and [group.replace("\0", "/") for group in groups],
     )
 
 

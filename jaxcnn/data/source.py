@@ -1,7 +1,7 @@
 """What every data set looks like from inside: labelled images by number."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +28,8 @@ class Source(NamedTuple):
       where each example stands alone and its number is its name.
     cached: False for what is read as fast as a cache would be.
     array: uint8[size, H, W, 1 or 3], where the contents are parts of one array.
+    paths: of the files, below the data set's folder, where the examples are files.
+    groups: the name of the group each example is of, where the data tell groups.
     """
 
     size: int
@@ -40,6 +42,8 @@ class Source(NamedTuple):
     unit: np.ndarray | None = None
     cached: bool = True
     array: np.ndarray | None = None
+    paths: Sequence[str] | None = None
+    groups: Sequence[str] | None = None
 
 
 class Bad(NamedTuple):
@@ -99,10 +103,12 @@ class Split:
     """The examples of one role (train, validation or test): rows int64[n] of `images`.
 
     A row's number is the example's `index` in a batch, so it stays the same whatever the split.
+    source: what the images were read from.
     """
 
     images: Images | Stream
     rows: np.ndarray
+    source: Source | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -110,6 +116,19 @@ class Split:
     @property
     def label(self) -> np.ndarray:
         return self.images.label[self.rows]
+
+    @property
+    def paths(self) -> list[str] | None:
+        """Of the examples' files; None where they are no files."""
+        return self._of_rows(self.source.paths if self.source else None)
+
+    @property
+    def groups(self) -> list[str] | None:
+        """The examples' groups; None where the data tell none."""
+        return self._of_rows(self.source.groups if self.source else None)
+
+    def _of_rows(self, values: Sequence[str] | None) -> list[str] | None:
+        return None if values is None else [values[row] for row in self.rows.tolist()]
 
 
 class Dataset(NamedTuple):

@@ -1,5 +1,6 @@
 """Train, validation and test: who sees which examples."""
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from jaxcnn.data.decode import Decoding
 from jaxcnn.data.pipeline import eval_batches
 from jaxcnn.data.resize import resize_rule
-from jaxcnn.data.source import Dataset, Images, Split, Stream
+from jaxcnn.data.source import Dataset, Images, Source, Split, Stream
 from jaxcnn.errors import UserError
 
 ROLES = ("train", "validation", "test")
@@ -65,9 +66,7 @@ def _mix(unit: np.ndarray, seed: int) -> np.ndarray:
 
 def make_dataset(
     images: dict[str, Images | Stream],
-    units: dict[str, np.ndarray | None],
-    class_names: tuple[str, ...],
-    identity: str,
+    sources: Mapping[str, Source],
     how: Decoding,
     *,
     holdout: float,
@@ -78,18 +77,18 @@ def make_dataset(
 
     images: "train", and whichever of "validation" and "test" exist. Where there is a "validation"
       but no "test", none is made: all images but those were given to train on.
-    units: for each role what must not be split, see `hold_out`.
+    sources: what the images of each role were read from; their units are not split.
     holdout: validation's share of (what is left of) train; 0 for no validation.
     test_holdout: test's share of train; 0 for no test.
     """
-    splits = {role: Split(part, _usable(part)) for role, part in images.items()}
+    splits = {role: Split(part, _usable(part), sources[role]) for role, part in images.items()}
     for role, share, seed in (
         ("test", 0.0 if "validation" in images else test_holdout, 2 * split_seed),
         ("validation", holdout, 2 * split_seed + 1),
     ):
         if role not in splits and share:
             train = splits["train"]
-            unit = units["train"]
+            unit = sources["train"].unit
             held = hold_out(train.label, share, seed, unit if unit is None else unit[train.rows])
             if not held.any():
                 key = "holdout" if role == "validation" else "test_holdout"
@@ -97,16 +96,18 @@ def make_dataset(
                     f"config.data.{key}={share}: of {len(train)} images that is none for {role}; "
                     "give a larger share, or 0"
                 )
-            splits[role] = Split(train.images, train.rows[held])
-            splits["train"] = Split(train.images, train.rows[~held])
+            splits[role] = dataclasses.replace(train, rows=train.rows[held])
+            splits["train"] = dataclasses.replace(train, rows=train.rows[~held])
     if not len(splits["train"]):
         raise UserError(f"config.data.holdout={holdout}: no training example is left")
     splits = {role: splits[role] for role in ROLES if role in splits and len(splits[role])}
     left_out = [(role, bad.row) for role, part in images.items() for bad in part.bad]
+    identity = "; ".join(f"{role}: {source.identity}" for role, source in sources.items())
     rule = f"{identity}; {holdout=}, {test_holdout=}, {split_seed=}"
     rule += f", {left_out=}" if left_out else ""
     rows = hashlib.sha256(b"".join(split.rows.tobytes() for split in splits.values())).hexdigest()
     rule += f", {rows=}"
+    class_names = sources["train"].class_names
     return Dataset(splits, class_names, hashlib.sha256(rule.encode()).hexdigest(), how)
 
 

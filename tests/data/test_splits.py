@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from jaxcnn.data.decode import Decoding
-from jaxcnn.data.source import Images, Split
+from jaxcnn.data.source import Images, Source, Split
 from jaxcnn.data.splits import channel_statistics, hold_out, make_dataset
 from jaxcnn.errors import UserError
 
@@ -20,11 +20,17 @@ def images_of(size, value=0):
 
 
 def split_up(images=None, *, holdout=0.1, test_holdout=0.2, split_seed=0, identity="digits"):
+    images = {"train": images_of(1797)} if images is None else images
+
+    def never_read(index):
+        raise AssertionError("splitting needs labels only")
+
+    sources = {
+        role: Source(len(part.label), NAMES, never_read, identity) for role, part in images.items()
+    }
     return make_dataset(
-        images := {"train": images_of(1797)} if images is None else images,
-        dict.fromkeys(images),
-        NAMES,
-        identity,
+        images,
+        sources,
         Decoding(),
         holdout=holdout,
         test_holdout=test_holdout,
