@@ -24,6 +24,7 @@ from jaxcnn.durations import DURATIONS
 from jaxcnn.errors import UserError, nearest
 from jaxcnn.runtime.preemption import Interrupted
 from jaxcnn.runtime.progress import setup_logging
+from jaxcnn.trained import Trained, load_trained, run_config, with_overrides
 
 logger = logging.getLogger(__name__)
 FLAGS = flags.FLAGS
@@ -42,6 +43,23 @@ def define_config() -> None:
         lock_config=False,
         accept_new_attributes=True,
     )
+
+
+def define_run() -> None:
+    """Defines --workdir and --checkpoint, for commands about a trained model.
+
+    --config.KEY=VALUE then changes the config of the run in --workdir.
+    """
+    flags.DEFINE_string("workdir", None, "The run directory that training made.")
+    flags.DEFINE_string(
+        "checkpoint", "best", "Which of its checkpoints: best (on validation), latest, or a step."
+    )
+
+
+def trained_from_flags() -> Trained:
+    """The model in --workdir, its config with the overrides on the command line."""
+    config = with_overrides(FLAGS.config, config_flags.get_override_values(FLAGS["config"]))
+    return load_trained(FLAGS.workdir, FLAGS.checkpoint)._replace(config=config)
 
 
 def config_from_flags(workdir: Path | None = None) -> ConfigDict:
@@ -90,7 +108,11 @@ def _parse(argv: list[str], usage: str) -> None:
     if {"--help", "-h", "--helpfull", "-?"} & set(argv):
         print(_help(usage))
         sys.exit(0)
-    path = _given_config(argv)
+    path = None
+    if "config" in FLAGS:
+        path = _given_config(argv)
+    else:
+        _define_config_of_run(argv)
     if path is not None and path.is_dir():
         raise UserError(f"--config={path}: is a folder; give one of the experiment files in it")
     if path is not None and not path.is_file():
@@ -107,14 +129,34 @@ def _parse(argv: list[str], usage: str) -> None:
 
 def _given_config(argv: list[str]) -> Path | None:
     """The file --config names; what follows a colon is an argument of its get_config()."""
+    path = _given(argv, "config")
+    return Path(path.split(":")[0]) if path is not None else None
+
+
+def _given(argv: list[str], flag: str) -> str | None:
+    """What the command line gives for a flag, before flags are parsed."""
     given = []
     for argument, following in zip(argv, [*argv[1:], ""], strict=True):
         name, equals, value = argument.partition("=")
-        if name in ("--config", "-config"):
+        if name in (f"--{flag}", f"-{flag}"):
             given.append(value if equals else following)
     if len(given) > 1:
-        raise UserError(f"--config: given {len(given)} times ({', '.join(given)}); give it once")
-    return Path(given[0].split(":")[0]) if given else None
+        raise UserError(f"--{flag}: given {len(given)} times ({', '.join(given)}); give it once")
+    return given[0] if given else None
+
+
+def _define_config_of_run(argv: list[str]) -> None:
+    workdir = _given(argv, "workdir")
+    if not workdir:
+        raise UserError("--workdir: give the folder of a trained model, --workdir=runs/digits")
+    if _given(argv, "config") is not None:
+        raise UserError("--config: is the run's own; give --config.KEY=VALUE to change a key of it")
+    config_flags.DEFINE_config_dict(
+        "config",
+        ConfigDict(run_config(Path(workdir).expanduser())),
+        lock_config=False,
+        accept_new_attributes=True,
+    )
 
 
 def _one_line(error: Exception, path: Path | None) -> str:

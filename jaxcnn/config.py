@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from jaxcnn.choices import CHOICES, augmentation, resolve_choice
+from jaxcnn.core.views import VIEWS
 from jaxcnn.data.mode import MODES
 from jaxcnn.data.pipeline import SAMPLINGS
 from jaxcnn.durations import DURATIONS, UNITS, resolve_durations
@@ -31,8 +32,10 @@ FREE_ON_RESUME = (
     "data.cache_",
     "data.mode",
     "data.num_workers",
+    "report.",
 )
 
+PROJECTIONS, ATTACKS = ("pca", "tsne"), ("fgsm", "pgd")
 BEST_METRICS = ("accuracy", "loss", "f1_macro", "precision_macro", "recall_macro")
 
 
@@ -73,6 +76,18 @@ def default_config() -> ConfigDict:
     config.loss.class_weights = placeholder(object)  # "balanced", or a number for each class
     config.augment = ()  # names or (name, number | {keyword: value}), in order
     config.parallel = ConfigDict({"mode": "jit"})  # or "pmap"
+
+    config.report = ConfigDict({"at_end": True})  # make report/ when training ends
+    config.report.resamples = 1000  # of the test data, for 95 % intervals
+    config.report.temperature = False  # fit one on validation, and keep it with the model
+    config.report.tta = ()  # "flip", "shift": average over these views, beside the plain result
+    config.report.occlusion = False  # maps of what matters, patch by patch
+    config.report.projection = placeholder(str)  # "pca" or "tsne": a map of the test images
+    config.report.corruptions = False  # accuracy under 15 corruptions of 5 severities
+    config.report.attack = placeholder(str)  # "fgsm" or "pgd": accuracy under attack
+    config.report.epsilon = 2.0  # what an attack may change in a pixel's value of 0..255
+    config.report.outliers = placeholder(str)  # a folder of other images, to tell from the test's
+    config.report.histograms = False  # parameters and gradients, to TensorBoard in training
 
     for name in DURATIONS:
         for unit in UNITS:
@@ -215,6 +230,7 @@ def _check_values(values: Mapping[str, Any]) -> None:
     for key in ("data.holdout", "data.test_holdout", "loss.label_smoothing"):
         check(key, 0 <= values[key] < 1, "a share from 0 to below 1")
     _check_ranges(values, check)
+    _check_report(values, check)
     for name in ("b1", "b2", "b3", "momentum", "decay", "rho"):
         if isinstance(values.get(key := f"optimizer.{name}"), int | float):
             check(key, 0 <= values[key] < 1, "a share from 0 to below 1")
@@ -245,6 +261,18 @@ def _check_ranges(values: Mapping[str, Any], check: Callable[[str, bool, str], N
     right = len(colour) == 3 and all(matches(c, int) and 0 <= c <= 255 for c in colour)
     check("data.background", right, "(red, green, blue), whole numbers from 0 to 255")
     check("data.crop_fraction", 0 < values["data.crop_fraction"] <= 1, "a share above 0, up to 1")
+
+
+def _check_report(values: Mapping[str, Any], check: Callable[[str, bool, str], None]) -> None:
+    def one_of(key: str, names: Collection[str]) -> None:
+        check(key, values[key] is None or values[key] in names, "one of " + ", ".join(names))
+
+    one_of("report.projection", PROJECTIONS)
+    one_of("report.attack", ATTACKS)
+    check("report.epsilon", 0 <= values["report.epsilon"] <= 255, "a number from 0 to 255")
+    check("report.resamples", values["report.resamples"] >= 0, "a whole number from 0")
+    views = ", ".join(VIEWS)
+    check("report.tta", set(values["report.tta"]) <= {*VIEWS}, f"a tuple of {views}")
 
 
 def _tuples(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Exact evaluation: every example once, sums on the device, one division at the end."""
+"""Every example once: sums on the device for metrics, or what the model says of each."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -9,11 +9,41 @@ import numpy as np
 
 from jaxcnn.core.metrics import summarize
 from jaxcnn.core.state import TrainState
+from jaxcnn.data.pipeline import eval_batches
+from jaxcnn.data.source import Split
 from jaxcnn.runtime.mesh import Parallel
 
 # Batches under way at once: enough to keep the device busy, few enough to bound the memory that
 # 1,000 x 1,000 confusion matrices take.
 _AHEAD = 4
+
+
+def predict(
+    predict_step: Callable[..., Any],
+    state: TrainState,
+    split: Split,
+    batch_size: int,
+    parallel: Parallel,
+) -> dict[str, np.ndarray]:
+    """What `predict_step` gives for each example of a split, in order: {name: array[N, ...]}.
+
+    state: placed; batch_size: a multiple of the number of devices.
+    """
+    found: dict[str, list[np.ndarray]] = {}
+    under_way: deque = deque()
+
+    def collect() -> None:
+        outputs, mask = under_way.popleft()
+        for name, value in jax.device_get(parallel.one_copy(outputs)).items():
+            found.setdefault(name, []).append(value[mask])
+
+    for batch in eval_batches(split, batch_size):
+        under_way.append((predict_step(state, parallel.place_batch(batch)), batch["mask"]))
+        if len(under_way) > _AHEAD:
+            collect()
+    while under_way:
+        collect()
+    return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 def evaluate(

@@ -137,13 +137,6 @@ def build_run(
     eval_step = make_eval_step(model, normalize=preprocess, axis_name=parallel.axis_name)
     if dataset.mode == "device":
         train_step, eval_step = from_store(train_step), from_store(eval_step)
-    # Parameters do not depend on how a step is mapped over devices.
-    one_model = build_model(config, num_classes)
-
-    def make_state() -> TrainState:
-        key = jax.random.key(config.seed)
-        return create_train_state(one_model, tx, key, dataset.image_shape)
-
     return Run(
         config=config,
         dataset=dataset,
@@ -152,10 +145,23 @@ def build_run(
         plan=plan,
         parallel=parallel,
         schedule=schedule,
-        make_state=make_state,
+        make_state=state_maker(config, num_train, num_classes, dataset.image_shape),
         train_step=parallel.transform(train_step, donate=True),
         eval_step=parallel.transform(eval_step, donate=False),
     )
+
+
+def state_maker(
+    config: ConfigDict, num_train: int, num_classes: int, image_shape: tuple[int, int, int]
+) -> Callable[[], TrainState]:
+    """What gives the state a run begins with.
+
+    num_train: examples in an epoch; schedules depend on it.
+    """
+    # Parameters do not depend on how a step is mapped over devices: the model has no axis.
+    model = build_model(config, num_classes)
+    tx = build_optimizer(config, build_schedule(config, make_plan(flatten(config), num_train)))
+    return lambda: create_train_state(model, tx, jax.random.key(config.seed), image_shape)
 
 
 def _place_images(dataset: Dataset, parallel: Parallel) -> dict[str, Any]:
@@ -173,7 +179,7 @@ def first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, int]:
     """The newest whole checkpoint, or fresh parameters; placed on the devices, with its step."""
     clock = time.perf_counter()
     try:
-        like = state_shapes(run)
+        like = state_shapes(run.make_state)
     except ValueError as error:  # the model's own, which quote the keyword and its value
         raise UserError(f"config.model: {error}") from error
     logger.info("%s", parameter_overview.get_parameter_overview(like.params, include_stats=False))
@@ -188,12 +194,12 @@ def first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, int]:
     return state, step
 
 
-def state_shapes(run: Run) -> TrainState:
+def state_shapes(make_state: Callable[[], TrainState]) -> TrainState:
     """What a state looks like when one device holds it: how checkpoints are written and read."""
     one_device = SingleDeviceSharding(jax.devices()[0])
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=one_device),
-        jax.eval_shape(run.make_state),
+        jax.eval_shape(make_state),
     )
 
 

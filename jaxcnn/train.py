@@ -215,7 +215,7 @@ def _final_test(run: Run, state: TrainState, checkpoints: Checkpoints) -> dict[s
     """Metrics of the best checkpoint on test data; on validation (else train) if there are none."""
     step = checkpoints.best_step()
     if step != run.plan.num_steps:
-        best, step = checkpoints.restore_best(state_shapes(run))
+        best, step = checkpoints.restore_best(state_shapes(run.make_state))
         state = run.parallel.place_state(best)
     role = next(r for r in ("test", "validation", "train") if r in run.dataset.splits)
     if role == "validation":

@@ -24,11 +24,12 @@ ROOMS = {
     "runtime": {"core"} | FOUNDATION,
     "report": {"core", "data"} | FOUNDATION,
     "choices": {"core", "data"} | FOUNDATION,
-    "config": {"choices", "data", "durations"} | FOUNDATION,
+    "config": {"choices", "core", "data", "durations"} | FOUNDATION,
     "build": {"core", "data", "choices", "config", "durations"} | FOUNDATION,
     "auto": {"build", "config", "data"} | FOUNDATION,
     "evaluation": {"core", "data", "runtime"} | FOUNDATION,
     "run": {"build", "config", "core", "data", "durations", "evaluation", "runtime"} | FOUNDATION,
+    "trained": {"build", "config", "core", "run", "runtime"} | FOUNDATION,
     "check": {"build", "core", "data", "report", "runtime"} | FOUNDATION,
     "train": {"auto", "build", "config", "core", "data", "run", "runtime"} | FOUNDATION,
 }

@@ -32,11 +32,13 @@ class Checkpoints:
     folder: `<workdir>/checkpoints`; made at the first save.
     best_metric: which of the metrics given to `save` ranks checkpoints ("loss": lower is better;
       any other: higher). Of equal ones the later is the best.
+    read_only: change nothing, also not what another process may be writing.
     """
 
-    def __init__(self, folder: Path, best_metric: str):
+    def __init__(self, folder: Path, best_metric: str, read_only: bool = False):
         self._folder = folder
         self._best_metric = best_metric
+        self._read_only = read_only
         self._manager: Any = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint-manifest")
         self._commit: Future | None = None
@@ -63,20 +65,25 @@ class Checkpoints:
         step = self.best_step()
         if step is None:
             raise UserError(f"{self._folder}: no checkpoint")
+        return self.restore(step, like), step
+
+    def restore(self, step: int, like: Any) -> Any:
+        """A finished checkpoint; UserError if it is damaged."""
         if problem := _verify(self._folder / str(step), self._manifest(step)):
+            best = ", the best one," if step == self.best_step() else ""
             raise UserError(
-                f"{self._folder}: checkpoint {step}, the best one, is damaged ({problem}); restore "
-                f"it from a copy, or delete {step} and {step}.sha256 there to use the next best"
+                f"{self._folder}: checkpoint {step}{best} is damaged ({problem}); restore it from "
+                f"a copy, or delete {step} and {step}.sha256 there to use another one"
             )
-        return self._restore(step, like), step
+        return self._restore(step, like)
 
     def latest_step(self) -> int | None:
         """The step of the newest finished checkpoint."""
-        return max(self._finished_steps(), default=None)
+        return max(self.steps(), default=None)
 
     def best_step(self) -> int | None:
         """The step of the best checkpoint by validation; the latest if none was validated."""
-        steps = self._finished_steps()
+        steps = self.steps()
         metrics = {step: self._open().metrics(step) for step in steps}
         ranked = [(self._rank(m), step) for step, m in metrics.items() if m]
         return max(ranked)[1] if ranked else self.latest_step()
@@ -121,9 +128,10 @@ class Checkpoints:
                     preservation_policy=policies.AnyPreservationPolicy(
                         [policies.LatestN(_LATEST), _Best(self._rank)]
                     ),
-                    cleanup_tmp_directories=True,
+                    cleanup_tmp_directories=not self._read_only,
                     # Renamed, then removed: a kill leaves no half of an old checkpoint behind.
-                    todelete_subdir=_TRASH,
+                    todelete_subdir=None if self._read_only else _TRASH,
+                    read_only=self._read_only,
                 ),
             )
         return self._manager
@@ -195,7 +203,8 @@ class Checkpoints:
             return []
         return sorted(int(p.name) for p in self._folder.iterdir() if p.name.isdigit())
 
-    def _finished_steps(self) -> list[int]:
+    def steps(self) -> list[int]:
+        """The steps of the finished checkpoints, in order."""
         return [step for step in self._steps_on_disk() if self._manifest(step).exists()]
 
 

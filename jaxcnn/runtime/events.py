@@ -1,6 +1,9 @@
 """TensorBoard's event files, written by a process of their own.
 
-    python -P events.py WORKDIR < LINES    a line: {"step": 7, "scalars": {"train/loss": 0.5}}
+    python -P events.py WORKDIR < LINES
+
+A line is {"step": 7, "scalars": {"train/loss": 0.5}}; instead of scalars there may be "images" (PNG
+files in base64, by name), "histograms" (values, by name) or, without a step, "hparams".
 
 CLU imports TensorFlow, which takes seconds and talks on stderr. Out here it holds up no training
 step, touches none of the run's devices, and writes what it was given even if the run is killed.
@@ -8,11 +11,15 @@ Run as a script, not as a module: importing jaxcnn would take another second. (-
 this file are not modules for TensorFlow to find.)
 """
 
+import base64
+import io
 import json
 import os
 import queue
 import sys
 import threading
+
+import numpy as np
 
 
 def main(workdir: str) -> None:
@@ -36,11 +43,28 @@ def main(workdir: str) -> None:
         print(f"{type(error).__name__}: {error}".splitlines()[0])
         sys.exit(3)
     while line := lines.get():
-        item = json.loads(line)
-        writer.write_scalars(item["step"], item["scalars"])
+        _write(writer, **json.loads(line))
         if lines.empty():
             writer.flush()
     writer.close()
+
+
+def _write(writer, step=0, scalars=None, images=None, histograms=None, hparams=None):
+    if scalars:
+        writer.write_scalars(step, scalars)
+    if images:
+        writer.write_images(step, {name: _pixels(png) for name, png in images.items()})
+    if histograms:
+        writer.write_histograms(step, {k: np.array(v) for k, v in histograms.items()})
+    if hparams:
+        writer.write_hparams(hparams)
+
+
+def _pixels(png: str) -> np.ndarray:
+    """uint8[1, H, W, 3]."""
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"))[None]
 
 
 if __name__ == "__main__":

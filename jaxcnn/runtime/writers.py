@@ -1,10 +1,14 @@
 """Where metrics go: `metrics.jsonl` at once, TensorBoard (through CLU) as soon as it is there."""
 
+import base64
 import json
 import logging
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from jaxcnn.errors import UserError
 
@@ -56,6 +60,27 @@ class MetricWriter:
             raise self._refused(error) from error
         scalars = {f"{split}/{name}": value for name, value in metrics.items()}
         self._send(json.dumps({"step": step, "scalars": scalars}) + "\n")
+
+    def write_images(self, step: int, images: dict[str, bytes]) -> None:
+        """Passes PNG files on to TensorBoard, by name."""
+        encoded = {name: base64.b64encode(png).decode() for name, png in images.items()}
+        self._send(json.dumps({"step": step, "images": encoded}) + "\n")
+
+    def write_histograms(self, step: int, values: dict[str, np.ndarray]) -> None:
+        """Passes arrays on to TensorBoard, which shows how their values are spread; of large ones
+        some 10,000 values.
+        """
+        lists = {k: v.ravel()[:: -(-v.size // 10_000)].tolist() for k, v in values.items()}
+        self._send(json.dumps({"step": step, "histograms": lists}) + "\n")
+
+    def write_hparams(self, values: dict[str, Any]) -> None:
+        """Passes a flattened config on to TensorBoard; what is no number or text, as text."""
+        kept = {
+            key: value if isinstance(value, bool | int | float | str) else str(value)
+            for key, value in values.items()
+            if value is not None
+        }
+        self._send(json.dumps({"hparams": kept}) + "\n")
 
     def close(self) -> None:
         """Waits until TensorBoard's files are written."""

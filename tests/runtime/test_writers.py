@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from jaxcnn.runtime.progress import setup_logging
@@ -114,3 +115,26 @@ def test_a_disk_that_refuses_is_one_line_and_ends_the_writer(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "metrics.jsonl: cannot be written (File too large)" in done.stdout
+
+
+def test_tensorboard_shows_pictures_histograms_and_the_config(tmp_path):
+    pytest.importorskip("tensorflow", reason="no TensorFlow here")
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    import cv2
+
+    picture = np.zeros((4, 6, 3), np.uint8)
+    writer = MetricWriter(tmp_path, resume_step=0)
+    writer.write_hparams({"optimizer.name": "sgd", "augment": (("crop", 4),), "model.dense": None})
+    writer.write_images(7, {"report/confusion_matrix": cv2.imencode(".png", picture)[1].tobytes()})
+    writer.write_histograms(7, {"params/kernel": np.arange(50_000.0).reshape(5, -1)})
+    writer.start()
+    writer.close()
+    events = loader.EventAccumulator(str(tmp_path), size_guidance={"tensors": 0})
+    events.Reload()
+    tags = events.Tags()["tensors"]
+    assert {"report/confusion_matrix", "params/kernel"} <= {*tags}
+    (image,) = events.Tensors("report/confusion_matrix")
+    assert image.step == 7
+    assert image.tensor_proto.string_val[:2] == [b"6", b"4"]  # width and height
+    content = events.summary_metadata.keys() | set(tags)
+    assert any("hparams" in tag for tag in content)

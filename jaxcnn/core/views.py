@@ -1,0 +1,58 @@
+"""Test-time augmentation: the mean of what a model says of several views of an image.
+
+A view is chosen without chance, so that a prediction is a function of the image alone.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.core.state import TrainState
+from jaxcnn.core.step import Batch
+
+# image [B, H, W, C] -> the views of it that come to those there are
+View = Callable[[jax.Array], list[jax.Array]]
+
+
+def flip(image: jax.Array) -> list[jax.Array]:
+    """Mirrored, left to right."""
+    return [image[:, :, ::-1]]
+
+
+def shift(image: jax.Array) -> list[jax.Array]:
+    """Shifted by 1/32 of the shorter side along the diagonal, both ways (Jordan 2024,
+    arXiv:2404.00498, does so by one pixel of 32); what enters is mirrored from the border.
+    """
+    _, height, width, _ = image.shape
+    pixels = max(1, min(height, width) // 32)
+    padded = jnp.pad(image, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), "symmetric")
+    corners = (0, 2 * pixels)
+    return [padded[:, at : at + height, at : at + width] for at in corners]
+
+
+VIEWS: dict[str, View] = {"flip": flip, "shift": shift}
+
+
+def all_views(image: jax.Array, names: Sequence[str]) -> list[jax.Array]:
+    """The image and, for each name, the views of all before: two for "flip", six for both."""
+    views = [image]
+    for name in names:
+        views += [view for before in views for view in VIEWS[name](before)]
+    return views
+
+
+def over_views(
+    predict_step: Callable[[TrainState, Batch], Batch], names: Sequence[str]
+) -> Callable[[TrainState, Batch], Batch]:
+    """Returns a pure `predict_step(state, batch)` whose "logits" are the logarithms of the views'
+    mean probabilities.
+    """
+
+    def step(state: TrainState, batch: Batch) -> Batch:
+        views = all_views(batch["image"], names)
+        logits = [predict_step(state, batch | {"image": view})["logits"] for view in views]
+        total = jax.nn.logsumexp(jnp.stack([jax.nn.log_softmax(one) for one in logits]), axis=0)
+        return {"logits": total - jnp.log(len(views))}
+
+    return step
