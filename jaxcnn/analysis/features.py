@@ -1,0 +1,47 @@
+"""What the features before the last layer tell: which images are alike to a model."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+
+def nearest(features: np.ndarray, queries: np.ndarray, count: int) -> np.ndarray:
+    """int64[M, count]: of each query the rows of `features` most like it, most alike first.
+
+    features: float[N, D]; queries: float[M, D]. Alike is a small angle (cosine similarity).
+    """
+    similarity = _directions(queries) @ _directions(features).T
+    return np.argsort(-similarity, axis=1, kind="stable")[:, :count]
+
+
+def pca(features: np.ndarray) -> np.ndarray:
+    """float64[N, 2]: the two directions in which features float[N, D] differ most."""
+    centred = np.asarray(features, np.float64) - features.mean(0)
+    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    # The sign of a direction is arbitrary; this one is the same on every machine.
+    signs = np.sign(directions[np.arange(len(directions)), np.abs(directions).argmax(1)])
+    found = centred @ (directions * signs[:, None])[:2].T
+    return np.pad(found, ((0, 0), (0, 2 - found.shape[1])))
+
+
+def tsne(features: np.ndarray) -> np.ndarray:
+    """float64[N, 2]: neighbours stay neighbours (van der Maaten & Hinton 2008); distances between
+    far points mean nothing. Fewer than four examples are too few for it: `pca`.
+    """
+    if len(features) < 4:
+        return pca(features)
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(features) - 1) / 3)
+    start = pca(features)
+    start *= 1e-4 / (start[:, 0].std() or 1.0)  # small, as the algorithm wants its start
+    points = TSNE(perplexity=perplexity, init=start, random_state=0).fit_transform(features)
+    return np.asarray(points, np.float64)
+
+
+PROJECTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"pca": pca, "tsne": tsne}
+
+
+def _directions(features: np.ndarray) -> np.ndarray:
+    features = np.asarray(features, np.float64)
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
