@@ -22,6 +22,7 @@ ROOMS = {
     "durations": FOUNDATION,
     "data": {"core"} | FOUNDATION,
     "runtime": {"core"} | FOUNDATION,
+    "analysis": {"core"} | FOUNDATION,
     "report": {"core", "data"} | FOUNDATION,
     "choices": {"core", "data"} | FOUNDATION,
     "config": {"choices", "core", "data", "durations"} | FOUNDATION,

@@ -1,5 +1,7 @@
 """Metrics: sums and counts on the device, ratios in one place on the host."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,30 +30,60 @@ def correct_in_top_k(logits: jax.Array, label: jax.Array, k: int) -> jax.Array:
     return (ahead.sum(-1) < k) & ~jnp.isnan(logits).any(-1)
 
 
-def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Precision, recall and F1 of each class from counts [K, K]; float64[K], 0 where undefined.
+class Margins(NamedTuple):
+    """What the metrics need to know of confusion matrices; float64[..., K] each."""
+
+    hits: np.ndarray  # examples of the class that were called so
+    support: np.ndarray  # examples of the class
+    predicted: np.ndarray  # examples that were called so
+
+
+def margins(confusion: np.ndarray) -> Margins:
+    """Margins of counts [..., K, K]; rows: label, columns: prediction."""
+    confusion = np.asarray(confusion)
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    counts = (hits, confusion.sum(-1), confusion.sum(-2))
+    return Margins(*(count.astype(np.float64) for count in counts))
+
+
+def per_class(counts: Margins) -> dict[str, np.ndarray]:
+    """Precision, recall and F1 of each class; float64[..., K], 0 where undefined.
 
     The same as scikit-learn's `precision_recall_fscore_support(zero_division=0)`.
     """
-    confusion = np.asarray(confusion, np.float64)
-    hits = np.diag(confusion)
-    support, predicted = confusion.sum(1), confusion.sum(0)
+    hits, support, predicted = counts
     return {
-        "precision": _ratio(hits, predicted),
-        "recall": _ratio(hits, support),
-        "f1": _ratio(2 * hits, support + predicted),
-        "support": support,
+        "precision": ratio(hits, predicted),
+        "recall": ratio(hits, support),
+        "f1": ratio(2 * hits, support + predicted),
     }
+
+
+def averages(counts: Margins) -> dict[str, np.ndarray]:
+    """Precision, recall and F1 over all classes; float64[...], NaN where there are no examples.
+
+    `_macro`: mean over the classes that occur as label or prediction, which is what scikit-learn
+    averages; `_micro`; `_weighted`: by support.
+    """
+    total = counts.support.sum(-1)
+    occurs = counts.support + counts.predicted > 0
+    # Each example has one label and one prediction: micro-averages all equal accuracy.
+    micro = ratio(counts.hits.sum(-1), total, np.nan)
+    found = {}
+    for name, values in per_class(counts).items():
+        present = np.where(occurs, values, 0.0).sum(-1)
+        found[f"{name}_macro"] = ratio(present, occurs.sum(-1), np.nan)
+        found[f"{name}_micro"] = micro
+        found[f"{name}_weighted"] = ratio((values * counts.support).sum(-1), total, np.nan)
+    return found
 
 
 def summarize(sums: dict[str, np.ndarray]) -> dict[str, float]:
     """Turns the sums of an evaluation into metrics.
 
     sums: what `eval_step` returns, added over batches (`confusion` in int64, `loss` in float64).
-    Returns num_examples, loss (mean, nats), accuracy, top5_accuracy (where K > 5) and precision,
-    recall and F1 as `_macro` (mean over the classes that occur as label or prediction: what
-    scikit-learn averages), `_micro` and `_weighted` (by support). Empty data gives NaN losses and
-    accuracies are NaN too: nothing was measured.
+    Returns num_examples, loss (mean, nats), accuracy, top5_accuracy (where K > 5) and what
+    `averages` gives. Empty data gives NaN losses and accuracies are NaN too: nothing was measured.
     """
     confusion = np.asarray(sums["confusion"])
     count = int(confusion.sum())
@@ -64,16 +96,11 @@ def summarize(sums: dict[str, np.ndarray]) -> dict[str, float]:
     }
     if len(confusion) > 5:
         metrics["top5_accuracy"] = mean(sums["top5"])
-    classes = per_class(confusion)
-    occurs = (confusion.sum(0) + confusion.sum(1)) > 0
-    for name in ("precision", "recall", "f1"):
-        values = classes[name]
-        metrics[f"{name}_macro"] = float(values[occurs].mean()) if count else float("nan")
-        # Each example has one label and one prediction: micro-averages all equal accuracy.
-        metrics[f"{name}_micro"] = metrics["accuracy"]
-        metrics[f"{name}_weighted"] = mean((values * classes["support"]).sum())
+    metrics |= {name: float(value) for name, value in averages(margins(confusion)).items()}
     return metrics
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0)
+def ratio(numerator: np.ndarray, denominator: np.ndarray, undefined: float = 0.0) -> np.ndarray:
+    """The quotient in float64, `undefined` where the denominator is 0."""
+    empty = np.full(np.broadcast_shapes(np.shape(numerator), np.shape(denominator)), undefined)
+    return np.divide(numerator, denominator, out=empty, where=np.asarray(denominator) != 0)

@@ -13,7 +13,7 @@ from sklearn.metrics import (
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
 from jaxcnn.core.losses import cross_entropy
-from jaxcnn.core.metrics import confusion_matrix, correct_in_top_k, per_class, summarize
+from jaxcnn.core.metrics import confusion_matrix, correct_in_top_k, margins, per_class, summarize
 
 
 @jax.jit
@@ -80,7 +80,8 @@ def test_precision_recall_and_f1_equal_scikit_learn(case, average):
 
 def test_each_class_equals_scikit_learn(case):
     logits, label = case
-    classes = per_class(sums(*case)["confusion"])
+    counts = margins(sums(*case)["confusion"])
+    classes = per_class(counts) | {"support": counts.support}
     expected = precision_recall_fscore_support(
         label, logits.argmax(-1), labels=range(logits.shape[1]), zero_division=0
     )

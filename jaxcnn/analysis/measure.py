@@ -1,0 +1,265 @@
+"""All numbers of an evaluation, out of labels and logits."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxcnn.analysis.calibration import Reliability, expected_calibration_error, reliability
+from jaxcnn.analysis.confusions import Confusion, worst_confusions
+from jaxcnn.analysis.counts import class_estimates, confusion_counts, count_estimates
+from jaxcnn.analysis.estimate import NO_EXAMPLES, Estimate, estimate
+from jaxcnn.analysis.intervals import (
+    LEVEL,
+    SAME,
+    mean_estimates,
+    percentiles,
+    resample_margins,
+    resample_weights,
+    share_estimate,
+)
+from jaxcnn.analysis.outcomes import Outcomes, class_columns, not_finite, outcomes
+from jaxcnn.analysis.ranking import Ranking, class_means, one_vs_rest
+from jaxcnn.core.metrics import margins
+
+# The largest problem whose rankings and calibration are resampled.
+_EXAMPLES, _CLASSES = 10_000, 20
+_TOO_LARGE = f"no interval above {_EXAMPLES:,} examples or {_CLASSES} classes"
+_GROUP_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
+_METHOD = (
+    "percentiles of multinomial resamples of the confusion matrix or of the examples, widened to "
+    "hold the value; Wilson's score interval for shares of 0 or 1; a normal interval for means "
+    "over more than 100,000 examples"
+)
+
+
+class Measured(NamedTuple):
+    """What `measure` found. Estimates hold 95 % intervals, or the reason why there are none."""
+
+    metrics: dict[str, Estimate]  # in the order to show
+    classes: dict[str, dict[str, Estimate]]  # in the order of the classes
+    support: np.ndarray  # int64[K]: examples of each class
+    confusion: np.ndarray  # int64[K, K]; rows: label, columns: prediction
+    confusions: list[Confusion]  # the largest counts off the diagonal
+    reliability: Reliability
+    groups: dict[str, dict[str, Estimate]]  # {} where there are no groups
+    group_sizes: dict[str, int]
+    temperature: float
+    resamples: int
+    seed: int
+
+    def to_json(self) -> dict[str, Any]:
+        """What `report/metrics.json` holds. All numbers are plain and finite, or None.
+
+        num_examples, num_classes: ints. temperature: what the logits were divided by.
+        intervals: {"level": 0.95, "method", "resamples", "seed"}.
+        metrics: {name: estimate}; an estimate is {"value": float | None} and, where they exist,
+          "low" and "high" (its interval) or "reason" (why the value or the interval is missing).
+          Names: accuracy, top5_accuracy (above 5 classes), loss (nats), balanced_accuracy,
+          precision_, recall_ and f1_ with macro, micro and weighted, cohen_kappa, matthews,
+          roc_auc_ and average_precision_ with macro and weighted (over the classes where they are
+          defined), expected_calibration_error (15 bins), brier (0 to 2). Shares are of 1.
+        classes: {class name: {"support": int, "precision", "recall", "f1", "roc_auc",
+          "average_precision": estimate}}.
+        confusion: K lists of K ints; rows: label, columns: prediction.
+        confusions: [{"label", "prediction": class names, "count", "share" (of the label's)}].
+        reliability: {"count": 15 ints, "confidence", "accuracy": 15 floats or None}.
+        groups: {group: {"num_examples": int, "accuracy", "balanced_accuracy", "f1_macro", "loss":
+          estimate}}.
+        """
+        names = list(self.classes)
+        return {
+            "num_examples": int(self.support.sum()),
+            "num_classes": len(names),
+            "temperature": self.temperature,
+            "intervals": {
+                "level": LEVEL,
+                "method": _METHOD,
+                "resamples": self.resamples,
+                "seed": self.seed,
+            },
+            "metrics": _plain(self.metrics),
+            "classes": {
+                name: {"support": int(self.support[k]), **_plain(self.classes[name])}
+                for k, name in enumerate(names)
+            },
+            "confusion": self.confusion.tolist(),
+            "confusions": [
+                c._asdict() | {"label": names[c.label], "prediction": names[c.prediction]}
+                for c in self.confusions
+            ],
+            "reliability": self.reliability.to_json(),
+            "groups": {
+                name: {"num_examples": self.group_sizes[name], **_plain(found)}
+                for name, found in self.groups.items()
+            },
+        }
+
+
+def measure(
+    label: np.ndarray,
+    logits: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    groups: Sequence[str] | None = None,
+    temperature: float = 1.0,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Measured:
+    """label: int[N], 0 to K - 1; logits: float[N, K]; class_names: K different ones.
+
+    groups: N names, for numbers of each group by itself. temperature: what logits are divided by.
+    resamples, seed: for the intervals, see `jaxcnn.analysis.intervals`.
+    Nothing needs a full copy of the logits: above their own memory stays within a few hundred MB
+    for 50,000 examples of 1,000 classes.
+    ValueError where shapes, labels or names do not fit, or where logits are not finite.
+    """
+    label, logits = np.asarray(label), np.asarray(logits)
+    _check(label, logits, class_names, groups)
+    seen = outcomes(label, logits, temperature)
+    confusion = confusion_counts(label, seen.prediction, len(class_names))
+    counts, resampled = margins(confusion), resample_margins(confusion, resamples, seed)
+    ranks, ranks_drawn, error_drawn = _rankings(label, logits, seen, temperature, resamples, seed)
+
+    metrics = count_estimates(counts, resampled)
+    classes = class_estimates(counts, resampled) | _class_ranks(ranks, ranks_drawn)
+    means = _mean_ranks(ranks, ranks_drawn)
+    correct = seen.prediction == label
+    error = expected_calibration_error(correct, seen.confidence)[0]
+    top5 = share_estimate(int(seen.in_top5.sum()), len(label), resamples, seed)
+    loss, brier = mean_estimates(np.stack([seen.loss, seen.brier]), resamples, seed)
+    first = {"top5_accuracy": top5} if len(class_names) > 5 else {}
+    metrics = {
+        "accuracy": metrics.pop("accuracy"),
+        **first,
+        "loss": loss,
+        **metrics,
+        **means,
+        "expected_calibration_error": _from_draws(error, error_drawn, NO_EXAMPLES),
+        "brier": brier,
+    }
+    found, sizes = _by_group(label, seen, groups, resamples, seed)
+    return Measured(
+        metrics=metrics,
+        classes={
+            name: {metric: column[k] for metric, column in classes.items()}
+            for k, name in enumerate(class_names)
+        },
+        support=confusion.sum(1),
+        confusion=confusion,
+        confusions=worst_confusions(confusion),
+        reliability=reliability(correct, seen.confidence),
+        groups=found,
+        group_sizes=sizes,
+        temperature=float(temperature),
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def _check(label: np.ndarray, logits: np.ndarray, class_names: Sequence[str], groups: Any) -> None:
+    if logits.ndim != 2 or label.shape != logits.shape[:1]:
+        raise ValueError(f"got labels {label.shape} and logits {logits.shape}, not [N] and [N, K]")
+    if len(set(class_names)) != logits.shape[1] or len(class_names) != logits.shape[1]:
+        raise ValueError(f"{logits.shape[1]} classes need as many different names")
+    if len(label) and not 0 <= label.min() <= label.max() < logits.shape[1]:
+        raise ValueError(f"labels must be 0 to {logits.shape[1] - 1}")
+    if groups is not None and len(groups) != len(label):
+        raise ValueError(f"{len(label)} examples, but {len(groups)} names of groups")
+    if bad := not_finite(logits):
+        raise ValueError(f"{bad:,} of {len(label):,} examples have logits that are not finite")
+
+
+def _rankings(
+    label: np.ndarray,
+    logits: np.ndarray,
+    seen: Outcomes,
+    temperature: float,
+    resamples: int,
+    seed: int,
+) -> tuple[Ranking, Ranking | None, np.ndarray | None]:
+    """Rankings of [K, 1]; of [K, R] and the calibration error [R] in resamples, unless too many."""
+    parts = [
+        one_vs_rest(label, share, classes=classes)
+        for classes, share in class_columns(logits, seen, temperature)
+    ]
+    ranks = Ranking(*map(np.concatenate, zip(*parts, strict=True)))
+    if len(label) > _EXAMPLES or logits.shape[1] > _CLASSES or not len(label):
+        return ranks, None, None
+    share = np.concatenate([s for _, s in class_columns(logits, seen, temperature)], axis=1)
+    correct = seen.prediction == label
+    drawn, errors = [], []
+    for weights in resample_weights(len(label), resamples, seed):
+        drawn.append(one_vs_rest(label, share, weights))
+        errors.append(expected_calibration_error(correct, seen.confidence, weights))
+    joined = (np.concatenate(columns, axis=1) for columns in zip(*drawn, strict=True))
+    return ranks, Ranking(*joined), np.concatenate(errors)
+
+
+def _class_ranks(ranks: Ranking, drawn: Ranking | None) -> dict[str, list[Estimate]]:
+    classes = range(len(ranks.positives))
+    positives = ranks.positives[:, 0]
+    total = positives.sum()
+    estimates: dict[str, list[Estimate]] = {}
+    for name in ("roc_auc", "average_precision"):
+        values = getattr(ranks, name)
+        draws = getattr(drawn, name) if drawn else None
+        estimates[name] = [
+            _from_draws(
+                values[k, 0], None if draws is None else draws[k], _lack(positives[k], total)
+            )
+            for k in classes
+        ]
+    return estimates
+
+
+def _lack(positives: float, total: float) -> str:
+    """Why a class cannot be ranked against the others."""
+    if not total:
+        return NO_EXAMPLES
+    return "no example of another class" if positives else "no example of this class"
+
+
+def _mean_ranks(ranks: Ranking, drawn: Ranking | None) -> dict[str, Estimate]:
+    undefined = "only one class among the labels" if ranks.positives.sum() else NO_EXAMPLES
+    estimates = {}
+    for name in ("roc_auc", "average_precision"):
+        values = class_means(getattr(ranks, name), ranks.positives)
+        draws = class_means(getattr(drawn, name), drawn.positives) if drawn else (None, None)
+        for average, value, draw in zip(("macro", "weighted"), values, draws, strict=True):
+            estimates[f"{name}_{average}"] = _from_draws(value[0], draw, undefined)
+    return estimates
+
+
+def _from_draws(value: np.float64, draws: np.ndarray | None, undefined: str) -> Estimate:
+    """draws: float64[R], or None where there were too many examples to resample."""
+    if draws is None:
+        return estimate(value, np.nan, np.nan, undefined, _TOO_LARGE)
+    return estimate(value, *percentiles(value, draws), undefined, SAME)
+
+
+def _by_group(
+    label: np.ndarray, seen: Outcomes, groups: Sequence[str] | None, resamples: int, seed: int
+) -> tuple[dict[str, dict[str, Estimate]], dict[str, int]]:
+    found: dict[str, dict[str, Estimate]] = {}
+    sizes: dict[str, int] = {}
+    if groups is None or not len(label):
+        return found, sizes
+    names, members = np.unique(np.asarray(groups, object).astype(str), return_inverse=True)
+    order = np.argsort(members, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(members[order])) + 1)
+    for name, rows in zip(names.tolist(), parts, strict=True):
+        # Numbered anew, so that a small group of a large problem stays small.
+        both = np.stack([label[rows], seen.prediction[rows]])
+        occurring, numbered = np.unique(both, return_inverse=True)
+        own, called = numbered.reshape(both.shape)
+        confusion = confusion_counts(own, called, len(occurring))
+        counts = count_estimates(margins(confusion), resample_margins(confusion, resamples, seed))
+        found[name] = {metric: counts[metric] for metric in _GROUP_METRICS}
+        (found[name]["loss"],) = mean_estimates(seen.loss[rows][None], resamples, seed)
+        sizes[name] = len(rows)
+    return found, sizes
+
+
+def _plain(estimates: dict[str, Estimate]) -> dict[str, dict[str, Any]]:
+    return {name: found.to_json() for name, found in estimates.items()}

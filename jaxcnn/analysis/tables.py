@@ -1,0 +1,209 @@
+"""What was measured, for a terminal and as a table of predictions."""
+
+from collections.abc import Iterable, Sequence
+from textwrap import wrap
+from typing import TextIO
+
+import numpy as np
+
+from jaxcnn.analysis.estimate import BY_CONVENTION, Estimate
+from jaxcnn.analysis.measure import Measured
+from jaxcnn.errors import printable
+
+# Up to so many classes all are shown, of more the worst.
+_ALL_CLASSES, _WORST_CLASSES = 20, 10
+_CONFUSIONS, _GROUPS = 3, 5
+_NAME = 24
+# Probabilities that a table of predictions holds at most.
+_PROBABILITIES = 20_000_000
+
+# Metrics of the terminal: name in `Measured.metrics`, title. Micro-averages all equal accuracy.
+_LEFT = {
+    "accuracy": "accuracy",
+    "top5_accuracy": "top-5 accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "loss": "loss",
+    "brier": "Brier score",
+    "expected_calibration_error": "calibration error",
+    "cohen_kappa": "Cohen's kappa",
+    "matthews": "Matthews correlation",
+}
+_RIGHT = {
+    "precision_macro": "precision, macro",
+    "precision_weighted": "precision, weighted",
+    "recall_macro": "recall, macro",
+    "f1_macro": "F1, macro",
+    "f1_weighted": "F1, weighted",
+    "roc_auc_macro": "ROC-AUC, macro",
+    "average_precision_macro": "average precision",
+}
+# Not shares, or shares that are not read as percentages.
+_PLAIN = {"loss", "brier", "cohen_kappa", "matthews"}
+
+
+def metrics_text(measured: Measured) -> str:
+    """At most 100 columns. The file of metrics holds what is left out here."""
+    examples = int(measured.support.sum())
+    lines = [f"{_many(examples, 'example')}, {_many(len(measured.classes), 'class')}"]
+    if not examples:
+        return f"{lines[0]}: nothing to measure"
+    if measured.temperature != 1:
+        lines[0] += f", temperature {measured.temperature:.3g}"
+    blocks = [_overall(measured), _classes(measured), _confusions(measured), _groups(measured)]
+    for block in blocks:
+        lines += ["", *block] if block else []
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _overall(measured: Measured) -> list[str]:
+    columns = []
+    for titles in (_LEFT, _RIGHT):
+        shown = [name for name in titles if name in measured.metrics]
+        columns.append(
+            [f"{titles[name]:<20} {_shown(name, measured.metrics[name])}" for name in shown]
+        )
+    rows = max(map(len, columns))
+    left, right = (column + [""] * (rows - len(column)) for column in columns)
+    lines = [f"{one:<49} {other}" for one, other in zip(left, right, strict=True)]
+    return lines + _reasons(measured)
+
+
+def _reasons(measured: Measured) -> list[str]:
+    """Why values or intervals are missing: each reason once, with the metrics it is for."""
+    reasons: dict[str, list[str]] = {}
+    for name, title in (_LEFT | _RIGHT).items():
+        if name in measured.metrics and (reason := measured.metrics[name].reason):
+            reasons.setdefault(reason, []).append(title)
+    lines = []
+    for reason, titles in reasons.items():
+        named = ", ".join(titles) if len(titles) <= 3 else f"{len(titles)} metrics"
+        lines += wrap(f"({named}: {reason})", 99, subsequent_indent=" ")
+    return lines
+
+
+def _classes(measured: Measured) -> list[str]:
+    names = list(measured.classes)
+    chosen, title = list(range(len(names))), "class"
+    if len(names) > _ALL_CLASSES:
+        occurs = measured.support > 0
+        f1 = np.array([measured.classes[name]["f1"].value or 0.0 for name in names])
+        # Classes without examples have nothing to be bad at.
+        order = np.lexsort((-measured.support, f1, ~occurs))
+        chosen, title = order[:_WORST_CLASSES].tolist(), f"worst {_WORST_CLASSES} classes"
+    width = max([len(title), *(len(_name(names[k])) for k in chosen)])
+    lines = [
+        f"{title:<{width}}  {'examples':>8}  {'precision':>9}  {'recall':<25}  "
+        f"{'F1':>9}  {'ROC-AUC':>9}"
+    ]
+    for k in chosen:
+        found = measured.classes[names[k]]
+        lines.append(
+            f"{_name(names[k]):<{width}}  {measured.support[k]:>8,}  "
+            f"{_value('precision', found['precision']):>9}  {_shown('recall', found['recall']):<25}"
+            f"  {_value('f1', found['f1']):>9}  {_value('roc_auc', found['roc_auc']):>9}"
+        )
+    return lines
+
+
+def _confusions(measured: Measured) -> list[str]:
+    names = list(measured.classes)
+    worst = measured.confusions[:_CONFUSIONS]
+    return [
+        *(["most often taken for another class"] if worst else []),
+        *(
+            f"  {_name(names[c.label])} taken for {_name(names[c.prediction])}: "
+            f"{c.count:,} ({100 * c.share:.1f} %)"
+            for c in worst
+        ),
+    ]
+
+
+def _groups(measured: Measured) -> list[str]:
+    if not measured.groups:
+        return []
+
+    def badness(name: str) -> float:
+        return measured.groups[name]["accuracy"].value or 0.0
+
+    order = sorted(measured.groups, key=badness)  # worst first
+    chosen = order[:_GROUPS]
+    width = max([len("group"), *(len(_name(name)) for name in chosen)])
+    lines = [
+        f"{'group':<{width}}  {'examples':>8}  {'accuracy':<25}  {'balanced':>9}  "
+        f"{'F1, macro':>9}  {'loss':>8}"
+    ]
+    for name in chosen:
+        found = measured.groups[name]
+        lines.append(
+            f"{_name(name):<{width}}  {measured.group_sizes[name]:>8,}  "
+            f"{_shown('accuracy', found['accuracy']):<25}  "
+            f"{_value('balanced_accuracy', found['balanced_accuracy']):>9}  "
+            f"{_value('f1_macro', found['f1_macro']):>9}  {_value('loss', found['loss']):>8}"
+        )
+    if len(order) > len(chosen):
+        lines.append(f"and {_many(len(order) - len(chosen), 'group')} more")
+    return lines
+
+
+def _shown(name: str, found: Estimate) -> str:
+    """A value with its interval, if there is one."""
+    value = _value(name, found)
+    if found.low is None or found.high is None:
+        return f"{value:>9}"
+    if name in _PLAIN:
+        return f"{value:>9}  ({found.low:.3f} to {found.high:.3f})"
+    return f"{value:>9}  ({100 * found.low:.1f} to {100 * found.high:.1f})"
+
+
+def _value(name: str, found: Estimate) -> str:
+    if found.value is None or (found.reason or "").startswith(BY_CONVENTION):
+        return "-"
+    return f"{found.value:.4f}" if name in _PLAIN else f"{100 * found.value:.2f} %"
+
+
+def _name(name: str) -> str:
+    name = printable(name)
+    return name if len(name) <= _NAME else name[: _NAME - 1] + "…"
+
+
+def _many(count: int, noun: str) -> str:
+    plural = {"class": "classes"}.get(noun, noun + "s")
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
+def predictions_csv(
+    file: TextIO,
+    names: Iterable[object],
+    label: np.ndarray,
+    prediction: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    first_column: str = "index",
+) -> bool:
+    """Writes a line for each example: its name, label, prediction and each class's probability.
+
+    file: open for text with newline="" (and errors="surrogateescape" where names are paths).
+    names: N paths or numbers; first_column: "path" or "index".
+    label, prediction: int[N]; probabilities: float[N, K], written to 6 significant digits.
+    Columns: first_column, label, prediction, and p_<class> of each class. Above 20 million
+    probabilities only p_label and p_prediction are written. Returns whether all were.
+    """
+    complete = probabilities.size <= _PROBABILITIES
+    columns = class_names if complete else ("label", "prediction")
+    header = [first_column, "label", "prediction", *(f"p_{name}" for name in columns)]
+    file.write(",".join(map(_cell, header)) + "\n")
+    cells = [_cell(name) for name in class_names]
+    row = ",".join(["%.6g"] * len(columns)) + "\n"
+    for name, own, called, share in zip(names, label, prediction, probabilities, strict=True):
+        shown = share if complete else share[[own, called]]
+        file.write(f"{_cell(name)},{cells[own]},{cells[called]},{row % tuple(shown.tolist())}")
+    return complete
+
+
+def _cell(content: object) -> str:
+    """As RFC 4180 wants it: quoted where it holds a comma, a quote or a line break."""
+    text = str(content)
+    if any(mark in text for mark in ',"\r\n'):
+        return '"' + text.replace('"', '""') + '"'
+    return text
