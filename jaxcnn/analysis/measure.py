@@ -112,10 +112,10 @@ def measure(
     resamples, seed: for the intervals, see `jaxcnn.analysis.intervals`.
     Nothing needs a full copy of the logits: above their own memory stays within a few hundred MB
     for 50,000 examples of 1,000 classes.
-    ValueError where shapes, labels or names do not fit, or where logits are not finite.
+    ValueError where shapes, labels, names or the temperature do not fit, or logits are not finite.
     """
     label, logits = np.asarray(label), np.asarray(logits)
-    _check(label, logits, class_names, groups)
+    _check(label, logits, class_names, groups, temperature)
     seen = outcomes(label, logits, temperature)
     confusion = confusion_counts(label, seen.prediction, len(class_names))
     counts, resampled = margins(confusion), resample_margins(confusion, resamples, seed)
@@ -157,7 +157,13 @@ def measure(
     )
 
 
-def _check(label: np.ndarray, logits: np.ndarray, class_names: Sequence[str], groups: Any) -> None:
+def _check(
+    label: np.ndarray,
+    logits: np.ndarray,
+    class_names: Sequence[str],
+    groups: Sequence[str] | None,
+    temperature: float,
+) -> None:
     if logits.ndim != 2 or label.shape != logits.shape[:1]:
         raise ValueError(f"got labels {label.shape} and logits {logits.shape}, not [N] and [N, K]")
     if len(set(class_names)) != logits.shape[1] or len(class_names) != logits.shape[1]:
@@ -166,6 +172,8 @@ def _check(label: np.ndarray, logits: np.ndarray, class_names: Sequence[str], gr
         raise ValueError(f"labels must be 0 to {logits.shape[1] - 1}")
     if groups is not None and len(groups) != len(label):
         raise ValueError(f"{len(label)} examples, but {len(groups)} names of groups")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
     if bad := not_finite(logits):
         raise ValueError(f"{bad:,} of {len(label):,} examples have logits that are not finite")
 
