@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from jaxcnn.analysis.counts import confusion_counts, count_metrics
+from jaxcnn.analysis.counts import class_estimates, confusion_counts, count_metrics
 from jaxcnn.analysis.intervals import (
     grouped_sums,
     mean_estimates,
@@ -17,7 +17,7 @@ from jaxcnn.analysis.intervals import (
     share_estimate,
     wilson,
 )
-from jaxcnn.core.metrics import margins
+from jaxcnn.core.metrics import Margins, margins
 
 # Few examples a cell are drawn one by one, many a cell are drawn cell by cell.
 COUNTS = {"one by one": np.array([3, 1, 2, 1]), "cell by cell": np.array([300, 100, 200, 100])}
@@ -58,6 +58,16 @@ def test_metrics_of_many_matrices_are_those_of_each():
     for position, matrix in enumerate(matrices):
         for name, value in count_metrics(margins(matrix)).items():
             np.testing.assert_allclose(together[name][position], value, rtol=1e-12)
+
+
+def test_resamples_without_the_class_do_not_count():
+    counts = Margins(*(np.array([n]) for n in (2.0, 4.0, 4.0)))
+    there = np.linspace(1, 3, 20)[:, None]
+    resampled = Margins(
+        *(np.concatenate([n, 0 * n]) for n in (there, 0 * there + 4, 0 * there + 4))
+    )
+    for name, (found,) in class_estimates(counts, resampled).items():
+        assert found.low == pytest.approx(np.quantile(there / 4, 0.025)), name
 
 
 @settings(max_examples=50, deadline=None)

@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import given, settings
 
-from jaxcnn.analysis.label_errors import likely_label_errors
+from jaxcnn.analysis.label_errors import Suspect, likely_label_errors
 from jaxcnn.analysis.outcomes import probabilities
 from tests.analysis.problems import problem, problems
 
@@ -41,6 +41,11 @@ def test_nearly_all_labels_that_were_changed_are_found_and_no_others():
     for suspect in found:
         assert suspect.suggestion == label[suspect.position]
         assert suspect.label == given_label[suspect.position]
+
+
+def test_as_probable_as_the_mean_is_confident():
+    share = np.array([[0.25, 0.75], [0.25, 0.75], [0.5, 0.5]])
+    assert likely_label_errors(np.array([0, 1, 0]), share, 9) == [Suspect(0, 0, 1, 0.5)]
 
 
 def test_there_are_at_most_as_many_as_wanted():

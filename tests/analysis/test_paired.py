@@ -25,6 +25,8 @@ def test_the_exact_p_value_is_the_sign_tests_and_mid_p_is_smaller(only_a, only_b
 def test_mid_p_counts_half_of_what_was_seen():
     # Two or fewer heads of nine: (1 + 9 + 36) / 512 on either side; the 36 counts half.
     assert mcnemar(2, 7) == pytest.approx((2 * 46 / 512, 2 * (46 - 18) / 512))
+    # Two of four is on both sides, and counts half in all.
+    assert mcnemar(2, 2) == pytest.approx((1.0, 1 - 3 / 16))
 
 
 def test_many_examples_are_no_trouble():
