@@ -23,7 +23,7 @@ def count_metrics(counts: Margins) -> dict[str, np.ndarray]:
     accuracy; balanced_accuracy: mean recall of the classes that have examples; precision, recall
     and F1 as `_macro`, `_micro` and `_weighted`; cohen_kappa (Cohen 1960); matthews: the
     correlation R_K of Gorodkin (2004), 0 where either the labels or the predictions are of one
-    class.
+    class. The last two are undefined where all labels and predictions are of one and the same.
     """
     hits, support, predicted = counts
     total, right = support.sum(-1), hits.sum(-1)

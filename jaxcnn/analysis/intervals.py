@@ -63,7 +63,7 @@ def resample(counts: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarr
     """Multinomial resamples of counts int[M], all above 0: int64[R, M] in blocks of rows."""
     random = np.random.default_rng(seed)
     cells, total = len(counts), int(counts.sum())
-    # NumPy's multinomial costs about 100 ns a cell, drawing examples about 30 ns an example.
+    # NumPy's multinomial costs about 100 ns a cell, drawing examples about 40 ns an example.
     by_cell = total >= 4 * cells
     rows = max(1, _BLOCK // (cells if by_cell else total))
     for start in range(0, resamples, rows):
