@@ -23,7 +23,7 @@ ROOMS = {
     "data": {"core"} | FOUNDATION,
     "runtime": {"core"} | FOUNDATION,
     "analysis": {"core"} | FOUNDATION,
-    "report": {"core", "data"} | FOUNDATION,
+    "report": {"analysis", "core", "data"} | FOUNDATION,
     "choices": {"core", "data"} | FOUNDATION,
     "config": {"choices", "core", "data", "durations"} | FOUNDATION,
     "build": {"core", "data", "choices", "config", "durations"} | FOUNDATION,

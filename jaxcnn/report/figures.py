@@ -47,7 +47,7 @@ def contact_sheet(rows: Sequence[Row], headings: Sequence[str]) -> bytes:
         figure.text(*place, name, fontsize=9, ha="right", va="center", parse_math=False)
         for position, group in enumerate(row.groups):
             for column, image in enumerate(group):
-                tile = _tile(image)
+                tile = fitted(image, _TILE)
                 y = top + (_TILE - tile.shape[0]) // 2
                 x = _MARGIN + position * group_width + column * (_TILE + 2)
                 canvas[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
@@ -55,13 +55,15 @@ def contact_sheet(rows: Sequence[Row], headings: Sequence[str]) -> bytes:
     return to_png(figure)
 
 
-def _tile(image: np.ndarray) -> np.ndarray:
-    """As large as a tile may be: shrunk by area means, or its pixels repeated."""
+def fitted(image: np.ndarray, side: int) -> np.ndarray:
+    """uint8[h, w, c] as large as `side` pixels allow: shrunk by area means, or its pixels repeated
+    a whole number of times.
+    """
     from jaxcnn.data.resize import resize
 
     height, width = image.shape[:2]
-    times = max(1, _TILE // max(height, width))
-    scale = min(1, _TILE / max(height, width))
+    times = max(1, side // max(height, width))
+    scale = min(1, side / max(height, width))
     image = resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))
     return image.repeat(times, axis=0).repeat(times, axis=1)
 
@@ -72,7 +74,7 @@ def to_png(figure: "Figure") -> bytes:
     with warnings.catch_warnings():
         # A name in a script that the font lacks is drawn as boxes; nothing can be done about it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(content, format="png", dpi=_DPI)
+        figure.savefig(content, format="png", dpi="figure")
     return content.getvalue()
 
 
@@ -87,4 +89,5 @@ def thumbnail(image: np.ndarray, size: int = 96) -> bytes:
     image = resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))
     kind = ".png" if max(height, width) <= 48 else ".jpg"
     colours = image if image.shape[2] == 1 else np.ascontiguousarray(image[..., ::-1])
-    return cv2.imencode(kind, colours)[1].tobytes()
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 88] if kind == ".jpg" else []
+    return cv2.imencode(kind, colours, quality)[1].tobytes()
