@@ -282,7 +282,7 @@ def test_hostile_names_stay_text(tmp_path):
     checked = check(config_of(root), tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<script" not in page and "<b>bold" not in page and "&lt;b&gt;bold" in page
-    assert "http" not in page and not re.search(r'(src|href)="(?!data:)', page)
+    assert "http" not in page and not re.search(r'(src|srcset|href)="(?!data:|#)', page)
     assert r"unreadable: 猫/<script>alert(1)<\n>.png is empty" in checked.text
     assert r"unreadable: a b/\udcff.png is empty (0 bytes)" in checked.text
     checked.text.encode()

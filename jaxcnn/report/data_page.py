@@ -30,6 +30,11 @@ MOST_GROUPS, MOST_COPIES = 50, 6
 # Pixels across of a thumbnail on the page.
 _THUMBNAIL = 96
 
+_CLASSES_TOLD = (
+    "Images of each class. Classes with few images are learned badly and measured badly."
+)
+_IMAGES_TOLD = "What the files hold before they are brought to the model's size."
+
 
 def data_page(
     title: str,
@@ -51,8 +56,8 @@ def data_page(
     lead = f"{facts['images']:,} images in {len(facts['classes']):,} classes: {splits or 'none'}"
     sections = [
         Section("Findings", _findings(findings)),
-        Section("Classes and splits", _classes(facts)),
-        Section("Images", _images(facts)),
+        Section("Classes and splits", _classes(facts), _CLASSES_TOLD),
+        Section("Images", _images(facts), _IMAGES_TOLD),
     ]
     if samples is not None:
         body = paragraph(samples_told) + picture(samples, "samples of each class")
@@ -68,7 +73,7 @@ def data_page(
                 "Files that are no part of the data", _list(("file",), [(p,) for p in not_used])
             )
         )
-    return page(title, sections, paragraph(lead))
+    return page(title, sections, paragraph(lead, kind="verdict"))
 
 
 def _findings(findings: Sequence[Finding]) -> Html:
