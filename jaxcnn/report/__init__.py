@@ -1,1 +1,62 @@
-"""What people look at: figures (Matplotlib) and pages (one self-contained HTML file each)."""
+"""What people look at: figures (Matplotlib) and pages (one self-contained HTML file each).
+
+In a notebook a figure shows itself, and a gallery is a PNG:
+
+    from IPython.display import Image
+    from jaxcnn.report import confusion_chart, gallery_png, misclassified
+
+    confusion_chart(measured.confusion, class_names)
+    Image(gallery_png(misclassified(predictions)))
+"""
+
+from jaxcnn.report.activations import feature_maps, filters, heat_maps
+from jaxcnn.report.charts import curves, projection_chart, reliability_chart
+from jaxcnn.report.class_charts import class_bars, confusion_chart, robustness_chart
+from jaxcnn.report.figures import to_png
+from jaxcnn.report.galleries import (
+    Neighbour,
+    Prediction,
+    confidently_wrong,
+    likely_label_errors,
+    misclassified,
+    nearest_neighbours,
+    sample_predictions,
+)
+from jaxcnn.report.gallery import Gallery, gallery_html, gallery_png
+from jaxcnn.report.report_page import Report, report_page
+from jaxcnn.report.style import DARK, LIGHT, Chart, Theme, in_both_themes
+from jaxcnn.report.verdict import Note, split_note, unreadable_note, verdict
+
+__all__ = [
+    "DARK",
+    "LIGHT",
+    "Chart",
+    "Gallery",
+    "Neighbour",
+    "Note",
+    "Prediction",
+    "Report",
+    "Theme",
+    "class_bars",
+    "confidently_wrong",
+    "confusion_chart",
+    "curves",
+    "feature_maps",
+    "filters",
+    "gallery_html",
+    "gallery_png",
+    "heat_maps",
+    "in_both_themes",
+    "likely_label_errors",
+    "misclassified",
+    "nearest_neighbours",
+    "projection_chart",
+    "reliability_chart",
+    "report_page",
+    "robustness_chart",
+    "sample_predictions",
+    "split_note",
+    "to_png",
+    "unreadable_note",
+    "verdict",
+]
