@@ -2,7 +2,8 @@
 
 For research, the pieces of a training run, none of which reads a config or a file:
 
-    make_train_step, make_eval_step   pure functions of (state, batch)
+    make_train_step, make_eval_step, make_predict_step
+                                      pure functions of (state, batch)
     TrainState, create_train_state    the state, one pytree
     MODELS                            linen modules by name
     make_optimizer, SCHEDULES         the Optax chain
@@ -27,7 +28,7 @@ from jaxcnn.core.metrics import summarize  # noqa: E402
 from jaxcnn.core.models import MODELS  # noqa: E402
 from jaxcnn.core.optim import SCHEDULES, make_optimizer  # noqa: E402
 from jaxcnn.core.state import TrainState, create_train_state  # noqa: E402
-from jaxcnn.core.step import make_eval_step, make_train_step  # noqa: E402
+from jaxcnn.core.step import make_eval_step, make_predict_step, make_train_step  # noqa: E402
 
 __all__ = [
     "AUGMENTATIONS",
@@ -41,6 +42,7 @@ __all__ = [
     "cross_entropy",
     "make_eval_step",
     "make_optimizer",
+    "make_predict_step",
     "make_train_step",
     "normalize",
     "on_image",

@@ -1,4 +1,4 @@
-"""The train step and the evaluation step: pure functions of (state, batch).
+"""The train, evaluation and prediction steps: pure functions of (state, batch).
 
 The same function object runs under `jit`, `jit` over sharded arrays, `pmap`, `shard_map`, `vmap`
 over seeds, and `lax.scan`. A batch is a dict of arrays with a common leading axis B:
@@ -36,6 +36,7 @@ Normalize = Callable[[jax.Array], jax.Array]
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 EvalStep = Callable[[TrainState, Batch], Metrics]
+PredictStep = Callable[[TrainState, Batch], dict[str, jax.Array]]
 
 
 # Folded into the run's key for the examples' own keys: the last step number there is.
@@ -160,9 +161,42 @@ def make_eval_step(
     return eval_step
 
 
+def make_predict_step(
+    model: nn.Module,
+    *,
+    normalize: Normalize = to_float,
+    features: bool = False,
+    axis_name: str | None = None,
+) -> PredictStep:
+    """Returns a pure `predict_step(state, batch) -> outputs`; see `make_train_step`.
+
+    `outputs` are those of the whole (global) batch in its order, padding too, the same on all
+    devices: {"logits": float32[B, K]} and with `features` {"penultimate": float32[B, D]}, what the
+    last dense layer sees, from a model that takes `features`. Of a batch only "image" is needed.
+    """
+
+    def predict_step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
+        image = normalize(batch["image"])
+        if features:
+            logits, stages = model.apply(state.variables, image, train=False, features=True)
+            outputs = {"logits": logits, "penultimate": stages["penultimate"]}
+        else:
+            outputs = {"logits": jnp.asarray(model.apply(state.variables, image, train=False))}
+        return {
+            name: _gather_over(axis_name, value.astype(jnp.float32))
+            for name, value in outputs.items()
+        }
+
+    return predict_step
+
+
 def _example_keys(key: jax.Array, number: int | jax.Array, batch: Batch) -> jax.Array:
     return jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, number)))(batch["index"])
 
 
 def _sum_over(axis_name: str | None, value: jax.Array) -> jax.Array:
     return value if axis_name is None else jax.lax.psum(value, axis_name)
+
+
+def _gather_over(axis_name: str | None, value: jax.Array) -> jax.Array:
+    return value if axis_name is None else jax.lax.all_gather(value, axis_name, tiled=True)

@@ -9,10 +9,13 @@ import jax.numpy as jnp
 from jaxcnn.core.models.layers import (
     ACTIVATIONS,
     POOLS,
+    Output,
+    Stages,
     at_least_float32,
     check_shares,
     check_sizes,
     choose,
+    keep,
     norm_layer,
 )
 
@@ -59,7 +62,7 @@ class CNN(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, image: jax.Array, *, train: bool, features: bool = False) -> Output:
         check_sizes(
             filters=self.filters,
             convs_per_stage=self.convs_per_stage,
@@ -70,16 +73,17 @@ class CNN(nn.Module):
         check_shares(dropout=self.dropout, stage_dropout=self.stage_dropout)
         activation = choose(ACTIVATIONS, "activation", self.activation)
         norm = norm_layer(self.norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
+        stages = Stages()
         x = image.astype(self.dtype)
 
-        stages = zip(
+        sizes = zip(
             self.filters,
             self._per_stage("convs_per_stage"),
             self._per_stage("kernel_size"),
             self._per_stage("strides"),
             strict=True,
         )
-        for filters, convs, kernel_size, stride in stages:
+        for number, (filters, convs, kernel_size, stride) in enumerate(sizes, start=1):
             for position in range(convs):
                 x = nn.Conv(
                     filters,
@@ -92,6 +96,7 @@ class CNN(nn.Module):
                 if self.pool_first and position == 0:
                     x = self._pool(x)
                 x = activation(norm()(x))
+            x = keep(self, stages, f"stage{number}", x)
             if not self.pool_first:
                 x = self._pool(x)
             if self.stage_dropout:
@@ -102,8 +107,9 @@ class CNN(nn.Module):
         for width in self.dense:
             x = self._drop(x, train)
             x = activation(nn.Dense(width, dtype=self.dtype)(x))
-        x = self._drop(x, train)
-        return nn.Dense(self.num_classes, dtype=at_least_float32(self.dtype))(x)
+        x = keep(self, stages, "penultimate", self._drop(x, train))
+        logits = nn.Dense(self.num_classes, dtype=at_least_float32(self.dtype))(x)
+        return (logits, stages) if features else logits
 
     def _per_stage(self, name: str) -> tuple[int, ...]:
         value = getattr(self, name)

@@ -1,5 +1,6 @@
-"""What the model families share: activations, norms, pooling, by name."""
+"""What the model families share: activations, norms, pooling, by name; the outputs of stages."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -20,6 +21,23 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 NORMS = ("batch", "group", "layer", "none")
 
 POOLS: dict[str, Callable[..., jax.Array]] = {"max": nn.max_pool, "avg": nn.avg_pool}
+
+# An ordinary dict would be sorted by name on its way out of `jit`.
+Stages = OrderedDict[str, jax.Array]
+Output = jax.Array | tuple[jax.Array, Stages]
+
+
+def keep(module: nn.Module, stages: Stages, name: str, x: jax.Array) -> jax.Array:
+    """Puts the output of a stage into `stages` under its name; returns it for the next stage.
+
+    A gradient with respect to it is one with respect to the variable `name` of the collection
+    "perturbations", zeros of its shape, which is added where the collection is passed to `apply`
+    (then for all stages). Initialisation makes none, as its shapes would be those of one image.
+    """
+    if not module.is_initializing():
+        x = module.perturb(name, x)
+    stages[name] = x
+    return x
 
 
 def norm_layer(

@@ -10,10 +10,13 @@ import jax.numpy as jnp
 
 from jaxcnn.core.models.layers import (
     ACTIVATIONS,
+    Output,
+    Stages,
     at_least_float32,
     check_shares,
     check_sizes,
     choose,
+    keep,
     norm_layer,
 )
 
@@ -100,7 +103,7 @@ class ResNet(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, image: jax.Array, *, train: bool, features: bool = False) -> Output:
         if self.stem not in STEMS:
             raise ValueError(f"stem={self.stem!r}: expected one of {', '.join(STEMS)}")
         check_sizes(width=self.width)
@@ -116,11 +119,12 @@ class ResNet(nn.Module):
             dtype=self.dtype,
         )
 
+        stages = Stages()
         x = image.astype(self.dtype)
-        if self.stem == "cifar":
-            x = activation(norm()(conv(self.width, (3, 3))(x)))
-        else:
-            x = activation(norm()(conv(self.width, (7, 7), strides=2)(x)))
+        kernel_size, stride = ((3, 3), 1) if self.stem == "cifar" else ((7, 7), 2)
+        x = activation(norm()(conv(self.width, kernel_size, strides=stride)(x)))
+        x = keep(self, stages, "stem", x)
+        if self.stem == "imagenet":
             x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         for stage, num_blocks in enumerate(self.stage_sizes):
             for position in range(num_blocks):
@@ -131,10 +135,13 @@ class ResNet(nn.Module):
                     norm=norm,
                     activation=activation,
                 )(x)
+            x = keep(self, stages, f"stage{stage + 1}", x)
         x = x.mean((1, 2))
         if self.dropout:
             x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        return nn.Dense(self.num_classes, dtype=at_least_float32(self.dtype))(x)
+        x = keep(self, stages, "penultimate", x)
+        logits = nn.Dense(self.num_classes, dtype=at_least_float32(self.dtype))(x)
+        return (logits, stages) if features else logits
 
 
 def _conv(features: int, kernel_size: tuple[int, int], **keywords: Any) -> nn.Conv:
