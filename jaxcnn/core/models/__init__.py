@@ -2,11 +2,13 @@
 
 Each entry makes a linen module from keywords; `num_classes`, `dtype` and `axis_name` are set by
 `jaxcnn.build`, all others by `config.model.*`. A module is called as `module(image, train=bool)`
-with float[B, H, W, C] and gives logits float32[B, num_classes]. With `features=True` it gives
-`(logits, stages)`, the outputs of its stages in their order, in the dtype of the computation: "stem"
-(where there is one) and "stage1" to "stageN", float[B, h, w, c], before the pooling that ends them,
-and "penultimate", float[B, D], which the last dense layer sees. Training and evaluation do without:
-a module of your own needs no `features`.
+with float[B, H, W, C] and gives logits float32[B, num_classes].
+
+With `features=True` it gives `(logits, stages)`, the outputs of its stages in their order, in the
+dtype of the computation: "stem" (where there is one) and "stage1" to "stageN", float[B, h, w, c],
+before the pooling that ends them; "penultimate", float[B, D], which the last dense layer sees. See
+`jaxcnn.core.models.layers.keep`. Only what explains a model asks for them: a module of your own
+trains, evaluates and predicts without.
 """
 
 from collections.abc import Callable
