@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcnn.core.models.layers import Stages
+
 PyTree = Any
 Variables = dict[str, PyTree]
 
@@ -27,11 +29,11 @@ def spatial_stages(model: nn.Module, variables: Variables, image: jax.Array) -> 
     return tuple(name for name, x in stages.items() if x.ndim == 4 and x.shape[1] * x.shape[2] > 1)
 
 
-def feature_maps(model: nn.Module, variables: Variables, image: jax.Array) -> dict[str, jax.Array]:
-    """The output of each stage of `spatial_stages`, float32[B, h, w, c], by name."""
+def feature_maps(model: nn.Module, variables: Variables, image: jax.Array) -> Stages:
+    """The output of each stage of `spatial_stages`, float32[B, h, w, c], in their order."""
     names = spatial_stages(model, variables, image)
     _, stages = model.apply(variables, image, train=False, features=True)
-    return {name: stages[name].astype(jnp.float32) for name in names}
+    return Stages((name, stages[name].astype(jnp.float32)) for name in names)
 
 
 def grad_cam(
@@ -152,7 +154,7 @@ def first_layer_filters(
     return params["kernel"]
 
 
-def _stage_shapes(model: nn.Module, variables: Variables, image: jax.Array) -> dict[str, Any]:
+def _stage_shapes(model: nn.Module, variables: Variables, image: jax.Array) -> Stages:
     """The shape and dtype of each stage's output, by name."""
     apply = partial(model.apply, train=False, features=True)
     return jax.eval_shape(apply, variables, image)[1]

@@ -119,17 +119,24 @@ def random_noise(
 ) -> jax.Array:
     """Adds Gaussian noise, independent for each value.
 
-    std: its standard deviation as a share of the full range, 0.05 being 12.75 of 255. Drawn from
-      16 bits a value, half the time of 32: its steps are too fine for 8-bit images to show,
-      its largest value is 4.2 standard deviations.
+    std: its standard deviation as a share of the full range, 0.05 being 12.75 of 255.
     """
     check_amount("std", std)
     check_share("probability", probability)
     (chance,) = uniform(keys, 1)
-    levels = random_integers(fresh(keys, 1), image.shape[1:], jnp.uint16).astype(jnp.float32)
-    normal = math.sqrt(2) * jax.lax.erf_inv((levels + 0.5) / 2**15 - 1)
+    normal = random_normal(fresh(keys, 1), image.shape[1:])
     scale = jnp.where(chance < probability, 255 * std, 0)
     return jnp.clip(image + per_image(scale) * normal, 0, 255)
+
+
+def random_normal(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """float32[B, *shape] of the standard normal distribution, from 16 bits a value.
+
+    Half the time of 32 bits: the steps are too fine for 8-bit images to show, the largest value is
+    4.2.
+    """
+    levels = random_integers(keys, shape, jnp.uint16).astype(jnp.float32)
+    return math.sqrt(2) * jax.lax.erf_inv((levels + 0.5) / 2**15 - 1)
 
 
 def random_integers(keys: jax.Array, shape: tuple[int, ...], dtype) -> jax.Array:

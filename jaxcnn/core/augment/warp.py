@@ -61,7 +61,7 @@ def warp(image: jax.Array, matrix: jax.Array, fill: float = 0.0) -> jax.Array:
 
 
 def _warp(image: jax.Array, matrix: jax.Array, fill: float) -> jax.Array:
-    batch, height, width, channels = image.shape
+    _, height, width, _ = image.shape
     centre_y, centre_x = (height - 1) / 2, (width - 1) / 2
     y = jnp.arange(height, dtype=jnp.float32)[:, None] - centre_y
     x = jnp.arange(width, dtype=jnp.float32) - centre_x
@@ -70,6 +70,17 @@ def _warp(image: jax.Array, matrix: jax.Array, fill: float) -> jax.Array:
         rows[:, i, 0] * y + rows[:, i, 1] * x + rows[:, i, 2] + centre
         for i, centre in enumerate((centre_y, centre_x))
     )
+    return sample_at(image, source_y, source_x, fill)
+
+
+def sample_at(
+    image: jax.Array, source_y: jax.Array, source_x: jax.Array, fill: float = 0.0
+) -> jax.Array:
+    """Bilinear samples of each image at places [B, H, W], in pixels; float32[B, H, W, C].
+
+    fill: what lies outside of the image, in 0..255.
+    """
+    batch, height, width, channels = image.shape
     top, left = jnp.floor(source_y), jnp.floor(source_x)
     lower, right = source_y - top, source_x - left
     top, left = top.astype(jnp.int32), left.astype(jnp.int32)
