@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcnn.core.augment.color import random_unit
 from jaxcnn.core.augment.draws import uniform
 from jaxcnn.core.augment.warp import sample_at
 from jaxcnn.core.corruptions.severity import at, shorter_side
@@ -38,7 +39,7 @@ def glass_blur(keys: jax.Array, image: jax.Array, severity: int | jax.Array) -> 
     side = shorter_side(image)
     reach = at(severity, shares) * side
     kernel = gaussian(reach / 3, math.ceil(max(shares) * side))
-    shift = jax.vmap(lambda key: jax.random.uniform(key, (2, *image.shape[1:3]), minval=-1))(keys)
+    shift = 2 * random_unit(keys, (2, *image.shape[1:3])) - 1
     return filtered(moved(filtered(image, kernel), reach * shift), kernel)
 
 
@@ -79,12 +80,18 @@ def filtered(image: jax.Array, kernel: jax.Array) -> jax.Array:
     radius = kernel.shape[-1] // 2
     _, height, width, _ = image.shape
     pad = ((0, 0), (radius, radius), (radius, radius), (0, 0))
-    padded = jnp.pad(image.astype(jnp.float32), pad, mode="reflect").transpose(0, 3, 1, 2)
-    shape = padded.shape[2:]
-    spectrum = jnp.fft.rfft2(padded) * jnp.fft.rfft2(kernel, s=shape)[:, None]
-    whole = jnp.fft.irfft2(spectrum, s=shape).transpose(0, 2, 3, 1)
+    padded = jnp.pad(image.astype(jnp.float32), pad, mode="reflect")
+    spectrum = jnp.fft.rfft2(kernel, s=padded.shape[1:3])
     start = 2 * radius  # the kernel's origin is its corner, the padded image's its own
-    return jnp.clip(whole[:, start : start + height, start : start + width], 0, 255)
+
+    def one_channel(channel):
+        whole = jnp.fft.irfft2(jnp.fft.rfft2(channel) * spectrum, s=channel.shape[1:])
+        return whole[:, start : start + height, start : start + width]
+
+    # Channel by channel: XLA:CPU of jaxlib 0.10.2 refuses the transform of a transposed array that
+    # is split over devices.
+    channels = [one_channel(padded[..., c]) for c in range(image.shape[-1])]
+    return jnp.clip(jnp.stack(channels, -1), 0, 255)
 
 
 def spread(points: jax.Array, radius: int) -> jax.Array:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.core.augment.color import blend, grey, mean_grey
+from jaxcnn.core.augment.color import blend, grey, mean_grey, random_unit
 from jaxcnn.core.corruptions.blur import along_both, moved
 from jaxcnn.core.corruptions.severity import at, shorter_side
 
@@ -35,7 +35,7 @@ def elastic_transform(keys: jax.Array, image: jax.Array, severity: int | jax.Arr
     A smooth field of shifts (Simard et al. 2003): a grid of 6x6 random ones, enlarged.
     """
     batch, height, width, _ = image.shape
-    grid = jax.vmap(lambda key: jax.random.uniform(key, (2, 6, 6), minval=-1))(keys)
+    grid = 2 * random_unit(keys, (2, 6, 6)) - 1
     shift = jax.image.resize(grid, (batch, 2, height, width), "cubic")
     reach = at(severity, (0.015, 0.022, 0.03, 0.04, 0.055)) * shorter_side(image)
     return moved(image, reach * jnp.clip(shift, -1, 1))

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.core.augment.color import random_integers, random_normal
+from jaxcnn.core.augment.color import random_normal, random_unit
 from jaxcnn.core.corruptions.severity import at
 
 
@@ -28,6 +28,6 @@ def shot_noise(keys: jax.Array, image: jax.Array, severity: int | jax.Array) -> 
 def impulse_noise(keys: jax.Array, image: jax.Array, severity: int | jax.Array) -> jax.Array:
     """Makes 1 to 9 % of the values black or white."""
     share = at(severity, (0.01, 0.02, 0.04, 0.06, 0.09))
-    level = (random_integers(keys, image.shape[1:], jnp.uint16).astype(jnp.float32) + 0.5) / 2**16
-    image = jnp.where(level < share / 2, 0, image.astype(jnp.float32))
-    return jnp.where(level > 1 - share / 2, 255, image)
+    unit = random_unit(keys, image.shape[1:])
+    image = jnp.where(unit < share / 2, 0, image.astype(jnp.float32))
+    return jnp.where(unit > 1 - share / 2, 255, image)
