@@ -66,8 +66,8 @@ def jpeg_compression(keys: jax.Array, image: jax.Array, severity: int | jax.Arra
     quality = at(severity, (80, 60, 40, 25, 15))
     percent = jnp.where(quality < 50, 5000 / quality, 200 - 2 * quality)
     _, height, width, channels = image.shape
-    tables = np.stack([_LUMINANCE] + [_CHROMINANCE] * (channels - 1), -1)
-    tables = jnp.clip(jnp.floor((tables * percent + 50) / 100), 1, 255)[:, None]  # [8, 1, 8, C]
+    basic = np.stack([_LUMINANCE] + [_CHROMINANCE] * (channels - 1), -1)
+    tables = jnp.clip(jnp.floor((basic * percent + 50) / 100), 1, 255)[:, None]  # [8, 1, 8, C]
 
     planes = _to_planes(image.astype(jnp.float32)) - 128
     pad = ((0, 0), (0, -height % 8), (0, -width % 8), (0, 0))
