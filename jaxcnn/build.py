@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -26,7 +27,8 @@ from jaxcnn.data.load import judge
 from jaxcnn.data.mode import choose_mode, decoded_bytes
 from jaxcnn.data.pipeline import SAMPLINGS, Sampling
 from jaxcnn.data.source import Dataset, Images, Source, Split, Stream
-from jaxcnn.data.splits import check_classes_left, check_shapes, make_dataset
+from jaxcnn.data.splits import check_classes_left, check_shapes, make_dataset, usable
+from jaxcnn.data.unlabelled import load_unlabelled
 from jaxcnn.durations import Plan
 from jaxcnn.errors import UserError
 
@@ -89,6 +91,19 @@ def build_dataset(config: ConfigDict, device_memory: int | None = None) -> Datas
     check_classes_left(images["train"], sources["train"].class_names)
     how = how._replace(channels=images["train"].shape[2])
     return build_splits(config, sources, images)._replace(mode=mode, how=how)
+
+
+def build_unlabelled(config: ConfigDict, folder: Path, image_shape: tuple[int, int, int]) -> Split:
+    """All images below a folder, however they are sorted, as a model of `image_shape` sees them;
+    every label is 0. Raises UserError.
+    """
+    source = load_unlabelled(folder)
+    how = build_decoding(config)._replace(channels=image_shape[2])
+    if image_shape[0] == image_shape[1]:
+        how = how._replace(image_size=image_shape[0])
+    images = _load(config, source, how)
+    judge(images.bad, source.size, config.data.on_bad_image)
+    return Split(images, usable(images), source)
 
 
 def _load(config: ConfigDict, source: Source, how: Decoding) -> Images | Stream:

@@ -26,7 +26,7 @@ from jaxcnn.build import (
 from jaxcnn.config import flatten
 from jaxcnn.core.augment import normalize
 from jaxcnn.core.state import TrainState, create_train_state
-from jaxcnn.core.step import make_eval_step, make_train_step
+from jaxcnn.core.step import make_eval_step, make_gradients, make_train_step
 from jaxcnn.core.store import from_store
 from jaxcnn.data.pipeline import Batch, Sampling, eval_batches, train_batches, train_rows
 from jaxcnn.data.source import Dataset, Images
@@ -58,6 +58,7 @@ class Run:
     make_state: Callable[[], TrainState]
     train_step: Callable[..., Any]
     eval_step: Callable[..., Any]
+    gradients: Callable[..., Any]
 
     def train_batches(self, start: int) -> Iterator[Any]:
         """The placed batches of the updates from `start` (from 0) to the end."""
@@ -88,6 +89,13 @@ class Run:
         average, with balanced sampling).
         """
         return step * self.config.batch_size / len(self.dataset.splits["train"])
+
+    def histograms(self, state: TrainState, batch: Any) -> dict[str, np.ndarray]:
+        """The parameters of a state, and the gradients that a placed batch gives them, by name."""
+        grads, *_ = self.gradients(state, batch)
+        both = {"params": state.params, "gradients": grads}
+        leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(self.parallel.one_copy(both)))
+        return {"/".join(str(key.key) for key in path): leaf for path, leaf in leaves}
 
     def evaluate(self, state: TrainState, role: str) -> dict[str, float]:
         """Metrics of a state on the examples of a role; NonFiniteLoss if its loss is none."""
@@ -126,17 +134,18 @@ def build_run(
     preprocess = partial(normalize, mean=facts["mean"], std=facts["std"])
     # Under `pmap` a step sees its device's share of a batch.
     seen_at_once = config.batch_size // (parallel.num_devices if parallel.axis_name else 1)
-    train_step = make_train_step(
-        model,
-        tx,
-        augment=build_augment(config, num_classes, dataset.image_shape, seen_at_once),
-        normalize=preprocess,
-        loss_fn=build_loss(config, counts),
-        axis_name=parallel.axis_name,
-    )
+    how: dict[str, Any] = {
+        "augment": build_augment(config, num_classes, dataset.image_shape, seen_at_once),
+        "normalize": preprocess,
+        "loss_fn": build_loss(config, counts),
+        "axis_name": parallel.axis_name,
+    }
+    train_step = make_train_step(model, tx, **how)
+    gradients = make_gradients(model, **how)
     eval_step = make_eval_step(model, normalize=preprocess, axis_name=parallel.axis_name)
     if dataset.mode == "device":
         train_step, eval_step = from_store(train_step), from_store(eval_step)
+        gradients = from_store(gradients)
     return Run(
         config=config,
         dataset=dataset,
@@ -148,6 +157,7 @@ def build_run(
         make_state=state_maker(config, num_train, num_classes, dataset.image_shape),
         train_step=parallel.transform(train_step, donate=True),
         eval_step=parallel.transform(eval_step, donate=False),
+        gradients=parallel.transform(gradients, donate=False),
     )
 
 

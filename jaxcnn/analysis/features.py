@@ -5,13 +5,15 @@ from collections.abc import Callable
 import numpy as np
 
 
-def nearest(features: np.ndarray, queries: np.ndarray, count: int) -> np.ndarray:
-    """int64[M, count]: of each query the rows of `features` most like it, most alike first.
+def nearest(features: np.ndarray, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of each query the rows of `features` most like it, most alike first: int64[M, count], and
+    how far they are, float64[M, count]: 1 minus the cosine of the angle between them, 0 to 2.
 
-    features: float[N, D]; queries: float[M, D]. Alike is a small angle (cosine similarity).
+    features: float[N, D]; queries: float[M, D].
     """
-    similarity = _directions(queries) @ _directions(features).T
-    return np.argsort(-similarity, axis=1, kind="stable")[:, :count]
+    distance = 1 - _directions(queries) @ _directions(features).T
+    rows = np.argsort(distance, axis=1, kind="stable")[:, :count]
+    return rows, np.take_along_axis(distance, rows, axis=1)
 
 
 def pca(features: np.ndarray) -> np.ndarray:

@@ -178,6 +178,19 @@ def _check(
         raise ValueError(f"{bad:,} of {len(label):,} examples have logits that are not finite")
 
 
+def calibration_metrics(
+    label: np.ndarray, logits: np.ndarray, temperature: float
+) -> dict[str, Estimate]:
+    """The metrics that a temperature changes, see `measure`, without intervals."""
+    names = ("loss", "brier", "expected_calibration_error")
+    if not len(label):
+        return dict.fromkeys(names, Estimate(None, reason=NO_EXAMPLES))
+    seen = outcomes(label, logits, temperature)
+    error = expected_calibration_error(seen.prediction == label, seen.confidence)[0]
+    values = (seen.loss.mean(), seen.brier.mean(), error)
+    return {name: Estimate(float(one)) for name, one in zip(names, values, strict=True)}
+
+
 def _rankings(
     label: np.ndarray,
     logits: np.ndarray,

@@ -1,5 +1,6 @@
 """Two models on the same examples: is one better, or was it luck?"""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,6 +86,20 @@ def mcnemar(only_a: int, only_b: int) -> tuple[float, float]:
     seen = float(binom.pmf(fewer, coins, 0.5))
     exact = min(1.0, 2 * float(binom.cdf(fewer, coins, 0.5)))
     return exact, 1 - seen / 2 if only_a == only_b else exact - seen
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """P-values adjusted for how many there are (Holm 1979), in their order; None stays None.
+
+    The chance that any of those below a level is there by luck is at most that level.
+    """
+    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    highest = 0.0
+    for rank, (p, place) in enumerate(known):
+        highest = max(highest, min(1.0, p * (len(known) - rank)))
+        adjusted[place] = highest
+    return adjusted
 
 
 def _difference(only_a: int, only_b: int, total: int, resamples: int, seed: int) -> Estimate:

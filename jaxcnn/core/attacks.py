@@ -86,3 +86,10 @@ def _direction(predict: Predict, image: jax.Array, label: jax.Array) -> jax.Arra
 def _check(name: str, value: Amount) -> None:
     if not isinstance(value, jax.Array) and not 0 <= value < math.inf:
         raise ValueError(f"{name}={value!r}: expected a number of grey levels from 0")
+
+
+# (keys[B], predict, image, label, epsilon) -> image
+ATTACKS: dict[str, Callable[..., jax.Array]] = {
+    "fgsm": lambda keys, *given: fgsm(*given),
+    "pgd": pgd,
+}

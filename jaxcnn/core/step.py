@@ -27,7 +27,7 @@ import optax
 from jaxcnn.core.augment import to_float
 from jaxcnn.core.losses import cross_entropy
 from jaxcnn.core.metrics import confusion_matrix, correct_in_top_k
-from jaxcnn.core.state import TrainState
+from jaxcnn.core.state import PyTree, TrainState
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
@@ -72,8 +72,37 @@ def make_train_step(
     `metrics` are sums over the (global) batch, so that they add: {"loss", "correct", "count"}.
     The right class of a soft label is its largest.
     """
+    gradients = make_gradients(
+        model, augment=augment, normalize=normalize, loss_fn=loss_fn, axis_name=axis_name
+    )
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        grads, batch_stats, metrics = gradients(state, batch)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        state = state.replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+        )
+        return state, metrics
+
+    return train_step
+
+
+def make_gradients(
+    model: nn.Module,
+    *,
+    augment: Augment = no_augment,
+    normalize: Normalize = to_float,
+    loss_fn: Loss = cross_entropy,
+    axis_name: str | None = None,
+) -> Callable[[TrainState, Batch], tuple[PyTree, PyTree, Metrics]]:
+    """Returns the first half of a train step, a pure `gradients(state, batch) -> (gradients of the
+    mean loss, new batch statistics, metrics)`; see `make_train_step`.
+    """
+
+    def gradients(state: TrainState, batch: Batch) -> tuple[PyTree, PyTree, Metrics]:
         batch = augmented(augment, state.key, state.step, batch)
         image, label, mask = normalize(batch["image"]), batch["label"], batch["mask"]
         count = _sum_over(axis_name, mask.sum().astype(jnp.float32))
@@ -103,23 +132,16 @@ def make_train_step(
             # This is right whether differentiating `psum` sums (pmap) or not (shard_map's vma).
             grads = jax.lax.pmean(grads, axis_name)
 
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
         right = label if label.ndim == 1 else label.argmax(-1)
         correct = ((logits.argmax(-1) == right) & mask).sum()
-        state = state.replace(
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            batch_stats=batch_stats,
-            opt_state=opt_state,
-        )
         metrics = {
             "loss": total,
             "correct": _sum_over(axis_name, correct),
             "count": count,
         }
-        return state, metrics
+        return grads, batch_stats, metrics
 
-    return train_step
+    return gradients
 
 
 def augmented(augment: Augment, key: jax.Array, step: int | jax.Array, batch: Batch) -> Batch:

@@ -165,7 +165,7 @@ def _list_files(root: Path, class_names: tuple[str, ...], *, must_have_all: bool
     found = [folder.name for folder in _folders(root)]
     check_classes(f"config.data.dir={str(root)!r}", class_names, found)
     for k, name in enumerate(class_names):
-        mine = _images_below(root / name, root) if name in found else []
+        mine = images_below(root / name, root) if name in found else []
         if not mine and must_have_all:
             raise UserError(
                 f"config.data.dir: class folder {str(root / name)!r} has no images"
@@ -190,7 +190,8 @@ def _instead(folder: Path) -> str:
     return f" of a kind jaxcnn reads (but {printable(names[0])}{', ...' if len(names) > 1 else ''})"
 
 
-def _images_below(folder: Path, root: Path) -> list[str]:
+def images_below(folder: Path, root: Path) -> list[str]:
+    """Paths relative to root of all files whose names are those of images."""
     return [path for path in files_below(folder, root) if path.lower().endswith(SUFFIXES)]
 
 

@@ -81,7 +81,7 @@ def make_dataset(
     holdout: validation's share of (what is left of) train; 0 for no validation.
     test_holdout: test's share of train; 0 for no test.
     """
-    splits = {role: Split(part, _usable(part), sources[role]) for role, part in images.items()}
+    splits = {role: Split(part, usable(part), sources[role]) for role, part in images.items()}
     for role, share, seed in (
         ("test", 0.0 if "validation" in images else test_holdout, 2 * split_seed),
         ("validation", holdout, 2 * split_seed + 1),
@@ -121,7 +121,7 @@ def check_shapes(images: Mapping[str, Images | Stream]) -> None:
 
 def check_classes_left(images: Images | Stream, class_names: tuple[str, ...]) -> None:
     """UserError where leaving out what cannot be decoded leaves a class of train without images."""
-    lost = np.setdiff1d(images.label, images.label[_usable(images)])
+    lost = np.setdiff1d(images.label, images.label[usable(images)])
     if len(lost):
         raise UserError(
             f"class {class_names[lost[0]]!r} has no image left that can be used; mend them, or "
@@ -129,7 +129,8 @@ def check_classes_left(images: Images | Stream, class_names: tuple[str, ...]) ->
         )
 
 
-def _usable(images: Images | Stream) -> np.ndarray:
+def usable(images: Images | Stream) -> np.ndarray:
+    """The rows that hold an image, int64[n]."""
     rows = np.arange(len(images.label))
     return np.delete(rows, [bad.row for bad in images.bad])
 

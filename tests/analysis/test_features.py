@@ -15,8 +15,11 @@ def two_clouds(size=20, distance=30.0):
 
 def test_the_nearest_of_a_query_are_those_of_the_smallest_angle():
     features = np.array([[1.0, 0], [0, 1], [5, 5], [-1, 0]])
-    assert nearest(features, np.array([[2.0, 0.1]]), 3).tolist() == [[0, 2, 1]]
-    assert nearest(features, np.zeros((1, 2)), 2).shape == (1, 2)  # nothing, and no NaN
+    rows, distance = nearest(features, np.array([[2.0, 0.0]]), 4)
+    assert rows.tolist() == [[0, 2, 1, 3]]
+    assert distance[0] == pytest.approx([0, 1 - 0.5**0.5, 1, 2])
+    _, of_nothing = nearest(features, np.zeros((1, 2)), 2)
+    assert of_nothing.tolist() == [[1, 1]]  # and no NaN
 
 
 @pytest.mark.parametrize("name", PROJECTIONS)
