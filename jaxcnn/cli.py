@@ -80,16 +80,22 @@ def config_path() -> str:
     return config_flags.get_config_filename(FLAGS["config"])
 
 
-def run(main: Callable[[], None], usage: str) -> NoReturn:
+def run(main: Callable[..., None], usage: str, arguments: str = "") -> NoReturn:
     """Parses the command line, calls `main()` and ends the process with the right exit code.
 
     usage: what --help prints above the flags and keys.
+    arguments: what the words without a flag are, which `main` takes; "" if there may be none.
     """
     try:
-        _parse(sys.argv, usage)
+        words = _parse(sys.argv, usage)
+        if words and not arguments:
+            raise UserError(
+                f"{words[0]!r}: not a flag; flags are written --name=value (see --help)"
+            )
         setup_logging()
-        logger.info("imports (%.1f s)", time.perf_counter() - STARTED)
-        main()
+        if _has_config():
+            logger.info("imports (%.1f s)", time.perf_counter() - STARTED)
+        main(*words)
     except UserError as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
@@ -104,14 +110,20 @@ def run(main: Callable[[], None], usage: str) -> NoReturn:
     sys.exit(0)
 
 
-def _parse(argv: list[str], usage: str) -> None:
+def _has_config() -> bool:
+    """Whether the command is about a config: an experiment's, or that of a run."""
+    return "config" in FLAGS or "workdir" in FLAGS
+
+
+def _parse(argv: list[str], usage: str) -> list[str]:
+    """Parses the flags; returns the words that are none."""
     if {"--help", "-h", "--helpfull", "-?"} & set(argv):
         print(_help(usage))
         sys.exit(0)
     path = None
     if "config" in FLAGS:
         path = _given_config(argv)
-    else:
+    elif "workdir" in FLAGS:
         _define_config_of_run(argv)
     if path is not None and path.is_dir():
         raise UserError(f"--config={path}: is a folder; give one of the experiment files in it")
@@ -120,11 +132,9 @@ def _parse(argv: list[str], usage: str) -> None:
         raise UserError(f"--config={path}: no such file{nearest(str(path), names)}")
     check_known(match[1] for word in argv if (match := _OVERRIDE.match(word)))
     try:
-        rest = FLAGS(argv)
+        return FLAGS(argv)[1:]
     except Exception as error:  # a config file runs arbitrary code; the library raises many kinds
         raise UserError(_one_line(error, path)) from error
-    if len(rest) > 1:
-        raise UserError(f"{rest[1]!r}: not a flag; flags are written --name=value (see --help)")
 
 
 def _given_config(argv: list[str]) -> Path | None:
@@ -151,12 +161,8 @@ def _define_config_of_run(argv: list[str]) -> None:
         raise UserError("--workdir: give the folder of a trained model, --workdir=runs/digits")
     if _given(argv, "config") is not None:
         raise UserError("--config: is the run's own; give --config.KEY=VALUE to change a key of it")
-    config_flags.DEFINE_config_dict(
-        "config",
-        ConfigDict(run_config(Path(workdir).expanduser())),
-        lock_config=False,
-        accept_new_attributes=True,
-    )
+    config = ConfigDict(run_config(Path(workdir).expanduser())).unlock()
+    config_flags.DEFINE_config_dict("config", config, lock_config=False, accept_new_attributes=True)
 
 
 def _one_line(error: Exception, path: Path | None) -> str:
@@ -183,6 +189,8 @@ def _one_line(error: Exception, path: Path | None) -> str:
 def _help(usage: str) -> str:
     lines = [usage.strip(), "", "Flags:"]
     lines += [f"  --{name}: {FLAGS[name].help}" for name in FLAGS if _is_ours(name)]
+    if not _has_config():
+        return "\n".join(lines)
     lines += ["", "Keys and their defaults, --config.KEY=VALUE:"]
     defaults = flatten(default_config())
     defaults |= {f"{key}_{of[0]}": of[1] for key, of in DURATIONS.items() if of is not None}

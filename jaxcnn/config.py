@@ -13,7 +13,9 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from jaxcnn.analysis.features import PROJECTIONS
 from jaxcnn.choices import CHOICES, augmentation, resolve_choice
+from jaxcnn.core.attacks import ATTACKS
 from jaxcnn.core.views import VIEWS
 from jaxcnn.data.mode import MODES
 from jaxcnn.data.pipeline import SAMPLINGS
@@ -35,7 +37,6 @@ FREE_ON_RESUME = (
     "report.",
 )
 
-PROJECTIONS, ATTACKS = ("pca", "tsne"), ("fgsm", "pgd")
 BEST_METRICS = ("accuracy", "loss", "f1_macro", "precision_macro", "recall_macro")
 
 
@@ -270,7 +271,7 @@ def _check_report(values: Mapping[str, Any], check: Callable[[str, bool, str], N
     one_of("report.projection", PROJECTIONS)
     one_of("report.attack", ATTACKS)
     check("report.epsilon", 0 <= values["report.epsilon"] <= 255, "a number from 0 to 255")
-    check("report.resamples", values["report.resamples"] >= 0, "a whole number from 0")
+    check("report.resamples", values["report.resamples"] >= 100, "a whole number from 100")
     views = ", ".join(VIEWS)
     check("report.tta", set(values["report.tta"]) <= {*VIEWS}, f"a tuple of {views}")
 

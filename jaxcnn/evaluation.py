@@ -20,14 +20,15 @@ _AHEAD = 4
 
 def predict(
     predict_step: Callable[..., Any],
-    state: TrainState,
+    state: Any,
     split: Split,
     batch_size: int,
     parallel: Parallel,
 ) -> dict[str, np.ndarray]:
     """What `predict_step` gives for each example of a split, in order: {name: array[N, ...]}.
 
-    state: placed; batch_size: a multiple of the number of devices.
+    predict_step: compiled; state: what it takes, placed. batch_size: a multiple of the number of
+      devices.
     """
     found: dict[str, list[np.ndarray]] = {}
     under_way: deque = deque()

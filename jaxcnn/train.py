@@ -8,6 +8,7 @@ Resume if there is something to resume; step, log, evaluate, checkpoint; then th
 
 import logging
 import math
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,16 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from jaxcnn.assessment import assess, examine
 from jaxcnn.auto import prepare
 from jaxcnn.build import build_dataset
 from jaxcnn.commands import command
-from jaxcnn.config import FREE_ON_RESUME, differences, load_config, to_json
+from jaxcnn.config import FREE_ON_RESUME, differences, flatten, load_config, to_json
 from jaxcnn.core.state import TrainState, all_finite
 from jaxcnn.data.source import Dataset
 from jaxcnn.data.splits import describe
 from jaxcnn.errors import UserError
+from jaxcnn.report_run import write_report
 from jaxcnn.run import Run, build_run, compile_run, first_state, state_shapes
 from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.compile import enable_compile_cache
@@ -38,6 +41,7 @@ from jaxcnn.runtime.rundir import (
 )
 from jaxcnn.runtime.window import MetricWindow, NonFiniteLoss
 from jaxcnn.runtime.writers import MetricWriter
+from jaxcnn.trained import Trained
 
 logger = logging.getLogger(__name__)
 
@@ -75,19 +79,21 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
         write_json(workdir / "dataset.json", facts)
         write_json(workdir / "environment.json", environment())
         run = compile_run(run, state)
-        writer = MetricWriter(workdir, start)
-        try:
+        with MetricWriter(workdir, start) as writer:
+            writer.write_hparams(flatten(config))
             state = _loop(run, state, start, writer, checkpoints)
-        finally:
-            writer.close()
-        checkpoints.wait()
-        metrics = _final_test(run, state, checkpoints)
+            checkpoints.wait()
+            state, step = _best(run, state, checkpoints)
+            metrics = _final_test(run, state, step)
+            write_json(workdir / "eval.json", metrics)
+            logger.info("%s", _headline(metrics))
+            if config.report.at_end:
+                trained = Trained(workdir, config, facts, step, parallel.one_copy(state))
+                _report(trained, dataset, metrics["split"], writer)
     except NonFiniteLoss as error:
         raise _nonfinite(error, run, checkpoints) from error
     finally:
         checkpoints.close()
-    write_json(workdir / "eval.json", metrics)
-    logger.info("%s", _headline(metrics))
     return metrics
 
 
@@ -181,6 +187,8 @@ def _loop(
             if evaluating and "validation" in run.dataset.splits:
                 validation = run.evaluate(state, "validation")
                 writer.write(step, run.epoch(step), "validation", validation)
+            if evaluating and run.config.report.histograms:
+                writer.write_histograms(step, run.histograms(state, batch))
             if evaluating:
                 progress.note(step, run.epoch(step), line, validation)
             if saving or signal is not None:
@@ -211,18 +219,40 @@ def _nonfinite(error: NonFiniteLoss, run: Run, checkpoints: Checkpoints) -> User
     )
 
 
-def _final_test(run: Run, state: TrainState, checkpoints: Checkpoints) -> dict[str, Any]:
-    """Metrics of the best checkpoint on test data; on validation (else train) if there are none."""
+def _best(run: Run, state: TrainState, checkpoints: Checkpoints) -> tuple[TrainState, int]:
+    """The best checkpoint, placed on the devices, and its step. state: the last one."""
     step = checkpoints.best_step()
-    if step != run.plan.num_steps:
-        best, step = checkpoints.restore_best(state_shapes(run.make_state))
-        state = run.parallel.place_state(best)
+    if step == run.plan.num_steps:
+        return state, step
+    best, step = checkpoints.restore_best(state_shapes(run.make_state))
+    return run.parallel.place_state(best), step
+
+
+def _final_test(run: Run, state: TrainState, step: int) -> dict[str, Any]:
+    """Metrics of a checkpoint on test data; on validation (else train) if there are none."""
     role = next(r for r in ("test", "validation", "train") if r in run.dataset.splits)
     if role == "validation":
         logger.warning("no test images: those of validation chose the checkpoint, and flatter it")
     if role == "train":
         logger.warning("no test images: those of train say nothing about new ones")
     return {"split": role, "checkpoint_step": step} | run.evaluate(state, role)
+
+
+def _report(trained: Trained, dataset: Dataset, split: str, writer: MetricWriter) -> None:
+    """Makes `report/` and shows its pictures in TensorBoard; a run does not fail for its sake."""
+    try:
+        assessment = assess(trained, examine(trained, dataset, split))
+        _, pictures = write_report(assessment, trained.workdir / "report")
+        writer.write_images(trained.step, {f"report/{k}": png for k, png in pictures.items()})
+    except Exception as error:  # of figures, files, memory: the training itself is done and saved
+        again = shlex.join(["python", "-m", "jaxcnn.evaluate", f"--workdir={trained.workdir}"])
+        logger.debug("the report", exc_info=True)
+        logger.warning(
+            "no report (%s: %s); the run is whole, try again with: %s",
+            type(error).__name__,
+            " ".join(str(error).split()),
+            again,
+        )
 
 
 def _headline(metrics: dict[str, Any]) -> str:

@@ -54,6 +54,8 @@ def command_line(*arguments, cache_dir, module="jaxcnn.main"):
     line = [sys.executable, "-m", module, *map(str, arguments)]
     if "--config" in arguments:
         line.append(f"--config.data.cache_dir={cache_dir}")
+        if module == "jaxcnn.main":
+            line.append("--config.report.at_end=False")
     return line
 
 
@@ -66,6 +68,10 @@ def environment(devices):
 @pytest.fixture
 def digits(cache_dir):
     """A config that trains a small net on digits for two epochs."""
+    return small_digits(cache_dir)
+
+
+def small_digits(cache_dir):
     from jaxcnn.config import default_config
 
     config = default_config()
@@ -76,7 +82,35 @@ def digits(cache_dir):
     config.model.filters = (8, 16)
     config.model.convs_per_stage = 1
     config.augment = (("crop", 1),)
+    config.report.at_end = False
     return config
+
+
+@pytest.fixture(scope="session")
+def workdir(tmp_path_factory, cache_dir):
+    """A finished run on digits, with its report, that has learned something and makes mistakes.
+
+    Tests that change something in it copy it first.
+    """
+    from jaxcnn.train import train
+
+    config = small_digits(cache_dir)
+    config.augment = ()
+    config.optimizer.learning_rate = 0.01
+    config.report.at_end = True
+    folder = tmp_path_factory.mktemp("run")
+    train(config, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def assessment(workdir):
+    """What is known of that run's model on its test data."""
+    from jaxcnn.assessment import assess, find_data
+    from jaxcnn.trained import load_trained
+
+    trained = load_trained(workdir)
+    return assess(trained, find_data(trained))
 
 
 @pytest.fixture

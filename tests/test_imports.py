@@ -25,14 +25,34 @@ ROOMS = {
     "analysis": {"core"} | FOUNDATION,
     "report": {"analysis", "core", "data"} | FOUNDATION,
     "choices": {"core", "data"} | FOUNDATION,
-    "config": {"choices", "core", "data", "durations"} | FOUNDATION,
+    "config": {"analysis", "choices", "core", "data", "durations"} | FOUNDATION,
     "build": {"core", "data", "choices", "config", "durations"} | FOUNDATION,
     "auto": {"build", "config", "data"} | FOUNDATION,
     "evaluation": {"core", "data", "runtime"} | FOUNDATION,
     "run": {"build", "config", "core", "data", "durations", "evaluation", "runtime"} | FOUNDATION,
+    "assessment": {
+        "analysis",
+        "build",
+        "config",
+        "core",
+        "data",
+        "evaluation",
+        "runtime",
+        "trained",
+    }
+    | FOUNDATION,
+    "illustration": {"analysis", "assessment", "core", "data", "evaluation", "report", "runtime"}
+    | FOUNDATION,
+    "robustness": {"analysis", "assessment", "build", "core", "evaluation", "runtime"} | FOUNDATION,
+    "report_run": {"analysis", "assessment", "config", "illustration", "report", "robustness"}
+    | {"runtime", "trained"}
+    | FOUNDATION,
+    "comparison": {"analysis", "config", "report", "report_run", "runtime", "trained"} | FOUNDATION,
     "trained": {"build", "config", "core", "run", "runtime"} | FOUNDATION,
     "check": {"build", "core", "data", "report", "runtime"} | FOUNDATION,
-    "train": {"auto", "build", "config", "core", "data", "run", "runtime"} | FOUNDATION,
+    "train": {"assessment", "auto", "build", "config", "core", "data", "report_run", "run"}
+    | {"runtime", "trained"}
+    | FOUNDATION,
 }
 HEAVY = ("tensorflow", "tensorflow_datasets", "clu.metric_writers", "orbax", "sklearn", "cv2",
          "grain", "simplejpeg", "PIL", "pydicom", "optuna", "keras", "fastapi",

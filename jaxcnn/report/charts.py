@@ -63,7 +63,7 @@ def curves(
             percent_ticks(axes, "y")
     axes = figure.add_subplot(grid[1, :])
     dress(axes, theme, "Learning rate", x="epoch")
-    epoch, rate = _series(history, "train", "learning_rate")
+    epoch, rate = series(history, "train", "learning_rate")
     axes.plot(epoch, rate, color=theme.ink, linewidth=1.4, marker="." if len(epoch) < 3 else "")
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
     axes.yaxis.get_offset_text().set(color=theme.soft, fontsize=8)
@@ -76,7 +76,7 @@ def curves(
 def _line(
     axes: "Axes", theme: Theme, history: Sequence[Mapping[str, Any]], split: str, metric: str
 ) -> None:
-    epoch, value = _series(history, split, metric)
+    epoch, value = series(history, split, metric)
     number = _SPLITS.index(split)
     mark = MARKERS[number] if len(epoch) <= _MOST_MARKS else ""
     style, width = ("-", "-", "--")[number], (1.2, 2.0, 1.6)[number]
@@ -86,12 +86,12 @@ def _line(
 
 
 def _choose_scale(axes: "Axes", history: Sequence[Mapping[str, Any]]) -> None:
-    values = np.concatenate([_series(history, split, "loss")[1] for split in _SPLITS])
+    values = np.concatenate([series(history, split, "loss")[1] for split in _SPLITS])
     if len(values) and values.min() > 0 and values.max() / values.min() > _LARGE_RATIO:
         axes.set_yscale("log")
 
 
-def _series(
+def series(
     history: Sequence[Mapping[str, Any]], split: str, metric: str
 ) -> tuple[np.ndarray, np.ndarray]:
     pairs = [
@@ -107,7 +107,7 @@ def _series(
 def _curves_told(history: Sequence[Mapping[str, Any]], present: Sequence[str]) -> str:
     parts = []
     for split in present:
-        accuracy, loss = (_series(history, split, metric)[1] for metric in ("accuracy", "loss"))
+        accuracy, loss = (series(history, split, metric)[1] for metric in ("accuracy", "loss"))
         if len(loss):
             parts.append(f"{split} loss goes from {loss[0]:.3g} to {loss[-1]:.3g}")
         if len(accuracy):

@@ -48,7 +48,9 @@ class Report(NamedTuple):
       feature_maps, neighbours.
     suspects: likely label errors: name, label, suggestion, margin (probability of the suggestion
       minus that of the label).
-    augmented, calibrated: the same images with test-time augmentation, and with a temperature.
+    augmented: the same images with test-time augmentation.
+    calibration: metrics of the probabilities by temperature ("plain", "temperature 1.2"), and a
+      sentence about it.
     robustness: accuracy, or another share, by what was done to the images.
     parameters: name, shape and size of each array of the model.
     config, environment: flat. command: that repeats the run.
@@ -64,7 +66,8 @@ class Report(NamedTuple):
     galleries: Mapping[str, Gallery] = {}
     suspects: Sequence[tuple[str, str, str, float]] = ()
     augmented: "Measured | None" = None
-    calibrated: "Measured | None" = None
+    calibration: Mapping[str, Mapping[str, "Estimate"]] = {}
+    calibration_told: str = ""
     robustness: Mapping[str, "Estimate"] = {}
     parameters: Sequence[tuple[str, str, int]] = ()
     config: Mapping[str, object] = {}
@@ -88,9 +91,9 @@ def report_page(content: Report) -> str:
 
 def _numbers(content: Report) -> list[Section]:
     measured = content.measured
-    several = {"plain": measured}
+    several = {"plain": measured.metrics}
     if content.augmented is not None:
-        several["with test-time augmentation"] = content.augmented
+        several["with test-time augmentation"] = content.augmented.metrics
     return [
         Section(
             "The numbers",
@@ -227,14 +230,12 @@ def _folded_table(
 
 def _calibration(content: Report) -> Html:
     parts = [_chart(content, "reliability")]
-    if content.calibrated is not None:
-        scaled = f"with temperature {content.calibrated.temperature:.3g}"
-        both = {"plain": content.measured, scaled: content.calibrated}
-        parts.append(compared_table(both, PROBABILITIES))
+    if len(content.calibration) > 1:
+        parts.append(compared_table(content.calibration, PROBABILITIES))
         parts.append(
             paragraph(
                 "Dividing the logits by a temperature fitted on held-out images changes how sure "
-                "the model is, never its answer."
+                f"the model is, never its answer. {content.calibration_told}"
             )
         )
     return join(parts)

@@ -118,15 +118,14 @@ def groups_table(measured: "Measured") -> Html:
     return folded(header, rows, "groups")
 
 
-def compared_table(measured: Mapping[str, "Measured"], metrics: Sequence[str]) -> Html:
+def compared_table(found: Mapping[str, Mapping[str, "Estimate"]], metrics: Sequence[str]) -> Html:
     """The same images measured in several ways, side by side, by what each way is called."""
-    first = next(iter(measured.values()))
     rows = [
-        (_METRICS[name][0], *(cell(name, other.metrics[name]) for other in measured.values()))
+        (_METRICS[name][0], *(cell(name, one[name]) for one in found.values()))
         for name in metrics
-        if name in first.metrics
+        if all(name in one for one in found.values())
     ]
-    return table(("", *measured), rows)
+    return table(("", *found), rows)
 
 
 def estimates_table(estimates: Mapping[str, "Estimate"], what: str) -> Html:

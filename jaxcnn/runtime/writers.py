@@ -82,6 +82,12 @@ class MetricWriter:
         }
         self._send(json.dumps({"hparams": kept}) + "\n")
 
+    def __enter__(self) -> "MetricWriter":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Waits until TensorBoard's files are written."""
         try:
