@@ -46,16 +46,15 @@ class Robustness(NamedTuple):
 
     def told(self) -> dict[str, Estimate]:
         """What a table shows, by name."""
-        means = {
-            f"{name.replace('_', ' ')}, mean of the severities": Estimate(float(np.mean(shares)))
-            for name, shares in self.corruptions.items()
-        }
+        mean = float(np.mean(list(self.corruptions.values()))) if self.corruptions else None
+        corrupted = {} if mean is None else {"corrupted, mean of all": Estimate(mean)}
         clean = {} if self.clean is None else {f"clean, {self.num_examples:,} images": self.clean}
         outliers = {
             f"{self.num_outliers:,} other images told apart by {name} (ROC-AUC)": area
             for name, area in self.outliers.items()
         }
-        return clean | {f"attacked: {n}": one for n, one in self.attacks.items()} | outliers | means
+        attacked = {f"attacked: {name}": one for name, one in self.attacks.items()}
+        return clean | corrupted | attacked | outliers
 
     def to_json(self) -> dict[str, Any]:
         """The fields, with estimates as `Estimate.to_json` gives them."""
