@@ -24,6 +24,7 @@ ROOMS = {
     "runtime": {"core"} | FOUNDATION,
     "analysis": {"core"} | FOUNDATION,
     "report": {"analysis", "core", "data"} | FOUNDATION,
+    "pretrained": {"core"} | FOUNDATION,
     "choices": {"core", "data"} | FOUNDATION,
     "config": {"analysis", "choices", "core", "data", "durations"} | FOUNDATION,
     "build": {"core", "data", "choices", "config", "durations"} | FOUNDATION,

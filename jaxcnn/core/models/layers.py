@@ -83,6 +83,25 @@ class _GroupNorm(nn.Module):
         return nn.GroupNorm(num_groups=num_groups, dtype=self.dtype, scale_init=self.scale_init)(x)
 
 
+class StochasticDepth(nn.Module):
+    """Leaves out what a residual block adds, for whole images at random (Huang et al. 2016,
+    arXiv:1603.09382); what is kept is divided by the chance of that. Draws from "dropout".
+
+    rate: chance to be left out in training; `depth_rates` gives one for each block.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        return nn.Dropout(self.rate, broadcast_dims=(1, 2, 3))(x, deterministic=not train)
+
+
+def depth_rates(last: float, blocks: int) -> list[float]:
+    """A rate for each of so many blocks, from 0 for the first in equal steps to `last`."""
+    return [last * block / max(1, blocks - 1) for block in range(blocks)]
+
+
 def at_least_float32(dtype: Any) -> Any:
     """The dtype of logits: float32 for bfloat16, else the computation's own."""
     return jnp.promote_types(dtype, jnp.float32)

@@ -1,0 +1,104 @@
+r"""A PyTorch state dict as variables of a linen module.
+
+    rules = ((r"layer(\d)\.(\d+)\.conv(\d)", r"stage\1_block\2/conv\3"), (r"fc", "head"))
+    converted = convert(state_dict, rules, variables)
+
+Rules are about modules; which of a module's arrays a tensor is follows from what the module has:
+`weight` is a kernel or a norm's scale, `running_mean` a norm's statistics;
+other names are the same.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+PyTree = Any
+Rules = Sequence[tuple[str, str]]
+
+# Counts batches for a kind of averaging that nobody uses here.
+_IGNORED = "num_batches_tracked"
+_LEAVES = {
+    "weight": (("params", "kernel"), ("params", "scale")),
+    "bias": (("params", "bias"),),
+    "running_mean": (("batch_stats", "mean"),),
+    "running_var": (("batch_stats", "var"),),
+}
+
+
+class Converted(NamedTuple):
+    """variables: as `like`, with what was found.
+
+    loaded: (their name, ours). misfits: (their name, their shape, our name, our shape), in our
+    layout; left_over: their names that no rule or no array of ours takes. missing: our names that
+    nothing was found for; their arrays are those of `like`.
+    """
+
+    variables: dict[str, PyTree]
+    loaded: list[tuple[str, str]]
+    misfits: list[tuple[str, tuple[int, ...], str, tuple[int, ...]]]
+    left_over: list[str]
+    missing: list[str]
+
+
+def convert(
+    state_dict: Mapping[str, np.ndarray], rules: Rules, like: Mapping[str, PyTree]
+) -> Converted:
+    """state_dict: tensors by PyTorch's names, in its layout (convolutions OIHW, dense layers OI).
+
+    like: {"params": ..., "batch_stats": ...} of the model. Arrays keep the dtypes of `like`.
+    """
+    ours = _flatten(like)
+    found: dict[str, np.ndarray] = {}
+    loaded, misfits, left_over = [], [], []
+    for name, tensor in state_dict.items():
+        if name.endswith(_IGNORED):
+            continue
+        place = _place(name, rules, ours)
+        if place is None:
+            left_over.append(name)
+            continue
+        value = in_our_layout(np.asarray(tensor), place)
+        if value.shape != ours[place].shape:
+            misfits.append((name, value.shape, place, ours[place].shape))
+            continue
+        found[place] = value.astype(ours[place].dtype)
+        loaded.append((name, place))
+    missing = [place for place in ours if place not in found]
+    paths, tree = jax.tree_util.tree_flatten_with_path(dict(like))
+    leaves = [found.get(_name(path), leaf) for path, leaf in paths]
+    variables = jax.tree_util.tree_unflatten(tree, leaves)
+    return Converted(variables, loaded, misfits, left_over, missing)
+
+
+def in_our_layout(tensor: np.ndarray, name: str) -> np.ndarray:
+    """A PyTorch tensor as linen keeps it: kernels OIHW -> HWIO and OI -> IO.
+
+    name: ours; only kernels are turned.
+    """
+    if not name.endswith("/kernel"):
+        return tensor
+    return tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else tensor.T
+
+
+def _place(name: str, rules: Rules, ours: Mapping[str, Any]) -> str | None:
+    """The name of our array that their tensor is."""
+    module, _, leaf = name.rpartition(".")
+    for pattern, path in rules:
+        if match := re.fullmatch(pattern, module):
+            places = [
+                f"{c}/{match.expand(path)}/{array}"
+                for c, array in _LEAVES.get(leaf, (("params", leaf),))
+            ]
+            return next((place for place in places if place in ours), None)
+    return None
+
+
+def _flatten(tree: Mapping[str, PyTree]) -> dict[str, Any]:
+    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(dict(tree))}
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return "/".join(str(key.key) for key in path)
