@@ -25,6 +25,7 @@ from jaxcnn.config import differences, flatten, load_config, resolve, unflatten
 from jaxcnn.core.step import make_predict_step
 from jaxcnn.core.views import over_views
 from jaxcnn.data.check import some
+from jaxcnn.data.decode import Decoding
 from jaxcnn.data.source import Dataset, Split
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation import predict
@@ -43,6 +44,7 @@ class Examined(NamedTuple):
     validation: what a temperature may be fitted on; None where these are other data than the
       model was trained with, or where they are assessed themselves.
     own: whether these are the data the model was trained with.
+    bad: names of images that cannot be decoded. how: how the others were.
     """
 
     split: str
@@ -50,6 +52,7 @@ class Examined(NamedTuple):
     validation: Split | None
     own: bool
     bad: tuple[str, ...] = ()
+    how: Decoding = Decoding()
 
 
 class Assessment(NamedTuple):
@@ -126,6 +129,7 @@ def examine(trained: Trained, dataset: Dataset, split: str, own: bool = True) ->
         None if validation is None else relabel(validation),
         own,
         tuple(map(str, dataset.bad)),
+        dataset.how,
     )
 
 

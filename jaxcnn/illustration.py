@@ -13,7 +13,10 @@ from jaxcnn.analysis.outcomes import probabilities
 from jaxcnn.assessment import Assessment, batch_size_on, parts_at, spread_over
 from jaxcnn.core import explain
 from jaxcnn.core.step import make_predict_step
+from jaxcnn.data.decode import decode
+from jaxcnn.data.load import readable
 from jaxcnn.data.pipeline import eval_batches
+from jaxcnn.data.resize import fit
 from jaxcnn.evaluation import predict
 from jaxcnn.report import activations, galleries
 from jaxcnn.report.galleries import Neighbour, Prediction
@@ -27,6 +30,8 @@ Positions = Sequence[int] | np.ndarray
 SAMPLES, WRONG, SUSPECTS, EXPLAINED, MAPPED, QUERIES, NEIGHBOURS = 24, 24, 12, 8, 2, 5, 6
 # Images among which neighbours are looked for, and that a projection shows.
 _FEATURES = 2000
+# Pixels of a photo's sides in a gallery.
+_SHOWN = 168
 # Likely label errors that the page lists.
 _LISTED = 200
 
@@ -88,6 +93,30 @@ def images(assessment: Assessment, positions: Positions) -> np.ndarray:
     return found
 
 
+def pictures(assessment: Assessment, positions: Positions) -> list[np.ndarray]:
+    """The assessed images at `positions` for people: what the model sees, but of files with as
+    many pixels as are shown, uint8[h, w, C] each.
+    """
+    found: list[np.ndarray] = list(images(assessment, positions))
+    model_size = min(assessment.trained.image_shape[:2])
+    if assessment.paths is None or model_size >= _SHOWN:
+        return found
+    order = np.argsort(positions, kind="stable")
+    parts = parts_at(assessment, np.asarray(positions, np.int64)[order])
+    rows = [(part.source, row) for part in parts if part.source for row in part.rows.tolist()]
+    for place, (source, row) in zip(order.tolist(), rows, strict=True):
+        how = assessment.examined.how
+        (content,), _ = source.read(np.array([row]))
+        try:
+            image = decode(readable(content), how, at_least=_SHOWN)
+        except ValueError:  # the file has changed meanwhile
+            continue
+        size = min(_SHOWN, *image.shape[:2])
+        if size > model_size:
+            found[place] = fit(image, how._replace(image_size=size))
+    return found
+
+
 def predictions(
     assessment: Assessment, shares: np.ndarray, positions: Positions
 ) -> list[Prediction]:
@@ -101,7 +130,7 @@ def predictions(
             prediction=names[shares[i].argmax()],
             probability=float(shares[i].max()),
         )
-        for i, image in zip(positions, images(assessment, positions), strict=True)
+        for i, image in zip(positions, pictures(assessment, positions), strict=True)
     ]
 
 
@@ -174,7 +203,7 @@ def neighbours(assessment: Assessment, shares: np.ndarray, queries: Sequence[int
             [
                 Neighbour(image, name_of(assessment, i), names[assessment.label[i]], float(far))
                 for i, image, far in zip(
-                    others, images(assessment, others), distance[near != me], strict=False
+                    others, pictures(assessment, others), distance[near != me], strict=False
                 )
             ]
         )

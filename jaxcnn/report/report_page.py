@@ -172,7 +172,7 @@ def _insides(content: Report) -> list[Section]:
         Section(
             "Sample predictions",
             _gallery(content, "predictions"),
-            "Images as the model sees them, with its answer and how probable it finds it.",
+            "Images of all classes, with the model's answer and how probable it finds it.",
         ),
         Section(
             "Where it looks",
