@@ -57,7 +57,7 @@ def write_report(assessment: Assessment, output: Path) -> tuple[str, dict[str, b
     table = io.StringIO(newline="")
     write_predictions(assessment, table)
     files: dict[str, bytes | None] = {
-        "metrics.json": json.dumps(metrics(assessment, robustness), indent=2).encode() + b"\n",
+        "metrics.json": _json(metrics(assessment, robustness)),
         "predictions.csv": table.getvalue().encode("utf-8", "surrogateescape"),
         "report.html": report_page(describe(assessment, robustness, drawn, galleries)).encode(),
         **{f"{name}.png": content for name, content in pictures.items()},
@@ -65,6 +65,11 @@ def write_report(assessment: Assessment, output: Path) -> tuple[str, dict[str, b
     write_files(output, files, "output")
     logger.info("report: %s (%.1f s)", output / "report.html", time.perf_counter() - clock)
     return metrics_text(assessment.measured), pictures
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    """To read; with many classes, whose confusion matrix has a million lines, without breaks."""
+    return json.dumps(content, indent=2 if content["num_classes"] <= 100 else None).encode() + b"\n"
 
 
 def metrics(assessment: Assessment, robustness: Robustness | None = None) -> dict[str, Any]:
