@@ -79,6 +79,9 @@ class Assessment(NamedTuple):
     calibration: dict[float, dict[str, Estimate]]
     views: Measured | None
 
+    def __repr__(self) -> str:
+        return f"Assessment({self.trained!r}, {self.examined.split!r}, {len(self.label)} images)"
+
 
 def find_data(trained: Trained, split: str | None = None) -> Examined:
     """The data that `trained.config` names, as the model must see them; raises UserError.

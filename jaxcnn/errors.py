@@ -7,8 +7,12 @@ from collections.abc import Iterable
 class UserError(Exception):
     """A mistake in a config, a path or the data: one line saying what, where and what to do.
 
-    Commands print it as `error: ...` and end with exit code 2.
+    Commands print it as `error: ...` and end with exit code 2; a notebook shows that line.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback."""
+        return [f"error: {self}"]
 
 
 def printable(text: str) -> str:

@@ -146,9 +146,9 @@ def draw_charts(assessment: Assessment, robustness: Robustness | None) -> dict[s
     return found
 
 
-def history(workdir: Path) -> list[dict[str, Any]]:
+def history(workdir: str | Path) -> list[dict[str, Any]]:
     """The lines of a run's `metrics.jsonl`; a last one that is not whole is left out."""
-    path = workdir / "metrics.jsonl"
+    path = Path(workdir).expanduser() / "metrics.jsonl"
     lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 

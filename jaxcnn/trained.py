@@ -47,6 +47,9 @@ class Trained(NamedTuple):
     state: TrainState
     temperature: float | None = None
 
+    def __repr__(self) -> str:
+        return f"Trained({str(self.workdir)!r}, step={self.step})"  # not all its parameters
+
     @property
     def class_names(self) -> tuple[str, ...]:
         return tuple(self.facts["class_names"])

@@ -1,12 +1,11 @@
 """What people look at: figures (Matplotlib) and pages (one self-contained HTML file each).
 
-In a notebook a figure shows itself, and a gallery is a PNG:
+A notebook shows galleries, and after `%matplotlib inline` figures too, as they are:
 
-    from IPython.display import Image
-    from jaxcnn.report import confusion_chart, gallery_png, misclassified
+    from jaxcnn.report import confusion_chart, misclassified
 
     confusion_chart(measured.confusion, class_names)
-    Image(gallery_png(misclassified(predictions)))
+    misclassified(predictions)
 """
 
 from jaxcnn.report.activations import feature_maps, filters, heat_maps

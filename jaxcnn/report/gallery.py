@@ -59,6 +59,14 @@ class Gallery(NamedTuple):
     def has_tiles(self) -> bool:
         return any(group.tiles for group in self.groups)
 
+    def __repr__(self) -> str:
+        count = sum(len(group.tiles) for group in self.groups)
+        return f"Gallery({self.title!r}, {count} tiles)"
+
+    def _repr_png_(self) -> bytes:
+        """How a notebook shows it."""
+        return gallery_png(self)
+
 
 class _Place(NamedTuple):
     """Where something stands, in pixels from the top left corner."""

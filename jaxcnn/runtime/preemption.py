@@ -20,6 +20,10 @@ class Interrupted(Exception):
         self.step = step
         super().__init__(f"{signal.Signals(number).name}: saved step {step}")
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback."""
+        return [f"stopped, step {self.step} is saved; run the cell again to resume"]
+
 
 class StopRequest:
     """Whether a signal has asked the run to stop: its number, or None."""
