@@ -21,6 +21,23 @@ def test_the_research_example_runs_as_printed_and_returns_metrics(tmp_path):
     assert done.stdout.strip() == "['correct', 'count', 'loss'] 1 8.0", done.stderr
 
 
+def test_the_evaluation_example_runs_as_printed_on_a_finished_run(digits, tmp_path, monkeypatch):
+    from jaxcnn.train import train
+
+    monkeypatch.chdir(tmp_path)
+    digits.num_epochs, digits.num_steps = None, 3
+    digits.report.at_end = False
+    train(digits, "runs/digits")
+    names = {}
+    exec(re.search(r"<!-- evaluation example -->\n```python\n(.*?)```", TEXT, re.S)[1], names)
+    for picture in ("curves.png", "confusion.png"):
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+    assert "misclassified" in names["galleries"]
+    assert repr(names["assessment"]) == (
+        "Assessment(Trained('runs/digits', step=3), 'test', 359 images)"
+    )
+
+
 def test_the_quick_start_is_two_commands_and_ci_runs_the_second():
     section = TEXT.split("## Quick start")[1].split("\n## ")[0]
     commands = re.findall(r"```bash\n(.*?)\n```", section, re.S)
@@ -39,7 +56,9 @@ def test_the_quick_start_is_two_commands_and_ci_runs_the_second():
 def test_every_key_and_recipe_the_readme_names_exists():
     from jaxcnn.config import check_known
 
-    check_known(re.findall(r"--config\.([\w.]+)", TEXT))
+    check_known(re.findall(r"--config\.([\w.]+)", TEXT.replace("--config.report.KEY", "")))
+    options = TEXT.split("--config.report.KEY=VALUE")[1].split("\n\n")[0]
+    check_known(f"report.{key}" for key in re.findall(r"`(\w+)=", options))
     for path in re.findall(r"experiments/\w+\.py", TEXT):
         assert (ROOT / path).exists(), path
 
