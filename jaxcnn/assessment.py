@@ -22,14 +22,14 @@ from jaxcnn.analysis.estimate import Estimate
 from jaxcnn.analysis.measure import Measured, calibration_metrics, measure
 from jaxcnn.build import build_dataset
 from jaxcnn.config import differences, flatten, load_config, resolve, unflatten
-from jaxcnn.core.step import make_predict_step
+from jaxcnn.core.step import Batch, make_predict_step
 from jaxcnn.core.views import over_views
 from jaxcnn.data.check import some
 from jaxcnn.data.decode import Decoding
 from jaxcnn.data.source import Dataset, Split
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation import predict
-from jaxcnn.runtime.mesh import Parallel, jit_parallel
+from jaxcnn.runtime.mesh import jit_parallel
 from jaxcnn.trained import Trained, keep_temperature
 
 logger = logging.getLogger(__name__)
@@ -220,20 +220,30 @@ def spread_over(count: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, most), dtype=np.int64))
 
 
-def batch_size_on(trained: Trained, parallel: Parallel) -> int:
-    """The config's batch size, made larger where the devices do not divide it."""
-    return -(-trained.config.batch_size // parallel.num_devices) * parallel.num_devices
+def on_devices(
+    trained: Trained, step: Callable[[Any, Batch], Batch]
+) -> Callable[..., dict[str, np.ndarray]]:
+    """What runs a step over a split, on all devices: `run(split)` with `step(state, batch)`, or
+    `run(split, *numbers)` with `step((state, *numbers), batch)`, compiled once for all numbers.
+    """
+    parallel = jit_parallel(jax.devices())
+    compiled = parallel.transform(step, donate=False)
+    state = parallel.place_state(trained.state)
+    # The config's, made larger where the devices do not divide it.
+    batch_size = -(-trained.config.batch_size // parallel.num_devices) * parallel.num_devices
+
+    def run(split: Split, *numbers: jax.Array) -> dict[str, np.ndarray]:
+        given = (state, *numbers) if numbers else state
+        return predict(compiled, given, split, batch_size, parallel)
+
+    return run
 
 
 def _predictor(trained: Trained, views: tuple[str, ...]) -> Callable[[Split], np.ndarray]:
-    """What gives the logits float32[N, K] of a split, on all devices."""
-    parallel = jit_parallel(jax.devices())
+    """What gives the logits float32[N, K] of a split."""
     step = make_predict_step(trained.model, normalize=trained.normalize)
-    step = over_views(step, views) if views else step
-    compiled = parallel.transform(step, donate=False)
-    state = parallel.place_state(trained.state)
-    batch_size = batch_size_on(trained, parallel)
-    return lambda split: predict(compiled, state, split, batch_size, parallel)["logits"]
+    run = on_devices(trained, over_views(step, views) if views else step)
+    return lambda split: run(split)["logits"]
 
 
 def _as_trained(trained: Trained) -> ConfigDict:

@@ -10,18 +10,16 @@ import numpy as np
 from jaxcnn.analysis.features import PROJECTIONS, nearest
 from jaxcnn.analysis.label_errors import Suspect, likely_label_errors
 from jaxcnn.analysis.outcomes import probabilities
-from jaxcnn.assessment import Assessment, batch_size_on, parts_at, spread_over
+from jaxcnn.assessment import Assessment, on_devices, parts_at, spread_over
 from jaxcnn.core import explain
 from jaxcnn.core.step import make_predict_step
 from jaxcnn.data.decode import decode
 from jaxcnn.data.load import readable
 from jaxcnn.data.pipeline import eval_batches
 from jaxcnn.data.resize import fit
-from jaxcnn.evaluation import predict
 from jaxcnn.report import activations, galleries
 from jaxcnn.report.galleries import Neighbour, Prediction
 from jaxcnn.report.gallery import Gallery
-from jaxcnn.runtime.mesh import jit_parallel
 
 # Of examples in an assessment, int64[n]
 Positions = Sequence[int] | np.ndarray
@@ -223,12 +221,10 @@ def featured(assessment: Assessment) -> np.ndarray:
 
 def features(assessment: Assessment, positions: np.ndarray) -> np.ndarray:
     """What the last layer sees of the images at `positions` (in order), float32[n, D]."""
-    trained, parallel = assessment.trained, jit_parallel(jax.devices())
+    trained = assessment.trained
     step = make_predict_step(trained.model, normalize=trained.normalize, features=True)
-    compiled = parallel.transform(step, donate=False)
-    state, size = parallel.place_state(trained.state), batch_size_on(trained, parallel)
-    parts = parts_at(assessment, positions)
-    found = [predict(compiled, state, part, size, parallel)["penultimate"] for part in parts]
+    run = on_devices(trained, step)
+    found = [run(part)["penultimate"] for part in parts_at(assessment, positions)]
     return np.concatenate(found)
 
 

@@ -15,14 +15,12 @@ import numpy as np
 from jaxcnn.analysis.estimate import Estimate
 from jaxcnn.analysis.intervals import share_estimate
 from jaxcnn.analysis.ranking import ranking
-from jaxcnn.assessment import Assessment, batch_size_on, parts_at, spread_over
+from jaxcnn.assessment import Assessment, on_devices, parts_at, spread_over
 from jaxcnn.build import build_unlabelled
 from jaxcnn.core.attacks import ATTACKS
 from jaxcnn.core.corruptions import CORRUPTIONS, SEVERITIES
 from jaxcnn.core.outliers import OUTLIER_SCORES
 from jaxcnn.core.step import Batch, make_predict_step
-from jaxcnn.evaluation import predict
-from jaxcnn.runtime.mesh import jit_parallel
 
 # Images that are corrupted and attacked: accuracy is then known to within 3 % or so.
 MOST = 1000
@@ -99,10 +97,8 @@ def corrupted(assessment: Assessment, positions: np.ndarray) -> dict[str, list[f
             logits = predict_step(state, batch | {"image": jnp.round(image)})["logits"]
             return {"right": logits.argmax(-1) == batch["label"]}
 
-        run = _runner(assessment, step)
-        found[name] = [
-            float(run(positions, jnp.asarray(severity))["right"].mean()) for severity in SEVERITIES
-        ]
+        right = _over(assessment, positions, step)
+        found[name] = [float(right(jnp.asarray(severity)).mean()) for severity in SEVERITIES]
     return found
 
 
@@ -120,18 +116,14 @@ def attacked(assessment: Assessment, positions: np.ndarray) -> Estimate:
         image = attack(_keys(batch), say, batch["image"], batch["label"], epsilon)
         return {"right": say(image).argmax(-1) == batch["label"]}
 
-    return _accuracy(_runner(assessment, step)(positions, jnp.float32(asked.epsilon))["right"])
+    return _accuracy(_over(assessment, positions, step)(jnp.float32(asked.epsilon)))
 
 
 def told_from_outliers(assessment: Assessment, folder: str) -> tuple[dict[str, Estimate], int]:
     """ROC-AUC of each score of `jaxcnn.core.outliers`, and the number of images in `folder`."""
     trained = assessment.trained
     others = build_unlabelled(trained.config, Path(folder).expanduser(), trained.image_shape)
-    parallel = jit_parallel(jax.devices())
-    compiled = parallel.transform(_predict_step(assessment), donate=False)
-    state = parallel.place_state(trained.state)
-    size = batch_size_on(trained, parallel)
-    strange = predict(compiled, state, others, size, parallel)["logits"]
+    strange = on_devices(trained, _predict_step(assessment))(others)["logits"]
     both = np.concatenate([assessment.logits, strange])
     outlier = np.arange(len(both)) >= len(assessment.logits)
     found = {}
@@ -150,23 +142,12 @@ def _keys(batch: Batch) -> jax.Array:
     return jax.vmap(lambda index: jax.random.fold_in(jax.random.key(0), index))(batch["index"])
 
 
-def _runner(
-    assessment: Assessment, step: Callable[[Any, Batch], Batch]
-) -> Callable[[np.ndarray, jax.Array], dict[str, np.ndarray]]:
-    """What runs `step((state, number), batch)` over the images at some positions."""
-    trained, parallel = assessment.trained, jit_parallel(jax.devices())
-    compiled = parallel.transform(step, donate=False)
-    state = parallel.place_state(trained.state)
-    size = batch_size_on(trained, parallel)
-
-    def run(positions: np.ndarray, number: jax.Array) -> dict[str, np.ndarray]:
-        found = [
-            predict(compiled, (state, number), chosen, size, parallel)
-            for chosen in parts_at(assessment, positions)
-        ]
-        return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
-
-    return run
+def _over(
+    assessment: Assessment, positions: np.ndarray, step: Callable[[Any, Batch], Batch]
+) -> Callable[[jax.Array], np.ndarray]:
+    """What `step((state, number), batch)` finds right of the images at some positions, bool[n]."""
+    run, parts = on_devices(assessment.trained, step), parts_at(assessment, positions)
+    return lambda number: np.concatenate([run(part, number)["right"] for part in parts])
 
 
 def _accuracy(right: np.ndarray) -> Estimate:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ class StopRequest:
 @contextmanager
 def catch_signals() -> Iterator[StopRequest]:
     """Within, the first Ctrl-C or SIGTERM only sets the request; a second Ctrl-C ends the process
-    at once. In a thread that is not the main one, where Python allows no handlers, nothing changes.
+    at once (in a notebook, the cell). In a thread that is not the main one, where Python allows no handlers, nothing changes.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -44,6 +45,8 @@ def catch_signals() -> Iterator[StopRequest]:
     def handle(number: int, frame: FrameType | None) -> None:
         del frame
         if number == signal.SIGINT and request.signal == signal.SIGINT:
+            if "ipykernel" in sys.modules:
+                raise KeyboardInterrupt  # the notebook's other variables are not ours to lose
             os._exit(130)
         request.signal = number
 

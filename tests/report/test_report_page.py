@@ -128,13 +128,22 @@ def test_other_ways_to_measure_stand_beside_the_plain_numbers():
     plain = measured(10)
     groups = {"camera 1": plain.metrics | {}, "camera 2": cold.metrics | {}}
     grouped = plain._replace(groups=groups, group_sizes=dict.fromkeys(groups, 100))
-    content = Report("R", "Good.", grouped, "test", augmented=plain, calibrated=cold)
+    calibration = {"plain": plain.metrics, "temperature 2": cold.metrics}
+    content = Report(
+        "R",
+        "Good.",
+        grouped,
+        "test",
+        augmented=plain,
+        calibration=calibration,
+        calibration_told="Kept with the model.",
+    )
     page = report_page(content)
     check_page(page)
-    assert "with test-time augmentation" in page and "with temperature 2" in page
+    assert "with test-time augmentation" in page and "Kept with the model." in page
     for found in (plain, cold):
         assert f"{found.metrics['loss'].value:.3f}" in page
-    assert page.index("camera") < page.index("with temperature 2")
+    assert page.index("camera") < page.index("temperature 2")
 
 
 def test_a_chart_on_disk_is_the_light_one():
