@@ -35,7 +35,8 @@ class StopRequest:
 @contextmanager
 def catch_signals() -> Iterator[StopRequest]:
     """Within, the first Ctrl-C or SIGTERM only sets the request; a second Ctrl-C ends the process
-    at once (in a notebook, the cell). In a thread that is not the main one, where Python allows no handlers, nothing changes.
+    at once (in a notebook, the cell). In a thread that is not the main one, where Python allows no
+    handlers, nothing changes.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
