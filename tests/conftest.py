@@ -36,11 +36,15 @@ def forget_what_was_compiled():
     jax.clear_caches()
 
 
-@pytest.fixture
-def tensorflow(monkeypatch):
-    """Processes that this test starts find TensorFlow."""
+@pytest.fixture(scope="session")
+def has_tensorflow():
     if importlib.util.find_spec("tensorflow") is None:
         pytest.skip("no TensorFlow here")
+
+
+@pytest.fixture
+def tensorflow(has_tensorflow, monkeypatch):
+    """Processes that this test starts find TensorFlow."""
     monkeypatch.setenv("PYTHONPATH", WITH_TENSORFLOW)
 
 
