@@ -1,26 +1,51 @@
 """Eight CPU devices, a compile cache all tests share, and a way to run commands for real."""
 
+import importlib.util
 import os
 import subprocess
-import sys
 import tempfile
-from pathlib import Path
-
-# Before JAX is imported, here and in every process a test starts.
-os.environ["JAX_PLATFORMS"] = "cpu"
-# Two busy cores may need longer than the 40 s after which XLA aborts to bring 8 devices together.
-os.environ["XLA_FLAGS"] = (
-    "--xla_force_host_platform_device_count=8 "
-    "--xla_cpu_collective_call_terminate_timeout_seconds=600"
-)
-os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{tempfile.gettempdir()}/jaxcnn-tests-xla-{os.getuid()}"
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 import pytest
 
-PATIENT = os.environ["XLA_FLAGS"].split()[1]
-ROOT = Path(__file__).resolve().parents[1]
+from tests.processes import (
+    PATIENT,
+    ROOT,
+    WITH_TENSORFLOW,
+    WITHOUT_TENSORFLOW,
+    command_line,
+    finish,
+    start,
+)
+
+# Before JAX is imported, here and in every process a test starts.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {PATIENT}"
+os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{tempfile.gettempdir()}/jaxcnn-tests-xla-{os.getuid()}"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+os.environ["PYTHONPATH"] = WITHOUT_TENSORFLOW
+
 SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_what_was_compiled():
+    """Compiled functions of 8 devices, kept to the end, would fill gigabytes."""
+    import jax
+
+    yield
+    jax.clear_caches()
+
+
+@pytest.fixture(scope="session")
+def has_tensorflow():
+    if importlib.util.find_spec("tensorflow") is None:
+        pytest.skip("no TensorFlow here")
+
+
+@pytest.fixture
+def tensorflow(has_tensorflow, monkeypatch):
+    """Processes that this test starts find TensorFlow."""
+    monkeypatch.setenv("PYTHONPATH", WITH_TENSORFLOW)
 
 
 @pytest.fixture(scope="session")
@@ -31,38 +56,19 @@ def cache_dir(tmp_path_factory):
 
 @pytest.fixture
 def command(cache_dir):
-    """Runs `python -m jaxcnn.main` as a user would; gives the finished process."""
+    """Runs a command, `python -m jaxcnn.main` if not told otherwise, and gives what it has left:
+    its returncode, stdout and stderr. check: the exit code it must have; for other keywords see
+    `start`.
+    """
 
-    def run(*arguments, devices=1, check=None, module="jaxcnn.main", cwd=ROOT):
-        done = subprocess.run(
-            command_line(*arguments, cache_dir=cache_dir, module=module),
-            env=environment(devices),
-            cwd=cwd,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+    def run(*arguments, check=None, module="jaxcnn.main", **how):
+        line = command_line(*arguments, cache_dir=cache_dir, module=module)
+        done = subprocess.CompletedProcess(line, *finish(start(line, **how)))
         if check is not None:
             assert done.returncode == check, done.stderr
         return done
 
     return run
-
-
-def command_line(*arguments, cache_dir, module="jaxcnn.main"):
-    """A command with the session's data cache, unless it is about a missing --config."""
-    line = [sys.executable, "-m", module, *map(str, arguments)]
-    if "--config" in arguments:
-        line.append(f"--config.data.cache_dir={cache_dir}")
-        if module == "jaxcnn.main":
-            line.append("--config.report.at_end=False")
-    return line
-
-
-def environment(devices):
-    """The environment of a process with so many CPU devices."""
-    flag = f"--xla_force_host_platform_device_count={devices} {PATIENT}"
-    return os.environ | {"XLA_FLAGS": flag, "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A small model, a real batch and its steps, for the tests of what a step promises."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -49,15 +49,24 @@ def build(axis_name=None, dtype=jnp.float32, dropout=0.0):
     return model, tx, train_step, make_eval_step(model, axis_name=axis_name)
 
 
-def fresh_state(seed=0, dtype=jnp.float32, **keywords):
-    """A state whose arrays all have the given dtype."""
-    model, tx, *_ = build(dtype=dtype, **keywords)
-    state = create_train_state(model, tx, jax.random.key(seed), SHAPE)
-    cast = partial(jax.tree.map, lambda leaf: leaf.astype(dtype))
-    params = cast(state.params)
-    return state.replace(
-        params=params, batch_stats=cast(state.batch_stats), opt_state=tx.init(params)
-    )
+def fresh_state(seed=0, dtype=jnp.float32, dropout=0.0):
+    """A state whose arrays all have the given dtype, and may be donated."""
+    return jax.tree.map(jnp.copy, first_state(seed, dtype, dropout))
+
+
+@cache
+def first_state(seed, dtype, dropout):
+    model, tx, *_ = build(dtype=dtype, dropout=dropout)
+
+    @jax.jit
+    def make_state():
+        state = create_train_state(model, tx, jax.random.key(seed), SHAPE)
+        cast = partial(jax.tree.map, lambda leaf: leaf.astype(dtype))
+        params = cast(state.params)
+        batch_stats, opt_state = cast(state.batch_stats), tx.init(params)
+        return state.replace(params=params, batch_stats=batch_stats, opt_state=opt_state)
+
+    return make_state()
 
 
 def run_on(mode, num_devices, state, batches, dtype=jnp.float32, **keywords):

@@ -124,7 +124,7 @@ def test_a_folder_is_trained_with_nothing_but_its_name(folder, tmp_path, command
     config = folder()
     done = command(
         "--config", "experiments/folder.py", f"--config.data.dir={config.data.dir}",
-        "--workdir", tmp_path / "run", "--config.num_steps=3", check=0,
+        "--workdir", tmp_path / "run", "--config.num_steps=3", fresh=True, check=0,
     )  # fmt: skip
     assert "chosen for 40 colour images of 60x80 pixels in 2 classes" in done.stderr
     assert "--config.data.image_size=60" in done.stderr

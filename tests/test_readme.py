@@ -5,7 +5,7 @@ import shlex
 import subprocess
 import sys
 
-from tests.conftest import ROOT, environment
+from tests.processes import ROOT, environment
 
 TEXT = (ROOT / "README.md").read_text()
 

@@ -1,12 +1,16 @@
 """train(config, workdir): what a run leaves behind, and how it goes on."""
 
 import json
+import shutil
 import threading
 
 import pytest
 
 from jaxcnn.errors import UserError
 from jaxcnn.train import train
+from tests.conftest import small_digits
+from tests.processes import WITH_TENSORFLOW
+from tests.runtime.test_writers import scalars
 
 
 def lines(workdir):
@@ -14,36 +18,62 @@ def lines(workdir):
 
 
 @pytest.fixture
-def short(digits):
-    """Two epochs in a few steps."""
-    digits.batch_size = 256
-    return digits
+def short(cache_dir):
+    return two_epochs(cache_dir)
 
 
-def test_a_run_leaves_what_the_readme_promises(short, tmp_path):
-    metrics = train(short, tmp_path)
-    assert json.loads((tmp_path / "eval.json").read_text()) == metrics
+def two_epochs(cache_dir):
+    """In a few steps."""
+    config = small_digits(cache_dir)
+    config.batch_size = 256
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(cache_dir, tmp_path_factory):
+    """(directory, metrics) of a run of `short`."""
+    workdir = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", WITH_TENSORFLOW)
+        return workdir, train(two_epochs(cache_dir), workdir)
+
+
+def test_a_run_leaves_what_the_readme_promises(finished):
+    workdir, metrics = finished
+    assert json.loads((workdir / "eval.json").read_text()) == metrics
     assert {"accuracy", "loss", "top5_accuracy", "precision_macro", "recall_macro", "f1_macro"} <= {
         *metrics
     }
     assert all(isinstance(value, str | int | float) for value in metrics.values())
 
-    facts = json.loads((tmp_path / "dataset.json").read_text())
+    facts = json.loads((workdir / "dataset.json").read_text())
     assert facts["class_names"] == list("0123456789")
     assert facts["image_shape"] == [8, 8, 1]
     assert facts["splits"] == {"train": 1294, "validation": 144, "test": 359}
     assert 0 < facts["mean"][0] < 1 and 0 < facts["std"][0] < 1
     assert "opencv" in facts["resize"]["library"]
 
-    environment = json.loads((tmp_path / "environment.json").read_text())
+    environment = json.loads((workdir / "environment.json").read_text())
     assert environment["versions"]["jax"] and len(environment["devices"]) == 8
 
-    written = lines(tmp_path)
+    written = lines(workdir)
     assert [(line["step"], line["split"]) for line in written] == [
         (6, "train"), (6, "validation"), (11, "train"), (11, "validation")
     ]  # fmt: skip
     assert written[-1]["epoch"] == pytest.approx(11 * 256 / 1294, abs=1e-3)
     assert {"loss", "accuracy", "learning_rate", "images_per_second"} <= {*written[0]}
+
+
+def test_tensorboard_has_the_numbers_of_a_run_when_it_ends(has_tensorflow, finished):
+    workdir, _ = finished
+    expected = [
+        (line["step"], f"{line['split']}/{name}", pytest.approx(value, rel=1e-6))
+        for line in lines(workdir)
+        for name, value in line.items()
+        if name not in ("step", "epoch", "split")
+    ]
+    assert len(expected) > 10
+    assert sorted(scalars(workdir)) == sorted(expected, key=lambda scalar: scalar[:2])
 
 
 def test_a_notebook_may_train_in_any_thread(short, tmp_path):
@@ -55,11 +85,11 @@ def test_a_notebook_may_train_in_any_thread(short, tmp_path):
     assert results and results[0]["split"] == "test"
 
 
-def test_a_finished_run_is_not_trained_again(short, tmp_path):
-    first = train(short, tmp_path)
-    before = (tmp_path / "metrics.jsonl").read_text()
-    assert train(short, tmp_path) == first
-    assert (tmp_path / "metrics.jsonl").read_text() == before
+def test_a_finished_run_is_not_trained_again(finished, short):
+    workdir, metrics = finished
+    before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+    assert train(short, workdir) == metrics
+    assert {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()} == before
 
 
 def test_pmap_trains_as_jit_does(short, tmp_path):
@@ -85,15 +115,15 @@ def test_a_run_that_saved_nothing_leaves_its_directory_free(short, tmp_path):
     assert train(short, tmp_path)["num_examples"] == 359
 
 
-def test_changed_data_are_noticed(short, tmp_path):
+def test_changed_data_are_noticed(finished, short, tmp_path):
     """A run stopped half-way, whose data set has become another one meanwhile."""
-    train(short, tmp_path)
-    (tmp_path / "eval.json").unlink()
-    facts = json.loads((tmp_path / "dataset.json").read_text())
+    workdir = shutil.copytree(finished[0], tmp_path / "copy")
+    (workdir / "eval.json").unlink()
+    facts = json.loads((workdir / "dataset.json").read_text())
     facts["identity"] = "other files"
-    (tmp_path / "dataset.json").write_text(json.dumps(facts))
+    (workdir / "dataset.json").write_text(json.dumps(facts))
     with pytest.raises(UserError, match="the data have changed since the run in it began"):
-        train(short, tmp_path)
+        train(short, workdir)
 
 
 def test_the_best_metric_may_be_the_loss(short, tmp_path):

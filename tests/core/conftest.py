@@ -1,4 +1,4 @@
-"""A small net that reads digits, trained once for all tests that look into one."""
+"""Quick compiling; and a small net that reads digits, trained once for all who look into one."""
 
 from functools import partial
 from typing import NamedTuple
@@ -9,6 +9,17 @@ import pytest
 
 from jaxcnn import MODELS, create_train_state, make_optimizer, make_train_step, normalize
 from tests.steps import SHAPE, real_batch
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compile_quickly():
+    """What is shown here of pure functions does not hang on how well they are compiled, and XLA's
+    and LLVM's optimisations take longer than these programs. What trains a model in other tests
+    is compiled as for users.
+    """
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 class Reader(NamedTuple):

@@ -52,13 +52,13 @@ def keys_of(seed=0, size=SIZE):
     return jax.random.split(jax.random.key(seed), size)
 
 
-def assert_same(one, other):
+def assert_same(one, other, what=""):
     """Equal but for rounding; values where an operation jumps may fall on either side."""
     for name in ("image", "label"):
         a, b = np.asarray(one[name], np.float32), np.asarray(other[name], np.float32)
-        assert one[name].dtype == other[name].dtype
+        assert one[name].dtype == other[name].dtype, what
         far = np.abs(a - b) > 1e-3
-        assert far.mean() < 1e-3, f"{name}: {far.mean():.2%} differ, by up to {abs(a - b).max()}"
+        assert far.mean() < 1e-3, f"{what} {name}: {far.mean():.2%} differ, by {abs(a - b).max()}"
 
 
 @cache
@@ -88,7 +88,7 @@ def test_bytes_and_floats_give_the_same(name):
     assert_same(whole, parts)
 
 
-@pytest.mark.parametrize("name", ["crop", "resized_crop", "affine", "hue", "randaugment", "cutmix"])
+@pytest.mark.parametrize("name", ["crop", "affine", "randaugment", "cutmix"])
 def test_compiled_or_not_gives_the_same(name):
     batch = make_batch()
     assert_same(operation_of(name)(keys_of(), batch), compiled(name)(keys_of(), batch))
@@ -118,22 +118,25 @@ def test_an_example_depends_on_its_own_key_and_pixels_alone(name):
         np.testing.assert_array_equal(among_black[part][:2], together[part][:2])
 
 
-@every_operation
 @pytest.mark.parametrize("how", ["jit", "shard_map"])
-def test_eight_devices_give_what_one_gives(name, how):
-    batch, keys = make_batch(), keys_of()
-    eight = jax.jit(operation_of(name), in_shardings=SPLIT)
+def test_eight_devices_give_what_one_gives(how):
+    """All operations are compiled together: programs of one each take several times as long."""
+
+    def all_of_them(keys, batch):
+        return {name: operation_of(name)(keys, batch) for name in AUGMENTATIONS}
+
     if how == "shard_map":
-        eight = jax.jit(
-            jax.shard_map(operation_of(name), mesh=MESH, in_specs=P("data"), out_specs=P("data"))
-        )
-    assert_same(compiled(name)(keys, batch), eight(keys, batch))
+        in_parts = {"in_specs": P("data"), "out_specs": P("data")}
+        eight = jax.jit(jax.shard_map(all_of_them, mesh=MESH, **in_parts))
+    else:
+        eight = jax.jit(all_of_them, in_shardings=SPLIT)
+    batch, keys = make_batch(), keys_of()
+    for name, done in eight(keys, batch).items():
+        assert_same(compiled(name)(keys, batch), done, name)
 
 
 def test_a_chain_of_them_is_the_same_under_pmap_and_under_vmap_over_seeds():
-    chained = compose(
-        [operation_of(name) for name in ("crop", "affine", "blur", "trivialaugment", "mixup")]
-    )
+    chained = compose([operation_of(name) for name in ("crop", "trivialaugment", "mixup")])
     batch, keys = make_batch(), keys_of()
     one = jax.jit(chained)(keys, batch)
     shares = jax.tree.map(lambda a: a.reshape(8, -1, *a.shape[1:]), (keys, batch))

@@ -13,8 +13,8 @@ import pytest
 from jaxcnn.build import build_dataset
 from jaxcnn.config import default_config, resolve
 from jaxcnn.errors import UserError
-from tests.conftest import ROOT, command_line, environment
 from tests.images import noise, png, saved
+from tests.processes import ROOT, command_line, environment, finish, start
 
 # What each broken file is called in messages.
 BROKEN = {
@@ -221,21 +221,16 @@ def test_an_image_that_vanishes_during_the_run(tmp_path, cache_dir, on_bad_image
     arguments = (*flags(folder, tmp_path), "--config.data.mode=stream", "--config.num_epochs=60",
                  "--config.checkpoint_every_epochs=1", "--config.log_every_steps=1",
                  f"--config.data.on_bad_image={on_bad_image}")  # fmt: skip
-    with (tmp_path / "stderr").open("w") as stderr:
-        process = subprocess.Popen(
-            command_line(*arguments, cache_dir=cache_dir), stderr=stderr, stdout=stderr,
-            env=environment(1), cwd=ROOT,
-        )  # fmt: skip
+    process = start(command_line(*arguments, cache_dir=cache_dir))
     metrics = tmp_path / "run/metrics.jsonl"
-    start = time.monotonic()
-    while time.monotonic() - start < 60 and process.poll() is None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end and process.poll() is None:
         if metrics.is_file() and metrics.read_text().count("\n") > 2:
             break
         time.sleep(0.05)
     for path in (folder / "a").iterdir():
         path.unlink()
-    code = process.wait(timeout=200)
-    told = (tmp_path / "stderr").read_text()
+    code, _, told = finish(process)
     assert "Traceback" not in told
     assert "a/" in told
     assert "cannot be read (No such file or directory)" in told

@@ -1,6 +1,7 @@
 """What each source promises: sizes, labels, random access, and one line for a mistake."""
 
-from pathlib import Path
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ import jaxcnn.data.tfds
 from jaxcnn.data import SOURCES
 from jaxcnn.data.decode import Decoding, decode
 from jaxcnn.errors import UserError
+from tests.conftest import SHARED
+from tests.processes import ROOT
 
-PREPARED = Path(__file__).resolve().parents[3] / "shared/data/tfds"
+PREPARED = SHARED / "tfds"
 
 
 def test_digits_are_scikit_learns():
@@ -176,20 +179,35 @@ def test_a_version_that_does_not_exist_is_one_line(prepared):
     assert message.startswith("config.data.name='cifar10:1.2.3': ") and "\n" not in message
 
 
-def test_data_prepared_in_another_format_are_read_too(tmp_path):
-    """TFRecord has no random access; TensorFlow reads it whole."""
-    pytest.importorskip("tensorflow", reason="no TensorFlow here")
-    import tensorflow_datasets as library
+IN_ANOTHER_FORMAT = """
+import sys
+import numpy as np
+import tensorflow_datasets
+from jaxcnn.data import SOURCES
+from jaxcnn.data.decode import Decoding, decode
 
-    builder = library.testing.DummyMnist(data_dir=tmp_path, file_format="tfrecord")
-    builder.download_and_prepare()
-    sources = tfds(name="dummy_mnist", dir=str(tmp_path))
-    assert (sources["train"].size, sources["test"].size) == (20, 20)
-    contents, labels = sources["train"].read(np.array([3, 0]))
-    assert [decode(content, Decoding()).shape for content in contents] == [(28, 28, 1)] * 2
-    everything, _ = sources["train"].read(np.arange(20))
-    assert contents[1] == everything[0]
-    assert labels.dtype == np.int32
+folder = sys.argv[1]
+builder = tensorflow_datasets.testing.DummyMnist(data_dir=folder, file_format="tfrecord")
+builder.download_and_prepare()
+sources = SOURCES["tfds"](name="dummy_mnist", dir=folder)
+assert (sources["train"].size, sources["test"].size) == (20, 20)
+contents, labels = sources["train"].read(np.array([3, 0]))
+assert [decode(content, Decoding()).shape for content in contents] == [(28, 28, 1)] * 2
+everything, _ = sources["train"].read(np.arange(20))
+assert contents[1] == everything[0]
+assert labels.dtype == np.int32
+"""
+
+
+def test_data_prepared_in_another_format_are_read_too(tmp_path, tensorflow):
+    """TFRecord has no random access; TensorFlow reads it whole. In a process of its own: it would
+    fill the memory of this one to the end.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", IN_ANOTHER_FORMAT, str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_missing_data_without_network_say_where_they_were_looked_for(prepared, tmp_path):

@@ -53,9 +53,9 @@ def test_a_step_changes_none_of_its_arguments():
 
 
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
-@pytest.mark.parametrize("num_devices", [1, 8])
-def test_a_step_is_the_same_under_sharded_jit_and_pmap(mode, num_devices, reference):
-    state, history = run_on(mode, num_devices, fresh_state(), [real_batch(BATCH)])
+def test_a_step_is_the_same_under_sharded_jit_and_pmap(mode, reference):
+    """Other numbers of devices: promise 3."""
+    state, history = run_on(mode, 8, fresh_state(), [real_batch(BATCH)])
     assert_same(state, history[0], reference)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import sys
 import time
 
@@ -14,7 +13,8 @@ from jaxcnn.config import load_config
 from jaxcnn.core.optim import make_optimizer
 from jaxcnn.core.state import create_train_state
 from jaxcnn.runtime.checkpoint import Checkpoints
-from tests.conftest import ROOT, command_line, environment
+from tests import processes
+from tests.processes import command_line
 
 ARGUMENTS = (
     "--config", "experiments/digits.py", "--config.num_epochs=6", "--config.model.filters=(8,16)",
@@ -22,19 +22,14 @@ ARGUMENTS = (
 )  # fmt: skip
 
 
-def start(workdir, cache_dir):
-    return subprocess.Popen(
-        command_line(*ARGUMENTS, "--workdir", workdir, cache_dir=cache_dir),
-        env=environment(1),
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(workdir, cache_dir, **how):
+    line = command_line(*ARGUMENTS, "--workdir", workdir, cache_dir=cache_dir)
+    return processes.start(line, **how)
 
 
 def finish(process):
-    _, log = process.communicate(timeout=300)
-    return process.returncode, log
+    code, _, log = processes.finish(process)
+    return code, log
 
 
 def wait_for(condition, process, seconds=120):
@@ -76,7 +71,7 @@ def assert_same_run(workdir, undisturbed):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, cache_dir):
     workdir = tmp_path_factory.mktemp("undisturbed")
-    code, log = finish(start(workdir, cache_dir))
+    code, log = finish(start(workdir, cache_dir, fresh=True))
     assert code == 0, log
     return workdir
 
@@ -93,7 +88,7 @@ def test_a_killed_run_ends_in_the_same_parameters_and_metrics(tmp_path, cache_di
 
     moments = [writing, third_epoch, lambda: False]
     for moment in moments:
-        process = start(tmp_path, cache_dir)
+        process = start(tmp_path, cache_dir, fresh=True)
         if moment is moments[-1]:
             time.sleep(1.0)
         else:
@@ -102,7 +97,7 @@ def test_a_killed_run_ends_in_the_same_parameters_and_metrics(tmp_path, cache_di
         assert finish(process)[0] == -signal.SIGKILL
     assert not (tmp_path / "eval.json").exists(), "killed too late to test anything"
 
-    code, log = finish(start(tmp_path, cache_dir))
+    code, log = finish(start(tmp_path, cache_dir, fresh=True))
     assert code == 0, log
     assert "resuming from step" in log
     assert_same_run(tmp_path, undisturbed)

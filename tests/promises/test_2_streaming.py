@@ -1,6 +1,7 @@
 """Promise 2 holds wherever the images wait: in memory, on the device or on disk."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,7 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, command_line, environment
+from tests import processes
+from tests.processes import command_line, environment
 from tests.promises.test_2_clock import assert_same_run, finish, wait_for
 
 ARGUMENTS = (
@@ -33,68 +35,62 @@ def photos(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def start(photos, cache_dir):
     def run(workdir, *flags, devices=1):
-        return subprocess.Popen(
-            command_line(
-                *ARGUMENTS, f"--config.data.dir={photos}", "--workdir", workdir, *flags,
-                cache_dir=cache_dir,
-            ),
-            env=environment(devices),
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            text=True,
-        )  # fmt: skip
+        flags = (*ARGUMENTS, f"--config.data.dir={photos}", "--workdir", workdir, *flags)
+        return processes.start(command_line(*flags, cache_dir=cache_dir), devices)
 
     return run
 
 
+def stop(process, workdir, number):
+    """Sends a signal as soon as there is a checkpoint; the exit code."""
+    wait_for(lambda: list((workdir / "checkpoints").glob("*.sha256")), process)
+    process.send_signal(number)
+    code, _ = finish(process)
+    assert not (workdir / "eval.json").exists(), "stopped too late to test anything"
+    return code
+
+
 @pytest.fixture(scope="module")
-def in_memory(tmp_path_factory):
-    return tmp_path_factory.mktemp("in-memory")
+def in_memory(start, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("in-memory")
+    code, log = finish(start(workdir, "--config.data.mode=memory"))
+    assert code == 0, log
+    assert "in memory" in log
+    return workdir
 
 
-@pytest.mark.parametrize("mode", ["stream", "device"])
-def test_a_run_killed_in_another_mode_ends_in_the_same_parameters(mode, start, in_memory, tmp_path):
-    if not (in_memory / "eval.json").exists():
-        code, log = finish(start(in_memory, "--config.data.mode=memory"))
-        assert code == 0, log
-        assert "in memory" in log
-    process = start(tmp_path, f"--config.data.mode={mode}")
-    wait_for(lambda: list((tmp_path / "checkpoints").glob("*.sha256")), process)
-    process.send_signal(signal.SIGKILL)
-    assert finish(process)[0] == -signal.SIGKILL
-    assert not (tmp_path / "eval.json").exists(), "killed too late to test anything"
-    code, log = finish(start(tmp_path, f"--config.data.mode={mode}"))
+@pytest.mark.parametrize(("mode", "other"), [("stream", "device"), ("device", "stream")])
+def test_a_run_killed_in_one_mode_ends_in_the_same_parameters_in_another(
+    mode, other, start, in_memory, tmp_path
+):
+    killed, on_two = tmp_path / "killed", tmp_path / "on-two"
+    assert stop(start(killed, f"--config.data.mode={mode}"), killed, signal.SIGKILL) == -9
+    shutil.copytree(killed, on_two)
+
+    code, log = finish(start(killed, f"--config.data.mode={other}"))
     assert code == 0, log
     assert "resuming from step" in log
-    assert_same_run(tmp_path, in_memory)
+    assert f"config.data.mode was '{mode}', is '{other}' now" in log
+    assert_same_run(killed, in_memory)
+
+    if other == "device":  # and on more devices it ends, too
+        code, log = finish(start(on_two, "--config.data.mode=device", devices=2))
+        assert code == 0, log
+        assert json.loads((on_two / "eval.json").read_text())["num_examples"] == 24
 
 
 def test_random_crops_of_files_resume_exactly(start, tmp_path):
     flags = ("--config.data.crop_scale=(0.2,1.0)", "--config.data.sampling=balanced")
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     code, log = finish(start(whole, *flags))
     assert code == 0 and "streamed from disk" in log, log
-    process = start(killed, *flags)
-    wait_for(lambda: list((killed / "checkpoints").glob("*.sha256")), process)
-    process.send_signal(signal.SIGTERM)
-    assert finish(process)[0] == 143
-    code, log = finish(start(killed, *flags))
+    assert stop(start(stopped, *flags), stopped, signal.SIGTERM) == 143
+    code, log = finish(start(stopped, *flags))
     assert code == 0, log
-    assert_same_run(killed, whole)
-
-
-def test_the_mode_may_change_on_resume(start, in_memory, tmp_path):
-    process = start(tmp_path, "--config.data.mode=stream")
-    wait_for(lambda: list((tmp_path / "checkpoints").glob("*.sha256")), process)
-    process.send_signal(signal.SIGTERM)
-    assert finish(process)[0] == 143
-    code, log = finish(start(tmp_path, "--config.data.mode=device", devices=2))
-    assert code == 0, log
-    assert "config.data.mode was 'stream', is 'device' now" in log
-    assert json.loads((tmp_path / "eval.json").read_text())["num_examples"] == 24
+    assert_same_run(stopped, whole)
 
 
 TWENTY_GB = """

@@ -8,14 +8,19 @@ from jaxcnn import MODELS, create_train_state, make_optimizer, make_train_step
 from tests.steps import AUGMENT, SHAPE, fresh_state, leaves, real_batch, run_on
 
 
+@pytest.fixture(scope="module")
+def one_step():
+    """(state, [metrics]) on one device."""
+    return run_on("jit", 1, fresh_state(), [real_batch(32)])
+
+
 @pytest.mark.parametrize(
     ("mode", "num_devices"), [("jit", 2), ("jit", 8), ("pmap", 2), ("pmap", 8)]
 )
-def test_one_step_from_one_state_agrees_to_five_digits(mode, num_devices):
+def test_one_step_from_one_state_agrees_to_five_digits(mode, num_devices, one_step):
     """In loss and in every gradient, here the change of a parameter under plain SGD."""
-    batch, start = real_batch(32), fresh_state()
-    one, (one_metrics,) = run_on("jit", 1, start, [batch])
-    many, (many_metrics,) = run_on(mode, num_devices, start, [batch])
+    one, (one_metrics,) = one_step
+    many, (many_metrics,) = run_on(mode, num_devices, fresh_state(), [real_batch(32)])
     np.testing.assert_allclose(many_metrics["loss"], one_metrics["loss"], rtol=1e-5)
     assert many_metrics["count"] == one_metrics["count"] == 32
     traces = [jax.tree.leaves(state.opt_state) for state in (one, many)]
@@ -27,17 +32,21 @@ def test_one_step_from_one_state_agrees_to_five_digits(mode, num_devices):
         np.testing.assert_allclose(leaf, leaves(one.batch_stats)[name], rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize(("mode", "num_devices"), [("jit", 8), ("pmap", 8)])
-def test_fifty_steps_in_float64_agree_to_nine_digits(mode, num_devices):
+def fifty_losses(mode, num_devices):
+    """float64[50]"""
     with jax.enable_x64(True):
         batches = [real_batch(32, start=20 * k) for k in range(50)]
         start = fresh_state(dtype=np.float64)
-        _, one = run_on("jit", 1, start, batches, dtype=np.float64)
-        _, many = run_on(mode, num_devices, start, batches, dtype=np.float64)
-    losses = [[entry["loss"] for entry in history] for history in (one, many)]
-    assert losses[0][0].dtype == np.float64
-    assert losses[0][-1] < 0.8 * losses[0][0], "nothing was learned: too easy a comparison"
-    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-9)
+        _, history = run_on(mode, num_devices, start, batches, dtype=np.float64)
+    return np.array([entry["loss"] for entry in history])
+
+
+def test_fifty_steps_in_float64_agree_to_nine_digits():
+    losses = fifty_losses("jit", 1)
+    assert losses.dtype == np.float64
+    assert losses[-1] < 0.8 * losses[0], "nothing was learned: too easy a comparison"
+    for mode in ("jit", "pmap"):
+        np.testing.assert_allclose(fifty_losses(mode, 8), losses, rtol=1e-9, err_msg=mode)
 
 
 def test_an_example_is_augmented_alike_wherever_it_stands_in_the_batch():

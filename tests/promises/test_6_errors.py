@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 DIGITS = ("--config", "experiments/digits.py", "--config.num_epochs=1")
+SMALL = ("--config.model.filters=(4,)", "--config.model.convs_per_stage=1")
 SYNTHETIC = ("--config", "experiments/cifar10.py", "--config.data.source=synthetic")
 
 MISTAKES = {
@@ -116,7 +117,7 @@ MISTAKES = {
         "config.data.num_examples=0: expected",
     ),
     "a loss that is not finite": (
-        (*DIGITS, "--config.optimizer.learning_rate=1e30"),
+        (*DIGITS, *SMALL, "--config.optimizer.learning_rate=1e30"),
         "(learning rate 5e+29): try a lower --config.optimizer.learning_rate",
     ),
 }
@@ -179,15 +180,14 @@ def test_neither_duration_is_an_error_that_shows_how_to_give_one(command, tmp_pa
 
 
 def test_the_other_duration_on_the_command_line_replaces_the_files(command, tmp_path):
-    command(
-        "--config", "experiments/digits.py", "--config.num_steps=2", "--workdir", tmp_path, check=0
-    )
+    digits = ("--config", "experiments/digits.py", *SMALL)
+    command(*digits, "--config.num_steps=2", "--workdir", tmp_path, check=0)
     config = json.loads((tmp_path / "config.json").read_text())
     assert (config["num_steps"], config["num_epochs"]) == (2, None)
 
 
 def test_a_run_directory_of_another_config_is_left_alone(command, tmp_path):
-    arguments = ("--config", "experiments/digits.py", "--workdir", tmp_path)
+    arguments = ("--config", "experiments/digits.py", *SMALL, "--workdir", tmp_path)
     command(*arguments, "--config.num_steps=2", check=0)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
 
@@ -223,7 +223,7 @@ def test_nothing_saved_is_lost_when_the_loss_is_not_finite(command, tmp_path):
     """The rate rises until the loss breaks; checkpoints of before are still there and named."""
     done = command(
         "--config", "experiments/digits.py", "--workdir", tmp_path, "--config.num_steps=60",
-        "--config.checkpoint_every_steps=1", "--config.optimizer.learning_rate=1e25",
+        "--config.checkpoint_every_steps=1", "--config.optimizer.learning_rate=1e25", *SMALL,
         "--config.schedule.name=triangular", "--config.schedule.warmup_steps=50",
         "--config.optimizer.name=sgd", check=2,
     )  # fmt: skip
@@ -234,6 +234,6 @@ def test_nothing_saved_is_lost_when_the_loss_is_not_finite(command, tmp_path):
 
 
 def test_help_shows_flags_and_every_key(command):
-    done = command("--help", check=0)
+    done = command("--help", fresh=True, check=0)
     for text in ("--workdir", "--config", "optimizer.learning_rate = 0.001", "jaxcnn.main"):
         assert text in done.stdout

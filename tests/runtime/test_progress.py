@@ -10,7 +10,7 @@ import sys
 import termios
 
 from jaxcnn.runtime import progress
-from tests.conftest import ROOT
+from tests.processes import ROOT
 
 SCRIPT = """
 import time
