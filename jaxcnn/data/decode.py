@@ -6,13 +6,14 @@ file's name: "is cut short".
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxcnn.data.damage import Damaged, check_content, check_size, reason_of
-from jaxcnn.data.jpeg import jpeg_size, read_jpeg
+from jaxcnn.data.jpeg import Jpeg, open_jpeg, read_jpeg
 from jaxcnn.data.png import read_png
 from jaxcnn.data.pnm import read_pnm
 from jaxcnn.data.tiff import read_tiff
@@ -46,6 +47,11 @@ class Raw(NamedTuple):
     low: float = 0
     high: float = 255
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
 
 def decode(
     content: bytes | np.ndarray, how: Decoding, at_least: int = 0, reuse: bool = False
@@ -58,26 +64,41 @@ def decode(
       `jaxcnn.data.jpeg.owned` copies it where needed.
     Raises Damaged, a ValueError, where the content is damaged or no image.
     """
-    return to_pixels(decode_raw(content, at_least, reuse), how)
+    return to_pixels(read_image(open_image(content), at_least, reuse), how)
 
 
-def decode_raw(content: bytes | np.ndarray, at_least: int = 0, reuse: bool = False) -> Raw:
-    """The first half of `decode`: pixels as they are stored."""
+def open_image(content: bytes | np.ndarray) -> Jpeg | Raw:
+    """The first third of `decode`: the content checked. A JPEG's pixels wait until it is known how
+    large they must be, those of other formats are there.
+    """
     if isinstance(content, np.ndarray):
         return _from_array(content)
     name = check_content(content)
+    with _in_words():
+        return open_jpeg(content) if name == "jpeg" else DECODERS[name](content)
+
+
+def read_image(image: Jpeg | Raw, at_least: int = 0, reuse: bool = False) -> Raw:
+    """The second third of `decode`: pixels as they are stored."""
+    if isinstance(image, Raw):
+        return image
+    with _in_words():
+        return Raw(read_jpeg(image, at_least, reuse))
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """Turns the errors of the libraries, which are of any kind, into Damaged."""
     try:
-        if name == "jpeg":
-            return Raw(read_jpeg(content, at_least, reuse))
-        return DECODERS[name](content)
+        yield
     except (Damaged, UserError):
         raise
-    except Exception as error:  # the libraries' own kinds, in words for programmers
+    except Exception as error:
         raise Damaged(f"cannot be decoded ({reason_of(error)})") from error
 
 
 def to_pixels(raw: Raw, how: Decoding) -> np.ndarray:
-    """The second half of `decode`: uint8[h, w, channels]."""
+    """The last third of `decode`: uint8[h, w, channels]."""
     image = _on_background(_to_uint8(raw, how.window), how.background)
     return image if how.channels is None else to_channels(image, how.channels)
 
@@ -96,13 +117,6 @@ def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
 def _from_array(pixels: np.ndarray) -> Raw:
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     return _declared(pixels)
-
-
-def size_of(content: bytes | np.ndarray) -> tuple[int, int] | None:
-    """(height, width) of a JPEG, upright, without decoding it; None for other formats."""
-    if isinstance(content, np.ndarray) or check_content(content) != "jpeg":
-        return None
-    return jpeg_size(content)
 
 
 def _declared(pixels: np.ndarray) -> Raw:

@@ -6,6 +6,7 @@ were page faults.
 """
 
 import threading
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,13 +18,34 @@ _memory = threading.local()
 _MOST_REUSED = 2**26
 
 
-def jpeg_size(content: bytes) -> tuple[int, int]:
-    """(height, width) of the upright image."""
-    height, width, _ = _header(content)
-    return (width, height) if jpeg_orientation(content) > 4 else (height, width)
+class Jpeg(NamedTuple):
+    """A JPEG whose header has been read, and whose pixels have not.
+
+    size: (height, width) of the upright image. colorspace: libjpeg-turbo's name for the file's.
+    orientation: EXIF's, 1 (upright) to 8.
+    """
+
+    content: bytes
+    size: tuple[int, int]
+    colorspace: str
+    orientation: int
 
 
-def read_jpeg(content: bytes, at_least: int = 0, reuse: bool = False) -> np.ndarray:
+def open_jpeg(content: bytes) -> Jpeg:
+    """Reads the header; Damaged where there is none, or it promises too much."""
+    import simplejpeg
+
+    try:
+        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(content)
+    except ValueError as error:
+        raise Damaged(f"is damaged ({reason_of(error)})") from error
+    check_size(width, height)
+    orientation = jpeg_orientation(content)
+    size = (width, height) if orientation > 4 else (height, width)
+    return Jpeg(content, size, colorspace, orientation)
+
+
+def read_jpeg(image: Jpeg, at_least: int = 0, reuse: bool = False) -> np.ndarray:
     """uint8[h, w, 1 or 3], upright; Damaged where libjpeg-turbo as much as warns.
 
     at_least: see `jaxcnn.data.decode.decode`.
@@ -31,21 +53,21 @@ def read_jpeg(content: bytes, at_least: int = 0, reuse: bool = False) -> np.ndar
     """
     import simplejpeg
 
-    height, width, colorspace = _header(content)
+    height, width = image.size
     options: dict = {}
     if at_least and min(height, width) >= 2 * at_least:
         options = {"min_height": at_least, "min_width": at_least, "min_factor": 2}
-    kind = {"Gray": "GRAY", "CMYK": "CMYK", "YCCK": "CMYK"}.get(colorspace, "RGB")
+    kind = {"Gray": "GRAY", "CMYK": "CMYK", "YCCK": "CMYK"}.get(image.colorspace, "RGB")
     if reuse and (size := height * width * len(kind)) <= _MOST_REUSED:
         options["buffer"] = _reused(size)
     try:
-        pixels = simplejpeg.decode_jpeg(content, colorspace=kind, **options)
+        pixels = simplejpeg.decode_jpeg(image.content, colorspace=kind, **options)
     except ValueError as error:
         raise Damaged(f"is damaged ({reason_of(error)})") from error
     if kind == "CMYK":  # inverted, as Adobe writes them: 255 is no ink, and CMY times K is RGB
         product = pixels[..., :3].astype(np.uint16) * pixels[..., 3:]
         pixels = ((product + 127) // 255).astype(np.uint8)
-    return upright(pixels, jpeg_orientation(content))
+    return upright(pixels, image.orientation)
 
 
 def owned(image: np.ndarray) -> np.ndarray:
@@ -59,14 +81,3 @@ def _reused(size: int) -> np.ndarray:
     if memory is None or len(memory) < size:
         memory = _memory.array = np.empty(size, np.uint8)
     return memory
-
-
-def _header(content: bytes) -> tuple[int, int, str]:
-    import simplejpeg
-
-    try:
-        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(content)
-    except ValueError as error:
-        raise Damaged(f"is damaged ({reason_of(error)})") from error
-    check_size(width, height)
-    return height, width, colorspace

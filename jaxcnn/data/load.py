@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from jaxcnn.commands import command
-from jaxcnn.data.decode import Decoding, decode, size_of
+from jaxcnn.data.decode import Decoding, decode, open_image, read_image, to_pixels
 from jaxcnn.data.jpeg import owned
 from jaxcnn.data.resize import crop_box, fit, fit_crop, shorter_side
 from jaxcnn.data.source import Bad, Content, Source
@@ -40,16 +40,11 @@ def load_crop(
 
     A JPEG is decoded no larger than the crop needs.
     """
-    content = readable(content)
-    size, image = size_of(content), None
-    if size is None:
-        image = decode(content, how)
-        size = image.shape[0], image.shape[1]
-    box = crop_box(size, scale, draws)
-    if image is None:
-        enough = target / min(box[2:])  # the scale at which the crop is as large as it will be
-        image = decode(content, how, math.ceil(min(size) * enough), reuse=True)
-    return owned(fit_crop(image, box, size, target))
+    image = open_image(readable(content))
+    box = crop_box(image.size, scale, draws)
+    enough = target / min(box[2:])  # the scale at which the crop is as large as it will be
+    raw = read_image(image, math.ceil(min(image.size) * enough), reuse=True)
+    return owned(fit_crop(to_pixels(raw, how), box, image.size, target))
 
 
 def load_all(

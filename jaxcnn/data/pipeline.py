@@ -73,11 +73,6 @@ SAMPLINGS: dict[str, Callable[[int, np.ndarray], Sampling]] = {
 }
 
 
-def batch_positions(seed: int, step: int, batch_size: int, num_examples: int) -> np.ndarray:
-    """Positions int64[batch_size] in the split of the batch that update `step` (from 0) uses."""
-    return _in_order(seed, np.arange(step * batch_size, (step + 1) * batch_size), num_examples)[0]
-
-
 def train_rows(
     split: Split, sampling: Sampling, step: int, batch_size: int, share: slice = slice(None)
 ) -> Batch:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.data.damage import Damaged
-from jaxcnn.data.decode import Decoding, decode, size_of
+from jaxcnn.data.decode import Decoding, decode, open_image
 from tests.images import bmp, chunk, examples, noise, photo, saved, tiff
 
 EXAMPLES = examples()
@@ -106,7 +106,7 @@ def test_a_header_that_promises_a_gigapixel_allocates_nothing(name):
     assert "promises" in str(caught.value) or "is cut short" in str(caught.value)
     if name.endswith("jpeg"):
         with pytest.raises(Damaged, match="promises 60000x60000 pixels; more than 179 million"):
-            size_of(content)
+            open_image(content)
 
 
 class memory_limit:  # noqa: N801 - used like a function

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcnn.data.decode import Decoding, decode, size_of
+from jaxcnn.data.decode import Decoding, decode, open_image
 from tests.images import (
     EXIF,
     bmp,
@@ -54,7 +54,7 @@ def test_an_image_is_upright_whatever_exif_says(format, orientation):
     assert expected.shape == ((24, 32, 3) if orientation < 5 else (32, 24, 3))
     close(decode(content, KEEP), expected)
     if format == "JPEG":
-        assert size_of(content) == expected.shape[:2]
+        assert open_image(content).size == expected.shape[:2]
     else:
         np.testing.assert_array_equal(
             Image.fromarray(expected), upright(photo(24, 32), orientation)
@@ -64,7 +64,7 @@ def test_an_image_is_upright_whatever_exif_says(format, orientation):
 @pytest.mark.parametrize("orientation", [0, 9])
 def test_an_orientation_that_is_none_turns_nothing_and_not_half(orientation):
     content = saved(photo(24, 32), "JPEG", exif=EXIF[orientation])
-    assert decode(content, KEEP).shape[:2] == size_of(content) == (24, 32)
+    assert decode(content, KEEP).shape[:2] == open_image(content).size == (24, 32)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_an_orientation_that_is_none_turns_nothing_and_not_half(orientation):
 )
 def test_exif_that_is_damaged_turns_nothing(damage):
     content = saved(photo(24, 32), "JPEG", exif=damage(EXIF[6]))
-    assert decode(content, KEEP).shape[:2] == size_of(content) == (24, 32)
+    assert decode(content, KEEP).shape[:2] == open_image(content).size == (24, 32)
 
 
 def test_a_bmp_may_stand_on_its_head_or_not():

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jaxcnn.data.damage import MAX_PIXELS, Damaged
-from jaxcnn.data.decode import Decoding, decode, size_of
+from jaxcnn.data.decode import Decoding, decode, open_image
 from tests.images import examples
 
 TIMES = int(os.environ.get("JAXCNN_FUZZ", 1))
@@ -88,7 +88,7 @@ def test_whatever_is_done_to_a_file_it_is_an_image_or_refused(name):
     def check(content, window):
         decoded(content, Decoding(window=(10, 4000) if window else None, channels=3), 7)
         with contextlib.suppress(Damaged):
-            size_of(content)
+            open_image(content)
 
     check()
 

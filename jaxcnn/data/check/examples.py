@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxcnn.data.damage import format_of
-from jaxcnn.data.decode import Decoding, Raw, decode_raw, size_of, to_pixels
+from jaxcnn.data.decode import Decoding, Raw, open_image, read_image, to_pixels
 from jaxcnn.data.load import in_order, readable
 from jaxcnn.data.resize import fit, shorter_side
 from jaxcnn.data.source import Bad, Content, Dataset, Source
@@ -159,16 +159,15 @@ def look(content: bytes | np.ndarray, how: Decoding) -> Look:
     import cv2
 
     kind = "array" if isinstance(content, np.ndarray) else format_of(content)
-    raw = decode_raw(content, shorter_side(how) or _ENOUGH)
-    size = size_of(content) if kind == "jpeg" else None  # it may have been decoded smaller
+    opened = open_image(content)
+    raw = read_image(opened, shorter_side(how) or _ENOUGH)
     image = np.ascontiguousarray(fit(to_pixels(raw, how), how))
     histogram = [
         cv2.calcHist([image], [channel], None, [256], [0, 256]).ravel()
         for channel in range(image.shape[2])
     ]
-    height, width = size or raw.pixels.shape[:2]
     counts = np.array(histogram).astype(np.int64)
-    return Look(_hash(content), kind, _mode(raw), (height, width), counts)
+    return Look(_hash(content), kind, _mode(raw), opened.size, counts)
 
 
 def _note(examples: Examples, number: int, look: Look | str) -> None:
