@@ -67,7 +67,17 @@ def read_jpeg(image: Jpeg, at_least: int = 0, reuse: bool = False) -> np.ndarray
     if kind == "CMYK":  # inverted, as Adobe writes them: 255 is no ink, and CMY times K is RGB
         product = pixels[..., :3].astype(np.uint16) * pixels[..., 3:]
         pixels = ((product + 127) // 255).astype(np.uint8)
-    return upright(pixels, image.orientation)
+    pixels = upright(pixels, image.orientation)
+    return _without_filling(pixels, image.size, at_least) if options else pixels
+
+
+def _without_filling(pixels: np.ndarray, size: tuple[int, int], at_least: int) -> np.ndarray:
+    """Pixels decoded at n/8 of their `size`, without a last row and column that are filled up for
+    the most part: with them the image would be stretched.
+    """
+    eighths = 8 * min(pixels.shape[:2]) // min(size)
+    height, width = (max(at_least, round(side * eighths / 8)) for side in size)
+    return pixels[:height, :width]
 
 
 def owned(image: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from jaxcnn.commands import command
-from jaxcnn.data.decode import Decoding, decode, open_image, read_image, to_pixels
+from jaxcnn.data.decode import Decoding, open_image, read_image, to_pixels
 from jaxcnn.data.jpeg import owned
 from jaxcnn.data.resize import crop_box, fit, fit_crop, shorter_side
 from jaxcnn.data.source import Bad, Content, Source
@@ -26,7 +26,9 @@ _Loaded = TypeVar("_Loaded")
 
 def load_example(content: Content, how: Decoding) -> np.ndarray:
     """The content of one example, decoded and fitted: uint8[H, W, C]; ValueError with a reason."""
-    return owned(fit(decode(readable(content), how, shorter_side(how), reuse=True), how))
+    image = open_image(readable(content))
+    pixels = to_pixels(read_image(image, shorter_side(how), reuse=True), how)
+    return owned(fit(pixels, how, image.size))
 
 
 def load_crop(

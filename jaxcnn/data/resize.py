@@ -16,7 +16,7 @@ def resize_rule(how: Decoding) -> dict[str, Any]:
     import cv2
 
     return how._asdict() | {
-        "rules": 1,
+        "rules": 2,
         "resize": "shorter side to image_size / crop_fraction",
         "algorithm": "area when shrinking, bilinear when enlarging",
         "crop": "center",
@@ -32,20 +32,29 @@ def shorter_side(how: Decoding) -> int:
     return round(how.image_size / how.crop_fraction) if how.image_size else 0
 
 
-def fit(image: np.ndarray, how: Decoding) -> np.ndarray:
+def fit(image: np.ndarray, how: Decoding, size: tuple[int, int] | None = None) -> np.ndarray:
     """uint8[h, w, c] -> uint8[image_size, image_size, c]: the shorter side resized, the centre
     kept. Without an image size nothing is done.
+
+    size: (height, width) of the file's image, where `image` was decoded at a smaller scale, which
+      rounds its sides: by those alone the centre would be up to half a pixel off.
     """
-    size = how.image_size
-    if size is None or image.shape[:2] == (size, size) == (shorter_side(how),) * 2:
+    side = how.image_size
+    if side is None or image.shape[:2] == (side, side) == (shorter_side(how),) * 2:
         return image
-    image = _without_ends(image)
-    height, width, _ = image.shape
-    scale = shorter_side(how) / min(height, width)
-    target = max(size, round(height * scale)), max(size, round(width * scale))
-    image = resize(image, target)
-    top, left = (target[0] - size) // 2, (target[1] - size) // 2
-    return image[top : top + size, left : left + size]
+    middle = _without_ends(image)
+    target = resized(size if size and middle is image else middle.shape[:2], how)
+    top, left = (target[0] - side) // 2, (target[1] - side) // 2
+    return resize(middle, target)[top : top + side, left : left + side]
+
+
+def resized(size: tuple[int, ...], how: Decoding) -> tuple[int, int]:
+    """(height, width) of an image of (height, width) once its shorter side is resized, before the
+    centre is cropped.
+    """
+    scale = shorter_side(how) / min(size)
+    height, width = (max(how.image_size or 0, round(side * scale)) for side in size)
+    return height, width
 
 
 def _without_ends(image: np.ndarray) -> np.ndarray:
@@ -54,6 +63,8 @@ def _without_ends(image: np.ndarray) -> np.ndarray:
     """
     height, width, _ = image.shape
     longest = 16 * min(height, width)
+    if max(height, width) <= longest:
+        return image
     top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
     return image[top : height - top, left : width - left]
 

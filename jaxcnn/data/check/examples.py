@@ -161,7 +161,7 @@ def look(content: bytes | np.ndarray, how: Decoding) -> Look:
     kind = "array" if isinstance(content, np.ndarray) else format_of(content)
     opened = open_image(content)
     raw = read_image(opened, shorter_side(how) or _ENOUGH)
-    image = np.ascontiguousarray(fit(to_pixels(raw, how), how))
+    image = np.ascontiguousarray(fit(to_pixels(raw, how), how, opened.size))
     histogram = [
         cv2.calcHist([image], [channel], None, [256], [0, 256]).ravel()
         for channel in range(image.shape[2])
