@@ -22,6 +22,7 @@ from jaxcnn.core.optim import SCHEDULES, make_optimizer
 from jaxcnn.core.step import Augment, Loss
 from jaxcnn.data import SOURCES
 from jaxcnn.data.cache import load_images, survey
+from jaxcnn.data.copies import with_copies
 from jaxcnn.data.decode import Decoding
 from jaxcnn.data.load import judge
 from jaxcnn.data.mode import choose_mode, decoded_bytes
@@ -33,6 +34,12 @@ from jaxcnn.durations import Plan
 from jaxcnn.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+# What needs images to be streamed: what is done to them, and what to do without.
+_STREAMED = {
+    "crop_scale": ("cropped", "put resized_crop in augment"),
+    "shrink": ("made smaller", "leave it out"),
+}
 
 
 def build_sources(config: ConfigDict) -> dict[str, Source]:
@@ -65,21 +72,7 @@ def build_dataset(config: ConfigDict, device_memory: int | None = None) -> Datas
     device_memory: bytes of one accelerator, None without one.
     """
     sources, how, data = build_sources(config), build_decoding(config), config.data
-    mode = "stream" if data.crop_scale is not None and data.mode is None else data.mode
-    if data.crop_scale is not None and (mode != "stream" or how.image_size is None):
-        wrong = f"mode={mode}" if mode != "stream" else "image_size=None"
-        raise UserError(
-            f"config.data.{wrong}: with config.data.crop_scale images are cropped as they come "
-            "from the disk; give mode=stream and an image_size, or put resized_crop in augment"
-        )
-    if how.crop_fraction != 1 and how.image_size is None:
-        raise UserError(
-            f"config.data.crop_fraction={how.crop_fraction}: nothing is resized without an image "
-            "size; give --config.data.image_size=N"
-        )
-    if mode is None:
-        needed = decoded_bytes(sources.values(), how, data.cache_dir)
-        mode = choose_mode(needed, device_memory)
+    mode = _mode(config, sources, how, device_memory)
     load = _stream if mode == "stream" else _load
     images = {role: load(config, source, how) for role, source in sources.items()}
     if how.channels is None and {part.shape[2] for part in images.values()} == {1, 3}:
@@ -106,6 +99,35 @@ def build_unlabelled(config: ConfigDict, folder: Path, image_shape: tuple[int, i
     return Split(images, usable(images), source)
 
 
+def _mode(
+    config: ConfigDict, sources: dict[str, Source], how: Decoding, device_memory: int | None
+) -> str:
+    """Where images wait; UserError for what does nothing there."""
+    data = config.data
+    if how.crop_fraction != 1 and how.image_size is None:
+        raise UserError(
+            f"config.data.crop_fraction={how.crop_fraction}: nothing is resized without an image "
+            "size; give --config.data.image_size=N"
+        )
+    streamed = [key for key in ("crop_scale", "shrink") if data[key] is not None]
+    if not streamed:
+        needed = decoded_bytes(sources.values(), how, data.cache_dir)
+        return data.mode or choose_mode(needed, device_memory)
+    if data.mode not in (None, "stream") or how.image_size is None:
+        wrong = "image_size=None" if data.mode in (None, "stream") else f"mode={data.mode}"
+        does, instead = _STREAMED[streamed[0]]
+        raise UserError(
+            f"config.data.{wrong}: with config.data.{streamed[0]} images are {does} as they come "
+            f"from the disk; give mode=stream and an image_size, or {instead}"
+        )
+    if how.shrink is not None and not all(source.cached for source in sources.values()):
+        raise UserError(
+            f"config.data.shrink={how.shrink}: the images of {data.source!r} are pixels already, "
+            "which are read as fast as copies would be; leave it out"
+        )
+    return "stream"
+
+
 def _load(config: ConfigDict, source: Source, how: Decoding) -> Images | Stream:
     limit, workers = config.data.cache_limit_gb * 1e9, build_workers(config)
     return load_images(source, how, config.data.cache_dir, limit=limit, workers=workers)
@@ -113,6 +135,9 @@ def _load(config: ConfigDict, source: Source, how: Decoding) -> Images | Stream:
 
 def _stream(config: ConfigDict, source: Source, how: Decoding) -> Images | Stream:
     data, workers = config.data, build_workers(config)
+    if how.shrink is not None:
+        limit = data.cache_limit_gb * 1e9
+        source = with_copies(source, how, data.cache_dir, limit=limit, workers=workers)
     how, shape, label, bad = survey(source, how, data.cache_dir, workers=workers)
     return Stream(source, how, label, shape, bad, data.crop_scale, workers, data.on_bad_image)
 

@@ -64,6 +64,7 @@ def default_config() -> ConfigDict:
     config.data.window = placeholder(tuple)  # (low, high) of images with more than 8 bits
     config.data.crop_fraction = 1.0  # share of the resized image that the centre crop keeps
     config.data.crop_scale = placeholder(tuple)  # (0.08, 1.0): train on random crops of the files
+    config.data.shrink = placeholder(int)  # 2: stream copies of large photos, twice image_size
     config.data.mode = placeholder(str)  # memory, device or stream; None: by size
     config.data.num_workers = placeholder(int)  # decoding threads; None: one a core
     config.data.cache_dir = placeholder(str)  # of decoded images; None: ~/.cache/jaxcnn/data
@@ -222,6 +223,7 @@ def _check_values(values: Mapping[str, Any]) -> None:
     for key in (
         "batch_size",
         "data.image_size",
+        "data.shrink",
         "data.num_workers",
         "data.cache_limit_gb",
         "optimizer.learning_rate",

@@ -7,7 +7,6 @@ decoded and of jaxcnn's rules for that, so that a changed file is another entry.
 """
 
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -20,9 +19,8 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.data.decode import Decoding, to_channels
-from jaxcnn.data.entries import NewEntry, finish, intact
+from jaxcnn.data.entries import NewEntry, finish, intact, locate
 from jaxcnn.data.load import check_labels, first_shape, load_all
-from jaxcnn.data.resize import resize_rule
 from jaxcnn.data.source import Bad, Images, Source
 from jaxcnn.errors import UserError
 
@@ -41,7 +39,7 @@ def load_images(
         return ready
     if not source.cached:
         return decode_images(source, how, workers=workers)
-    root, folder, what = _entry(source, how, "images", cache_dir)
+    root, folder, what = locate(source, how, "images", cache_dir)
     if (images := _read(folder)) is not None:
         return images
     try:
@@ -72,7 +70,7 @@ def _as_they_are(source: Source, how: Decoding) -> Images | None:
 
 def cached_bytes(source: Source, how: Decoding, cache_dir: str | None) -> int | None:
     """What the decoded images of a source take on disk; None if they are not in the cache."""
-    image = _entry(source, how, "images", cache_dir)[1] / "image.npy"
+    image = locate(source, how, "images", cache_dir)[1] / "image.npy"
     return image.stat().st_size if source.cached and image.is_file() else None
 
 
@@ -88,7 +86,7 @@ def survey(
     if not source.cached and source.labels is not None:
         shape = first_shape(source, how)
         return how._replace(channels=shape[2]), shape, source.labels(), ()
-    root, folder, what = _entry(source, how, "survey", cache_dir)
+    root, folder, what = locate(source, how, "survey", cache_dir)
     if (found := _read_survey(folder)) is None:
         found = _colour_if_mixed(how, lambda how: _look_at_all(source, how, workers))
         label, bad, shape = found
@@ -197,16 +195,6 @@ def memory_size() -> int:
         return min(size, int(limit.read_text()))
     except (OSError, ValueError):  # no such file, or "max"
         return size
-
-
-def _entry(
-    source: Source, how: Decoding, kind: str, cache_dir: str | None
-) -> tuple[Path, Path, dict[str, Any]]:
-    """(the cache's folder, the entry's folder, what its what.json says)."""
-    root = Path(cache_dir or "~/.cache/jaxcnn/data").expanduser()
-    what = {"kind": kind, "source": source.identity} | resize_rule(how)
-    text = json.dumps(what | {"stamp": source.stamp})
-    return root, root / hashlib.sha256(text.encode()).hexdigest()[:24], what
 
 
 def _read(folder: Path) -> Images | None:

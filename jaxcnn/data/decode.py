@@ -29,6 +29,8 @@ class Decoding(NamedTuple):
     window: (low, high), the values that become 0 and 255 in images of more than 8 bits; None: the
       range the file declares.
     crop_fraction: share of the resized shorter side that the centre crop keeps.
+    shrink: images larger than so many times the resized size are made that size first, see
+      `jaxcnn.data.shrink`; None: they are not.
     """
 
     image_size: int | None = None
@@ -36,6 +38,7 @@ class Decoding(NamedTuple):
     background: tuple[int, int, int] = (255, 255, 255)
     window: tuple[float, float] | None = None
     crop_fraction: float = 1.0
+    shrink: int | None = None
 
 
 class Raw(NamedTuple):

@@ -1,5 +1,6 @@
 """Entries of a cache on disk: complete or absent, the ones used longest ago removed first."""
 
+import hashlib
 import json
 import logging
 import math
@@ -14,13 +15,28 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.data.source import Bad
+from jaxcnn.data.decode import Decoding
+from jaxcnn.data.resize import resize_rule
+from jaxcnn.data.source import Bad, Source
 
 logger = logging.getLogger(__name__)
 
 _UNFINISHED = "unfinished-"
 # After so many seconds without a change nobody can still be writing another machine's entry.
 _ABANDONED = 24 * 3600
+
+
+def locate(
+    source: Source, how: Decoding, kind: str, cache_dir: str | None
+) -> tuple[Path, Path, dict[str, Any]]:
+    """(the cache's folder, the entry's folder, what its what.json says).
+
+    cache_dir: None: ~/.cache/jaxcnn/data.
+    """
+    root = Path(cache_dir or "~/.cache/jaxcnn/data").expanduser()
+    what = {"kind": kind, "source": source.identity} | resize_rule(how)
+    text = json.dumps(what | {"stamp": source.stamp})
+    return root, root / hashlib.sha256(text.encode()).hexdigest()[:24], what
 
 
 def sweep(root: Path, limit: float) -> None:

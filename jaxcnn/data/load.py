@@ -5,6 +5,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from jaxcnn.commands import command
 from jaxcnn.data.decode import Decoding, open_image, read_image, to_pixels
 from jaxcnn.data.jpeg import owned
 from jaxcnn.data.resize import crop_box, fit, fit_crop, shorter_side
+from jaxcnn.data.shrink import shrunk
 from jaxcnn.data.source import Bad, Content, Source
 from jaxcnn.errors import UserError
 
@@ -26,7 +28,7 @@ _Loaded = TypeVar("_Loaded")
 
 def load_example(content: Content, how: Decoding) -> np.ndarray:
     """The content of one example, decoded and fitted: uint8[H, W, C]; ValueError with a reason."""
-    image = open_image(readable(content))
+    image = shrunk(open_image(readable(content)), how)
     pixels = to_pixels(read_image(image, shorter_side(how), reuse=True), how)
     return owned(fit(pixels, how, image.size))
 
@@ -42,7 +44,7 @@ def load_crop(
 
     A JPEG is decoded no larger than the crop needs.
     """
-    image = open_image(readable(content))
+    image = shrunk(open_image(readable(content)), how)
     box = crop_box(image.size, scale, draws)
     enough = target / min(box[2:])  # the scale at which the crop is as large as it will be
     raw = read_image(image, math.ceil(min(image.size) * enough), reuse=True)
@@ -52,21 +54,30 @@ def load_crop(
 def load_all(
     source: Source, how: Decoding, workers: int
 ) -> Iterator[tuple[np.ndarray, list[np.ndarray | Bad], np.ndarray]]:
-    """Decodes a source in order: (index int64[n], n images or why there is none, label int32[n])
-    for one block after another.
+    """Decodes a source in order, see `for_all`."""
+    yield from for_all(source, partial(load_example, how=how), workers)
+
+
+def for_all(
+    source: Source, work: Callable[[Content], _Loaded], workers: int
+) -> Iterator[tuple[np.ndarray, list[_Loaded | Bad], np.ndarray]]:
+    """Works on all contents of a source in order: (index int64[n], n results or why there is none,
+    label int32[n]) for one block after another.
+
+    work: raises ValueError with the reason where it cannot.
     """
 
-    def load(start: int) -> tuple[np.ndarray, list[np.ndarray | Bad], np.ndarray]:
+    def load(start: int) -> tuple[np.ndarray, list[_Loaded | Bad], np.ndarray]:
         index = np.arange(start, min(start + _BLOCK, source.size))
         contents, label = source.read(index)
-        images: list[np.ndarray | Bad] = []
+        results: list[_Loaded | Bad] = []
         for i, content in zip(index.tolist(), contents, strict=True):
             try:
-                images.append(load_example(content, how))
+                results.append(work(content))
             except ValueError as error:
                 passing = isinstance(content, OSError)
-                images.append(Bad(i, source.name(i), str(error), passing))
-        return index, images, label
+                results.append(Bad(i, source.name(i), str(error), passing))
+        return index, results, label
 
     yield from in_order(load, range(0, source.size, _BLOCK), workers)
 

@@ -7,6 +7,8 @@ import numpy as np
 
 from jaxcnn.data.decode import Decoding
 
+SHRINK_RULE = "first to shrink times the resized size, kept as a JPEG of quality 95, 4:4:4"
+
 
 def resize_rule(how: Decoding) -> dict[str, Any]:
     """How `decode` and `fit` make a model's pixels, in words and numbers that `dataset.json` keeps.
@@ -15,16 +17,23 @@ def resize_rule(how: Decoding) -> dict[str, Any]:
     """
     import cv2
 
-    return how._asdict() | {
-        "rules": 2,
-        "resize": "shorter side to image_size / crop_fraction",
-        "algorithm": "area when shrinking, bilinear when enlarging",
-        "crop": "center",
-        "scaled_jpeg": "decoded at 1/2 or less where that is no smaller than the resized image",
-        "more_than_8_bits": "scaled from the declared range" if how.window is None else "window",
-        "library": ", ".join(f"{name} {version(name)}" for name in ("simplejpeg", "pillow"))
-        + f", opencv {cv2.__version__}",
-    }
+    first = {} if how.shrink is None else {"shrink_rule": SHRINK_RULE}
+    return (
+        how._asdict()
+        | first
+        | {
+            "rules": 2,
+            "resize": "shorter side to image_size / crop_fraction",
+            "algorithm": "area when shrinking, bilinear when enlarging",
+            "crop": "center",
+            "scaled_jpeg": "decoded at 1/2 or less where that is no smaller than the resized image",
+            "more_than_8_bits": "scaled from the declared range"
+            if how.window is None
+            else "window",
+            "library": ", ".join(f"{name} {version(name)}" for name in ("simplejpeg", "pillow"))
+            + f", opencv {cv2.__version__}",
+        }
+    )
 
 
 def shorter_side(how: Decoding) -> int:

@@ -16,6 +16,7 @@ from jaxcnn.data.damage import format_of
 from jaxcnn.data.decode import Decoding, Raw, open_image, read_image, to_pixels
 from jaxcnn.data.load import in_order, readable
 from jaxcnn.data.resize import fit, shorter_side
+from jaxcnn.data.shrink import shrunk
 from jaxcnn.data.source import Bad, Content, Dataset, Source
 
 logger = logging.getLogger(__name__)
@@ -161,7 +162,9 @@ def look(content: bytes | np.ndarray, how: Decoding) -> Look:
     kind = "array" if isinstance(content, np.ndarray) else format_of(content)
     opened = open_image(content)
     raw = read_image(opened, shorter_side(how) or _ENOUGH)
-    image = np.ascontiguousarray(fit(to_pixels(raw, how), how, opened.size))
+    seen = shrunk(opened, how)
+    pixels = to_pixels(raw if seen is opened else read_image(seen, shorter_side(how)), how)
+    image = np.ascontiguousarray(fit(pixels, how, seen.size))
     histogram = [
         cv2.calcHist([image], [channel], None, [256], [0, 256]).ravel()
         for channel in range(image.shape[2])
