@@ -6,9 +6,11 @@ Each makes shuffled batches of 64 random crops (a share of 0.08 to 1 of the area
 resized to 224x224, from JPEG files of 500x375 pixels, and of 2000x1500 and 4000x3000, where
 decoding at a smaller scale pays; and for these evaluation's batches, the centre of the resized
 image. jaxcnn streams as in training; tf.data uses AUTOTUNE and, for crops, decode_and_crop_jpeg,
-which decodes no more than the crop; PyTorch a DataLoader whose workers decode with OpenCV. Rounds
-are interleaved and the median is told, with its ratio to jaxcnn's. Last: how long a second run on
-60,000 cached images of 32x32 pixels takes from the call to its first batch.
+which decodes no more than the crop; PyTorch a DataLoader whose workers decode with OpenCV. Of large
+photos "+ copies" is jaxcnn with data.shrink=2, which reads smaller copies. What the first start
+takes, once, is told before: it looks at all photos, and makes their copies. Rounds are interleaved
+and the median is told, with the ratios of jaxcnn's to it. Last: how long a second run on 60,000
+cached images of 32x32 pixels takes from the call to its first batch.
 """
 
 import argparse
@@ -43,6 +45,9 @@ def main() -> None:
         ):
             readers = {
                 "jaxcnn": jaxcnn_reader(files, count, options.workers, crops),
+                "+ copies": None
+                if files == small
+                else jaxcnn_reader(files, count, options.workers, crops, shrink=2),
                 "tf.data": tf_reader(files, count, crops),
                 "pytorch": torch_reader(files, count, options.workers, crops),
             }
@@ -62,7 +67,7 @@ def make_photos(source: Path, folder: Path, width: int, height: int) -> Path:
     return folder
 
 
-def jaxcnn_reader(folder: Path, count: int, workers: int, crops: bool):
+def jaxcnn_reader(folder: Path, count: int, workers: int, crops: bool, shrink: int | None = None):
     from jaxcnn.build import build_dataset, build_sampling
     from jaxcnn.config import default_config, resolve
     from jaxcnn.data.pipeline import train_batches
@@ -72,11 +77,19 @@ def jaxcnn_reader(folder: Path, count: int, workers: int, crops: bool):
     config.data.source, config.data.dir = "folder", str(folder)
     config.data.image_size, config.data.mode = SIZE, "stream"
     config.data.crop_scale = SCALE if crops else None
+    config.data.shrink = shrink
     config.data.holdout = config.data.test_holdout = 0.0
     config.data.num_workers = workers
-    config.data.cache_dir = str(folder.parent / "cache")
+    cache = folder.parent / "cache" / folder.name
+    config.data.cache_dir = str(cache)
     config = resolve(config)
+    clock = time.perf_counter()
     split = build_dataset(config).splits["train"]
+    seconds = time.perf_counter() - clock
+    if crops:  # what centres find made already
+        size = sum(file.stat().st_size for file in cache.glob("*/copies.bin")) / 1e6
+        made = f", copies of {size:.1f} MB" if shrink else ""
+        print(f"first start on {len(split)} photos of {folder.name}{made}: {seconds:.1f} s")
     sampling = build_sampling(config, split)
 
     def read() -> int:
@@ -179,13 +192,14 @@ def compare(what: str, readers: dict, count: int, rounds: int) -> None:
             clock = time.perf_counter()
             assert readers[name]() == count // BATCH * BATCH
             speeds[name].append(count / (time.perf_counter() - clock))
-    ours = statistics.median(speeds["jaxcnn"][1:])
+    median = {name: statistics.median(values[1:]) for name, values in speeds.items()}
     for name, values in speeds.items():  # the first round warms up
-        median = statistics.median(values[1:])
         spread = f"{min(values[1:]):.0f} to {max(values[1:]):.0f}"
-        print(
-            f"{what:21} {name:8} {median:6.0f} images/s ({spread}), jaxcnn is {ours / median:.2f}x"
-        )
+        line = f"{what:21} {name:8} {median[name]:6.0f} images/s ({spread})"
+        ours = [
+            f"{n} {median[n] / median[name]:.2f}x" for n in ("jaxcnn", "+ copies") if n in median
+        ]
+        print(f"{line}; {', '.join(ours)}", flush=True)
 
 
 def second_start(folder: Path) -> float:
