@@ -102,7 +102,7 @@ def build_unlabelled(config: ConfigDict, folder: Path, image_shape: tuple[int, i
 def _mode(
     config: ConfigDict, sources: dict[str, Source], how: Decoding, device_memory: int | None
 ) -> str:
-    """Where images wait; UserError for what does nothing there."""
+    """Where images wait; UserError for options that would do nothing there."""
     data = config.data
     if how.crop_fraction != 1 and how.image_size is None:
         raise UserError(
@@ -110,9 +110,10 @@ def _mode(
             "size; give --config.data.image_size=N"
         )
     streamed = [key for key in ("crop_scale", "shrink") if data[key] is not None]
+    if not streamed and data.mode is not None:
+        return data.mode
     if not streamed:
-        needed = decoded_bytes(sources.values(), how, data.cache_dir)
-        return data.mode or choose_mode(needed, device_memory)
+        return choose_mode(decoded_bytes(sources.values(), how, data.cache_dir), device_memory)
     if data.mode not in (None, "stream") or how.image_size is None:
         wrong = "image_size=None" if data.mode in (None, "stream") else f"mode={data.mode}"
         does, instead = _STREAMED[streamed[0]]
