@@ -9,8 +9,9 @@ image. jaxcnn streams as in training; tf.data uses AUTOTUNE and, for crops, deco
 which decodes no more than the crop; PyTorch a DataLoader whose workers decode with OpenCV. Of large
 photos "+ copies" is jaxcnn with data.shrink=2, which reads smaller copies. What the first start
 takes, once, is told before: it looks at all photos, and makes their copies. Rounds are interleaved
-and the median is told, with the ratios of jaxcnn's to it. Last: how long a second run on 60,000
-cached images of 32x32 pixels takes from the call to its first batch.
+and the median is told, with the ratios of jaxcnn's to it; and the CPU time, which a busy machine
+changes less. Last: how long a second run on 60,000 cached images of 32x32 pixels takes from the
+call to its first batch.
 """
 
 import argparse
@@ -83,13 +84,14 @@ def jaxcnn_reader(folder: Path, count: int, workers: int, crops: bool, shrink: i
     cache = folder.parent / "cache" / folder.name
     config.data.cache_dir = str(cache)
     config = resolve(config)
-    clock = time.perf_counter()
+    clock, cpu = time.perf_counter(), time.process_time()
     split = build_dataset(config).splits["train"]
-    seconds = time.perf_counter() - clock
+    seconds, cpu = time.perf_counter() - clock, time.process_time() - cpu
     if crops:  # what centres find made already
         size = sum(file.stat().st_size for file in cache.glob("*/copies.bin")) / 1e6
         made = f", copies of {size:.1f} MB" if shrink else ""
-        print(f"first start on {len(split)} photos of {folder.name}{made}: {seconds:.1f} s")
+        took = f"{seconds:.1f} s, {cpu:.1f} s of CPU"
+        print(f"first start on {len(split)} photos of {folder.name}{made}: {took}")
     sampling = build_sampling(config, split)
 
     def read() -> int:
@@ -187,19 +189,27 @@ class Photos:
 
 def compare(what: str, readers: dict, count: int, rounds: int) -> None:
     speeds: dict[str, list[float]] = {name: [] for name, read in readers.items() if read}
+    costs: dict[str, list[float]] = {name: [] for name in speeds}
     for _ in range(rounds + 1):
         for name in speeds:
-            clock = time.perf_counter()
+            clock, cpu = time.perf_counter(), time.process_time()
             assert readers[name]() == count // BATCH * BATCH
+            costs[name].append((time.process_time() - cpu) / count * 1000)
             speeds[name].append(count / (time.perf_counter() - clock))
-    median = {name: statistics.median(values[1:]) for name, values in speeds.items()}
-    for name, values in speeds.items():  # the first round warms up
-        spread = f"{min(values[1:]):.0f} to {max(values[1:]):.0f}"
-        line = f"{what:21} {name:8} {median[name]:6.0f} images/s ({spread})"
-        ours = [
-            f"{n} {median[n] / median[name]:.2f}x" for n in ("jaxcnn", "+ copies") if n in median
-        ]
-        print(f"{line}; {', '.join(ours)}", flush=True)
+    speed, cost = (  # the first round warms up
+        {name: statistics.median(values[1:]) for name, values in measured.items()}
+        for measured in (speeds, costs)
+    )
+    for name, values in speeds.items():
+        line = f"{what:21} {name:8} {speed[name]:6.0f} images/s"
+        line += f" ({min(values[1:]):.0f} to {max(values[1:]):.0f})"
+        for ours in [n for n in ("jaxcnn", "+ copies") if n in speeds and n != name]:
+            line += f", {ours} {speed[ours] / speed[name]:.2f}x"
+        if name != "pytorch":  # its workers are processes of their own
+            line += f"; {cost[name]:.2f} ms of CPU an image"
+            for ours in [n for n in ("jaxcnn", "+ copies") if n in speeds and n != name]:
+                line += f", {ours} {cost[name] / cost[ours]:.2f}x"
+        print(line, flush=True)
 
 
 def second_start(folder: Path) -> float:
