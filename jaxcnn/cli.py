@@ -16,15 +16,20 @@ from typing import NoReturn
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from jaxcnn import AUGMENTATIONS, STARTED
+from jaxcnn import STARTED
 from jaxcnn.auto import prepare
-from jaxcnn.choices import CHOICES
 from jaxcnn.config import check_known, default_config, flatten
-from jaxcnn.durations import DURATIONS
 from jaxcnn.errors import UserError, nearest
 from jaxcnn.runtime.preemption import Interrupted
 from jaxcnn.runtime.progress import setup_logging
-from jaxcnn.trained import Trained, load_trained, run_config, with_overrides
+from jaxcnn.trained import (
+    FREE_WHEN_TRAINED,
+    Trained,
+    load_trained,
+    run_config,
+    with_overrides,
+)
+from jaxcnn.usage import keys_text
 
 logger = logging.getLogger(__name__)
 FLAGS = flags.FLAGS
@@ -191,18 +196,8 @@ def _help(usage: str) -> str:
     lines += [f"  --{name}: {FLAGS[name].help}" for name in FLAGS if _is_ours(name)]
     if not _has_config():
         return "\n".join(lines)
-    lines += ["", "Keys and their defaults, --config.KEY=VALUE:"]
-    defaults = flatten(default_config())
-    defaults |= {f"{key}_{of[0]}": of[1] for key, of in DURATIONS.items() if of is not None}
-    lines += [f"  {key} = {value!r}" for key, value in defaults.items()]
-    lines += ["", "What a name chooses takes keywords of its own, --config.PART.KEYWORD=VALUE:"]
-    for choice in CHOICES.values():
-        for name in choice.registry():
-            known = ", ".join(choice.keywords(name))
-            lines.append(f"  {choice.key} = {name}" + (f": {known}" if known else ""))
-    lines += ["", f"augment is a tuple of {', '.join(AUGMENTATIONS)}, or (name, number) with what"]
-    lines += ["the operation takes, such as --config.augment=\"(('crop', 4), 'flip')\""]
-    return "\n".join(lines)
+    prefixes = ("",) if "config" in FLAGS else FREE_WHEN_TRAINED
+    return "\n".join([*lines, keys_text(prefixes)])
 
 
 def _is_ours(name: str) -> bool:

@@ -26,7 +26,7 @@ from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.rundir import read_json, write_json
 
 # Keys of the config that may be changed for a model that is trained.
-FREE_WHEN_TRAINED = ("data.", "report.", "parallel.", "batch_size", "dtype")
+FREE_WHEN_TRAINED = ("data.", "report.", "batch_size", "dtype")
 
 CALIBRATION = "calibration.json"
 _FACTS = ("class_names", "image_shape", "mean", "std", "splits", "identity")

@@ -27,6 +27,7 @@ ROOMS = {
     "pretrained": {"core"} | FOUNDATION,
     "choices": {"core", "data"} | FOUNDATION,
     "config": {"analysis", "choices", "core", "data", "durations"} | FOUNDATION,
+    "usage": {"choices", "config", "core", "durations"},
     "build": {"core", "data", "choices", "config", "durations"} | FOUNDATION,
     "auto": {"build", "config", "data"} | FOUNDATION,
     "evaluation": {"core", "data", "runtime"} | FOUNDATION,
