@@ -88,11 +88,10 @@ def _place(name: str, rules: Rules, ours: Mapping[str, Any]) -> str | None:
     module, _, leaf = name.rpartition(".")
     for pattern, path in rules:
         if match := re.fullmatch(pattern, module):
-            places = [
-                f"{c}/{match.expand(path)}/{array}"
-                for c, array in _LEAVES.get(leaf, (("params", leaf),))
-            ]
-            return next((place for place in places if place in ours), None)
+            for collection, array in _LEAVES.get(leaf, (("params", leaf),)):
+                place = f"{collection}/{match.expand(path)}/{array}"
+                if place in ours:
+                    return place
     return None
 
 
