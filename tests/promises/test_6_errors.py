@@ -73,7 +73,7 @@ MISTAKES = {
     ),
     "unknown model": (
         (*DIGITS, "--config.model.name=resnet8"),
-        "config.model.name='resnet8': expected one of cnn, resnet18, resnet34, resnet50 (did you",
+        "config.model.name='resnet8': expected one of cnn, resnet18, resnet34, resnet50,",
     ),
     "unknown optimizer": (
         (*DIGITS, "--config.optimizer.name=adan_w"),

@@ -16,12 +16,42 @@ from functools import partial
 
 import flax.linen as nn
 
+from jaxcnn.core.models.cifar_resnet import cifar_resnet
 from jaxcnn.core.models.cnn import CNN
+from jaxcnn.core.models.lenet import LeNet
 from jaxcnn.core.models.resnet import BasicBlock, BottleneckBlock, ResNet
+from jaxcnn.core.models.vgg import VGG
+from jaxcnn.core.models.wide_resnet import WideResNet
+
+_basic = partial(ResNet, block=BasicBlock)
+_bottleneck = partial(ResNet, block=BottleneckBlock)
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "cnn": CNN,
-    "resnet18": partial(ResNet, stage_sizes=(2, 2, 2, 2), block=BasicBlock),
-    "resnet34": partial(ResNet, stage_sizes=(3, 4, 6, 3), block=BasicBlock),
-    "resnet50": partial(ResNet, stage_sizes=(3, 4, 6, 3), block=BottleneckBlock),
+    "resnet18": partial(_basic, stage_sizes=(2, 2, 2, 2)),
+    "resnet34": partial(_basic, stage_sizes=(3, 4, 6, 3)),
+    "resnet50": partial(_bottleneck, stage_sizes=(3, 4, 6, 3)),
+    "resnet101": partial(_bottleneck, stage_sizes=(3, 4, 23, 3)),
+    "resnet152": partial(_bottleneck, stage_sizes=(3, 8, 36, 3)),
+    "resnet50d": partial(_bottleneck, stage_sizes=(3, 4, 6, 3), stem="deep", shortcut="pool"),
+    "resnext50_32x4d": partial(_bottleneck, stage_sizes=(3, 4, 6, 3), groups=32, group_width=4),
+    "resnext101_32x8d": partial(_bottleneck, stage_sizes=(3, 4, 23, 3), groups=32, group_width=8),
+    "wide_resnet50_2": partial(_bottleneck, stage_sizes=(3, 4, 6, 3), group_width=128),
+    "seresnet50": partial(_bottleneck, stage_sizes=(3, 4, 6, 3), se_ratio=1 / 16),
+    "resnet20_cifar": partial(cifar_resnet, stage_sizes=(3, 3, 3)),
+    "resnet32_cifar": partial(cifar_resnet, stage_sizes=(5, 5, 5)),
+    "resnet44_cifar": partial(cifar_resnet, stage_sizes=(7, 7, 7)),
+    "resnet56_cifar": partial(cifar_resnet, stage_sizes=(9, 9, 9)),
+    "resnet110_cifar": partial(cifar_resnet, stage_sizes=(18, 18, 18)),
+    "wide_resnet16_4": partial(WideResNet, stage_sizes=(2, 2, 2), widen=4),
+    "wide_resnet28_10": partial(WideResNet, stage_sizes=(4, 4, 4), widen=10),
+    "vgg11": partial(VGG, stage_sizes=(1, 1, 2, 2, 2)),
+    "vgg13": partial(VGG, stage_sizes=(2, 2, 2, 2, 2)),
+    "vgg16": partial(VGG, stage_sizes=(2, 2, 3, 3, 3)),
+    "vgg19": partial(VGG, stage_sizes=(2, 2, 4, 4, 4)),
+    "vgg11_bn": partial(VGG, stage_sizes=(1, 1, 2, 2, 2), norm="batch"),
+    "vgg13_bn": partial(VGG, stage_sizes=(2, 2, 2, 2, 2), norm="batch"),
+    "vgg16_bn": partial(VGG, stage_sizes=(2, 2, 3, 3, 3), norm="batch"),
+    "vgg19_bn": partial(VGG, stage_sizes=(2, 2, 4, 4, 4), norm="batch"),
+    "lenet5": LeNet,
 }

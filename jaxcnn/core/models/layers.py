@@ -83,6 +83,16 @@ class _GroupNorm(nn.Module):
         return nn.GroupNorm(num_groups=num_groups, dtype=self.dtype, scale_init=self.scale_init)(x)
 
 
+def padded_conv(features: int, kernel_size: tuple[int, int], **keywords: Any) -> nn.Conv:
+    """A convolution with half its kernel's size in zeros on every side, as PyTorch's are written.
+
+    "SAME" shifts strided convolutions of even sizes by half a pixel, and published weights would no
+    longer fit.
+    """
+    padding = [(size // 2, size // 2) for size in kernel_size]
+    return nn.Conv(features, kernel_size, padding=padding, **keywords)
+
+
 class StochasticDepth(nn.Module):
     """Leaves out what a residual block adds, for whole images at random (Huang et al. 2016,
     arXiv:1603.09382); what is kept is divided by the chance of that. Draws from "dropout".
