@@ -16,11 +16,17 @@ from jaxcnn.core.models.resnet import BasicBlock, BottleneckBlock
 IMAGE = np.random.default_rng(0).normal(0, 1, (4, 8, 8, 3)).astype(np.float32)
 
 
+SMALL = {
+    "cnn": {"filters": (5, 6), "convs_per_stage": 1},
+    "convnext": {"depths": (1, 1), "widths": (5, 6), "patch_size": 2},
+    "resnet": {"stage_sizes": (1, 1), "width": 4, "stem": "cifar"},
+}
+
+
 def build(name="cnn", **keywords):
     """A model of two short stages: small enough to run often."""
-    cnn = {"filters": (5, 6), "convs_per_stage": 1}
-    resnet = {"stage_sizes": (1, 1), "width": 4, "stem": "cifar"}
-    return MODELS[name](num_classes=10, **(cnn if name == "cnn" else resnet) | keywords)
+    small = next(sizes for family, sizes in SMALL.items() if name.startswith(family))
+    return MODELS[name](num_classes=10, **small | keywords)
 
 
 def shapes(model, size=8, channels=3):

@@ -17,10 +17,17 @@ from functools import partial
 import flax.linen as nn
 
 from jaxcnn.core.models.cnn import CNN
+from jaxcnn.core.models.convnext import ConvNeXt
 from jaxcnn.core.models.resnet import BasicBlock, BottleneckBlock, ResNet
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "cnn": CNN,
+    "convnext": ConvNeXt,
+    "convnext_cifar": partial(ConvNeXt, depths=(3, 3, 3), widths=(64, 128, 256), patch_size=2),
+    "convnext_tiny": partial(ConvNeXt, depths=(3, 3, 9, 3), widths=(96, 192, 384, 768)),
+    "convnext_small": partial(ConvNeXt, depths=(3, 3, 27, 3), widths=(96, 192, 384, 768)),
+    "convnext_base": partial(ConvNeXt, depths=(3, 3, 27, 3), widths=(128, 256, 512, 1024)),
+    "convnext_large": partial(ConvNeXt, depths=(3, 3, 27, 3), widths=(192, 384, 768, 1536)),
     "resnet18": partial(ResNet, stage_sizes=(2, 2, 2, 2), block=BasicBlock),
     "resnet34": partial(ResNet, stage_sizes=(3, 4, 6, 3), block=BasicBlock),
     "resnet50": partial(ResNet, stage_sizes=(3, 4, 6, 3), block=BottleneckBlock),
