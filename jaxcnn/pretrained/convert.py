@@ -21,7 +21,7 @@ Rules = Sequence[tuple[str, str]]
 # Counts batches for a kind of averaging that nobody uses here.
 _IGNORED = "num_batches_tracked"
 _LEAVES = {
-    "weight": (("params", "kernel"), ("params", "scale")),
+    "weight": (("params", "kernel"), ("params", "scale"), ("batch_stats", "kernel")),
     "gamma": (("params", "layer_scale"),),
     "bias": (("params", "bias"),),
     "running_mean": (("batch_stats", "mean"),),

@@ -17,6 +17,7 @@ IMAGE = np.random.default_rng(0).normal(0, 1, (4, 8, 8, 3)).astype(np.float32)
 
 
 SMALL = {
+    "airbench": {"widths": (5, 6)},
     "cnn": {"filters": (5, 6), "convs_per_stage": 1},
     "convnext": {"depths": (1, 1), "widths": (5, 6), "patch_size": 2},
     "resnet": {"stage_sizes": (1, 1), "width": 4, "stem": "cifar"},

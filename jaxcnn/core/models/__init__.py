@@ -9,6 +9,10 @@ dtype of the computation: "stem" (where there is one) and "stage1" to "stageN", 
 before the pooling that ends them; "penultimate", float[B, D], which the last dense layer sees. See
 `jaxcnn.core.models.layers.keep`. Only what explains a model asks for them: a module of your own
 trains, evaluates and predicts without.
+
+A model whose first variables depend on the training images has a method `init_from_data(variables,
+images) -> variables`, pure, with images float[N, H, W, C] as the model sees them; a run calls it
+once, before its first step.
 """
 
 from collections.abc import Callable
@@ -16,11 +20,15 @@ from functools import partial
 
 import flax.linen as nn
 
+from jaxcnn.core.models.airbench import Airbench
 from jaxcnn.core.models.cnn import CNN
 from jaxcnn.core.models.convnext import ConvNeXt
 from jaxcnn.core.models.resnet import BasicBlock, BottleneckBlock, ResNet
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
+    "airbench94": Airbench,
+    "airbench95": partial(Airbench, widths=(128, 384, 384)),
+    "airbench96": partial(Airbench, widths=(128, 512, 512), convs_per_stage=3, shortcut=True),
     "cnn": CNN,
     "convnext": ConvNeXt,
     "convnext_cifar": partial(ConvNeXt, depths=(3, 3, 3), widths=(64, 128, 256), patch_size=2),

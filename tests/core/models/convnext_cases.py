@@ -3,7 +3,7 @@
 from functools import partial
 
 from jaxcnn.core.models import MODELS
-from jaxcnn.pretrained.names import convnext
+from jaxcnn.pretrained.names import airbench, convnext
 from tests.core.models.parity import NUM_CLASSES, Case
 
 
@@ -16,4 +16,14 @@ def convnext_case():
     )
 
 
-CASES = [convnext_case()]
+def airbench_case(name, **twin):
+    build = partial(MODELS["airbench94"], num_classes=NUM_CLASSES, **twin)
+    shape = (19, 18, 3)
+    return Case("airbench", name, build, airbench.RULES, twin, shape, "airbench_twins")
+
+
+CASES = [
+    convnext_case(),
+    airbench_case("airbench94", widths=(6, 7, 8), convs_per_stage=2, shortcut=False),
+    airbench_case("airbench96", widths=(30, 7), convs_per_stage=3, shortcut=True),
+]
