@@ -20,6 +20,7 @@ SMALL = {
     "airbench": {"widths": (5, 6)},
     "cnn": {"filters": (5, 6), "convs_per_stage": 1},
     "convnext": {"depths": (1, 1), "widths": (5, 6), "patch_size": 2},
+    "densenet": {"depths": (1, 2), "growth": 4, "stem_width": 6, "stem": "cifar"},
     "resnet": {"stage_sizes": (1, 1), "width": 4, "stem": "cifar"},
 }
 

@@ -23,6 +23,7 @@ import flax.linen as nn
 from jaxcnn.core.models.airbench import Airbench
 from jaxcnn.core.models.cnn import CNN
 from jaxcnn.core.models.convnext import ConvNeXt
+from jaxcnn.core.models.densenet import DenseNet
 from jaxcnn.core.models.resnet import BasicBlock, BottleneckBlock, ResNet
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -36,6 +37,13 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "convnext_small": partial(ConvNeXt, depths=(3, 3, 27, 3), widths=(96, 192, 384, 768)),
     "convnext_base": partial(ConvNeXt, depths=(3, 3, 27, 3), widths=(128, 256, 512, 1024)),
     "convnext_large": partial(ConvNeXt, depths=(3, 3, 27, 3), widths=(192, 384, 768, 1536)),
+    "densenet100_cifar": partial(
+        DenseNet, depths=(16, 16, 16), growth=12, stem_width=24, stem="cifar"
+    ),
+    "densenet121": partial(DenseNet, depths=(6, 12, 24, 16)),
+    "densenet161": partial(DenseNet, depths=(6, 12, 36, 24), growth=48, stem_width=96),
+    "densenet169": partial(DenseNet, depths=(6, 12, 32, 32)),
+    "densenet201": partial(DenseNet, depths=(6, 12, 48, 32)),
     "resnet18": partial(ResNet, stage_sizes=(2, 2, 2, 2), block=BasicBlock),
     "resnet34": partial(ResNet, stage_sizes=(3, 4, 6, 3), block=BasicBlock),
     "resnet50": partial(ResNet, stage_sizes=(3, 4, 6, 3), block=BottleneckBlock),

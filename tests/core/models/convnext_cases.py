@@ -3,7 +3,7 @@
 from functools import partial
 
 from jaxcnn.core.models import MODELS
-from jaxcnn.pretrained.names import airbench, convnext
+from jaxcnn.pretrained.names import airbench, convnext, densenet
 from tests.core.models.parity import NUM_CLASSES, Case
 
 
@@ -22,8 +22,20 @@ def airbench_case(name, **twin):
     return Case("airbench", name, build, airbench.RULES, twin, shape, "airbench_twins")
 
 
+def densenet_case(stem):
+    """An odd number of channels before a transition."""
+    shared = {"depths": (1, 2), "growth": 3, "stem_width": 6, "stem": stem}
+    build = partial(MODELS["densenet121"], num_classes=NUM_CLASSES, **shared)
+    shape = (19, 18, 3)
+    return Case(
+        "densenet", f"densenet-{stem}", build, densenet.RULES, shared, shape, "densenet_twins"
+    )
+
+
 CASES = [
     convnext_case(),
     airbench_case("airbench94", widths=(6, 7, 8), convs_per_stage=2, shortcut=False),
     airbench_case("airbench96", widths=(30, 7), convs_per_stage=3, shortcut=True),
+    densenet_case("imagenet"),
+    densenet_case("cifar"),
 ]
