@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from clu import parameter_overview
@@ -26,10 +27,11 @@ from jaxcnn.build import (
 from jaxcnn.config import flatten
 from jaxcnn.core.augment import normalize
 from jaxcnn.core.state import TrainState, create_train_state
-from jaxcnn.core.step import make_eval_step, make_gradients, make_train_step
+from jaxcnn.core.step import Normalize, make_eval_step, make_gradients, make_train_step
 from jaxcnn.core.store import from_store
 from jaxcnn.data.pipeline import Batch, Sampling, eval_batches, train_batches, train_rows
-from jaxcnn.data.source import Dataset, Images
+from jaxcnn.data.sample import sample_images
+from jaxcnn.data.source import Dataset, Images, Split
 from jaxcnn.durations import Plan, make_plan
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation import evaluate
@@ -46,6 +48,7 @@ class Run:
     """What the loop needs: the steps of a config, for a data set, on some devices.
 
     stores: by role, the images on the devices where the data set's mode is "device".
+    from_data: first variables -> those with what the model takes from the training images.
     """
 
     config: ConfigDict
@@ -55,7 +58,8 @@ class Run:
     plan: Plan
     parallel: Parallel
     schedule: optax.Schedule
-    make_state: Callable[[], TrainState]
+    make_state: Callable[..., TrainState]
+    from_data: Callable[[dict[str, Any]], dict[str, Any]]
     train_step: Callable[..., Any]
     eval_step: Callable[..., Any]
     gradients: Callable[..., Any]
@@ -155,6 +159,7 @@ def build_run(
         parallel=parallel,
         schedule=schedule,
         make_state=state_maker(config, num_train, num_classes, dataset.image_shape),
+        from_data=partial(_from_data, model, preprocess, dataset.splits["train"]),
         train_step=parallel.transform(train_step, donate=True),
         eval_step=parallel.transform(eval_step, donate=False),
         gradients=parallel.transform(gradients, donate=False),
@@ -163,15 +168,32 @@ def build_run(
 
 def state_maker(
     config: ConfigDict, num_train: int, num_classes: int, image_shape: tuple[int, int, int]
-) -> Callable[[], TrainState]:
-    """What gives the state a run begins with.
+) -> Callable[..., TrainState]:
+    """What gives the state a run begins with, of the variables that it is given or of fresh ones.
 
     num_train: examples in an epoch; schedules depend on it.
     """
     # Parameters do not depend on how a step is mapped over devices: the model has no axis.
     model = build_model(config, num_classes)
     tx = build_optimizer(config, build_schedule(config, make_plan(flatten(config), num_train)))
-    return lambda: create_train_state(model, tx, jax.random.key(config.seed), image_shape)
+    seed = config.seed
+
+    def make_state(variables: dict[str, Any] | None = None) -> TrainState:
+        return create_train_state(model, tx, jax.random.key(seed), image_shape, variables)
+
+    return make_state
+
+
+def _from_data(
+    model: Any, preprocess: Normalize, split: Split, variables: dict[str, Any]
+) -> dict[str, Any]:
+    """The same variables for a model that takes nothing from the training images. A function of
+    the data and the variables, whatever the devices, so that every process gets the same.
+    """
+    if not hasattr(model, "init_from_data"):
+        return variables
+    images = np.asarray(preprocess(jnp.asarray(sample_images(split), jnp.float32)))
+    return model.init_from_data(variables, images)
 
 
 def _place_images(dataset: Dataset, parallel: Parallel) -> dict[str, Any]:
@@ -198,13 +220,16 @@ def first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, int]:
         what = f"resuming from step {step} of {run.plan.num_steps}"
     else:
         state, step = jax.jit(run.make_state)(), 0
+        variables = run.from_data(state.variables)
+        if variables is not state.variables:
+            state = jax.jit(run.make_state)(variables)
         what = "state initialised"
     state = run.parallel.place_state(state)
     logger.info("%s (%.1f s)", what, time.perf_counter() - clock)
     return state, step
 
 
-def state_shapes(make_state: Callable[[], TrainState]) -> TrainState:
+def state_shapes(make_state: Callable[..., TrainState]) -> TrainState:
     """What a state looks like when one device holds it: how checkpoints are written and read."""
     one_device = SingleDeviceSharding(jax.devices()[0])
     return jax.tree.map(

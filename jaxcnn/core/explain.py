@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcnn.core.models.airbench import Whitening
 from jaxcnn.core.models.layers import Stages
 
 PyTree = Any
@@ -140,7 +141,7 @@ def first_layer_filters(
     paths: list[tuple[str, ...]] = []
 
     def note(call, arguments, keywords, context):
-        if isinstance(context.module, nn.Conv) and context.method_name == "__call__":
+        if isinstance(context.module, nn.Conv | Whitening) and context.method_name == "__call__":
             paths.append(context.module.path)
         return call(*arguments, **keywords)
 
@@ -148,10 +149,10 @@ def first_layer_filters(
         jax.eval_shape(partial(model.apply, train=False), variables, image)
     if not paths:
         return None
-    params = variables["params"]
+    found = [variables[collection] for collection in ("params", "batch_stats")]
     for name in paths[0]:
-        params = params[name]
-    return params["kernel"]
+        found = [part[name] for part in found if name in part]
+    return next(part["kernel"] for part in found if "kernel" in part)
 
 
 def _stage_shapes(model: nn.Module, variables: Variables, image: jax.Array) -> Stages:

@@ -21,7 +21,8 @@ Rules = Sequence[tuple[str, str]]
 # Counts batches for a kind of averaging that nobody uses here.
 _IGNORED = "num_batches_tracked"
 _LEAVES = {
-    "weight": (("params", "kernel"), ("params", "scale")),
+    "weight": (("params", "kernel"), ("params", "scale"), ("batch_stats", "kernel")),
+    "gamma": (("params", "layer_scale"),),
     "bias": (("params", "bias"),),
     "running_mean": (("batch_stats", "mean"),),
     "running_var": (("batch_stats", "var"),),
@@ -74,12 +75,13 @@ def convert(
 
 
 def in_our_layout(tensor: np.ndarray, name: str) -> np.ndarray:
-    """A PyTorch tensor as linen keeps it: kernels OIHW -> HWIO and OI -> IO.
+    """A PyTorch tensor as linen keeps it: kernels OIHW -> HWIO and OI -> IO, and scales of channels
+    C11 -> C.
 
-    name: ours; only kernels are turned.
+    name: ours.
     """
     if not name.endswith("/kernel"):
-        return tensor
+        return tensor.reshape(-1) if tensor.shape[1:] == (1, 1) else tensor
     return tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else tensor.T
 
 

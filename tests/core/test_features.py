@@ -40,7 +40,8 @@ def test_features_change_neither_logits_nor_variables_nor_the_computation(name):
     assert set(variables) <= {"params", "batch_stats"}, "init would keep perturbations"
     plain = partial(model.apply, train=False)
     logits, _ = outputs(model, variables)
-    np.testing.assert_array_equal(logits, jax.jit(plain)(variables, IMAGE))
+    # What XLA fuses depends on what is asked for, so rounding may differ.
+    np.testing.assert_allclose(logits, jax.jit(plain)(variables, IMAGE), rtol=0, atol=1e-5)
     with_features = jax.make_jaxpr(partial(plain, features=True))(variables, IMAGE)
     assert len(with_features.eqns) == len(jax.make_jaxpr(plain)(variables, IMAGE).eqns)
 
@@ -58,7 +59,7 @@ def test_logits_are_one_dense_layer_of_the_penultimate_features(name):
 
     slopes = jax.jit(jax.jacobian(logits_of))(jnp.zeros_like(stages["penultimate"]))
     own = slopes[np.arange(4), :, np.arange(4)]  # of each image's logits by its own features
-    np.testing.assert_allclose(own[0], own[1])
+    np.testing.assert_allclose(own[0], own[1], rtol=1e-4, atol=1e-5)
     bias = logits - jnp.einsum("bkd,bd->bk", own, stages["penultimate"])
     np.testing.assert_allclose(bias, np.tile(bias[:1], (4, 1)), atol=1e-5)
 

@@ -23,6 +23,9 @@ SMALL = {
     "wide_resnet16_4": {"stage_sizes": (1, 1), "width": 4, "widen": 1},
     "vgg11": {"stage_sizes": (1, 1), "width": 4, "grid": 1, "dense": (7,), "dropout": 0.0},
     "lenet5": {"filters": (4, 5), "dense": (7,), "padding": 4},
+    "airbench94": {"widths": (5, 6)},
+    "convnext": {"depths": (1, 1), "widths": (5, 6), "patch_size": 2},
+    "densenet121": {"depths": (1, 2), "growth": 4, "stem_width": 6, "stem": "cifar"},
 }
 
 

@@ -14,6 +14,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "leaky_relu": nn.leaky_relu,
     "elu": nn.elu,
     "gelu": nn.gelu,
+    "gelu_exact": partial(nn.gelu, approximate=False),
     "silu": nn.silu,
     "tanh": nn.tanh,
 }

@@ -5,7 +5,7 @@ import torch
 
 from tests.conftest import SHARED
 from tests.core.models import twins
-from tests.core.models.cases import CASES
+from tests.core.models.every_case import CASES
 from tests.core.models.parity import REFERENCES, arrays_of, build_twin, theirs
 
 

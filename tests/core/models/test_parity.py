@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.core.models.cases import CASES
+from tests.core.models.every_case import CASES
 from tests.core.models.parity import check_against_references, check_against_twin
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)

@@ -1,0 +1,207 @@
+"""The airbench networks (Jordan 2024, arXiv:2404.00498), made to learn CIFAR-10 in seconds.
+
+Their first layer whitens patches of pixels; its kernel is no parameter but comes from the training
+images, see `Airbench.init_from_data`.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.core.models.layers import (
+    ACTIVATIONS,
+    Output,
+    Stages,
+    at_least_float32,
+    check_sizes,
+    choose,
+    keep,
+)
+
+# U(-1, 1) / sqrt(fan_in), from which PyTorch draws by default.
+_UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def whitening_weights(
+    images: np.ndarray, kernel_size: int = 2, epsilon: float = 5e-4
+) -> np.ndarray:
+    """The kernel float32[k, k, C, 2kkC] of a convolution whose outputs, for patches of the images,
+    are not correlated and of variance 1: the patches' principal components, the largest first, and
+    their negations (Page 2019; Jordan 2024).
+
+    images: float[N, H, W, C] as the model sees them, around 0.
+    epsilon: added to the components' variances, so that what hardly varies stays small.
+
+    Computed in float64 on the host; of a component and its negation, the first one has the positive
+    largest element.
+    """
+    size = kernel_size * kernel_size * images.shape[-1]
+    total, count = np.zeros((size, size)), 0
+    for start in range(0, len(images), 256):  # a patch is kk times as large as its pixel
+        part = np.asarray(images[start : start + 256], np.float64)
+        window = (kernel_size, kernel_size)
+        patches = np.lib.stride_tricks.sliding_window_view(part, window, axis=(1, 2))
+        patches = patches.transpose(0, 1, 2, 4, 5, 3).reshape(-1, size)
+        total += patches.T @ patches
+        count += len(patches)
+    variances, components = np.linalg.eigh(total / count)
+    variances, components = variances[::-1], components[:, ::-1]
+    largest = np.abs(components).argmax(0)
+    components = components * np.sign(components[largest, np.arange(size)])
+    # Rounding may leave a variance of 0 below it.
+    scaled = components / np.sqrt(np.maximum(variances, 0) + epsilon)
+    both = np.concatenate([scaled, -scaled], axis=1)
+    return both.reshape(kernel_size, kernel_size, images.shape[-1], 2 * size).astype(np.float32)
+
+
+def dirac(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    """A kernel [kh, kw, c_in, c_out] whose first outputs are its inputs, as far as there are both;
+    the other outputs are random. An initialiser.
+    """
+    height, width, channels_in, channels_out = shape
+    alike = min(channels_in, channels_out)
+    identity = jnp.zeros((height, width, channels_in, alike), dtype)
+    place = jnp.arange(alike)
+    identity = identity.at[height // 2, width // 2, place, place].set(1)
+    return _UNIFORM(key, shape, dtype).at[..., :alike].set(identity)
+
+
+class Whitening(nn.Module):
+    """A convolution without padding: [B, H, W, C] -> [B, H-k+1, W-k+1, 2kkC].
+
+    Its kernel is kept with the batch statistics, which no optimiser changes; its bias is a
+    parameter. The kernel is random until `whitening_weights` take its place.
+    """
+
+    kernel_size: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        size = self.kernel_size
+        width = 2 * size * size * x.shape[-1]
+        shape = (size, size, x.shape[-1], width)
+        kernel = self.variable(
+            "batch_stats", "kernel", lambda: _UNIFORM(self.make_rng("params"), shape)
+        )
+        bias = self.param("bias", nn.initializers.zeros, (width,))
+        layout = ("NHWC", "HWIO", "NHWC")
+        weights = kernel.value.astype(self.dtype)
+        y = jax.lax.conv_general_dilated(x, weights, (1, 1), "VALID", dimension_numbers=layout)
+        return y + bias.astype(self.dtype)
+
+
+class Airbench(nn.Module):
+    """Whitening; stages of convolutions, each pooled after its first; global maximum; logits.
+
+    A stage is `convs_per_stage` times [3x3 convolution, norm, activation], with 2x2 max-pooling
+    before the first norm. Norms have a bias and no scale. The defaults are those of airbench94.
+
+    num_classes: K, the number of logits.
+    widths: channels of each stage.
+    convs_per_stage: convolutions in each stage.
+    shortcut: adds what a stage's first convolution gave to its last one, before the activation.
+    whitening_size: of the whitening's kernel, in pixels.
+    momentum: share of the running statistics that a step keeps.
+    logit_scale: what logits are multiplied by.
+    activation: a name in `jaxcnn.core.models.layers.ACTIVATIONS`.
+    dtype: of the computation; parameters and logits are float32.
+    axis_name: see `jaxcnn.core.models.layers.norm_layer`.
+    """
+
+    num_classes: int
+    widths: tuple[int, ...] = (64, 256, 256)
+    convs_per_stage: int = 2
+    shortcut: bool = False
+    whitening_size: int = 2
+    momentum: float = 0.6
+    logit_scale: float = 1 / 9
+    activation: str = "gelu_exact"
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool, features: bool = False) -> Output:
+        self._check(image)
+        activation = choose(ACTIVATIONS, "activation", self.activation)
+        norm = partial(
+            nn.BatchNorm,
+            use_running_average=not train,
+            momentum=self.momentum,
+            epsilon=1e-12,
+            use_scale=False,
+            # With so small an epsilon a variance must not be lost in rounding.
+            use_fast_variance=False,
+            dtype=self.dtype,
+            axis_name=self.axis_name,
+        )
+        stages = Stages()
+        x = Whitening(self.whitening_size, self.dtype, name="whitening")(image.astype(self.dtype))
+        x = keep(self, stages, "stem", activation(x))
+        for stage, width in enumerate(self.widths, start=1):
+            x = keep(self, stages, f"stage{stage}", self._stage(x, stage, width, norm, activation))
+        x = keep(self, stages, "penultimate", x.max((1, 2)))
+        logits = self.logit_scale * nn.Dense(
+            self.num_classes,
+            use_bias=False,
+            kernel_init=_UNIFORM,
+            dtype=at_least_float32(self.dtype),
+            name="head",
+        )(x)
+        return (logits, stages) if features else logits
+
+    def init_from_data(self, variables: Mapping[str, Any], images: np.ndarray) -> dict[str, Any]:
+        """Variables of this model with the whitening of these images; the others are as they were.
+
+        images: float[N, H, W, C] as the model sees them; some thousands of training images.
+        """
+        stats = variables["batch_stats"]
+        whitening = {"kernel": jnp.asarray(whitening_weights(images, self.whitening_size))}
+        return {**variables, "batch_stats": {**stats, "whitening": whitening}}
+
+    def _stage(
+        self,
+        x: jax.Array,
+        stage: int,
+        width: int,
+        norm: Callable[..., nn.BatchNorm],
+        activation: Callable[[jax.Array], jax.Array],
+    ) -> jax.Array:
+        first = x
+        for number in range(1, self.convs_per_stage + 1):
+            name = f"stage{stage}_conv{number}"
+            conv = nn.Conv(
+                width, (3, 3), use_bias=False, kernel_init=dirac, dtype=self.dtype, name=name
+            )
+            x = conv(x)
+            if number == 1:
+                x = nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
+            x = norm(name=f"stage{stage}_norm{number}")(x)
+            if self.shortcut and number == self.convs_per_stage:
+                x = x + first
+            x = activation(x)
+            first = x if number == 1 else first
+        return x
+
+    def _check(self, image: jax.Array) -> None:
+        check_sizes(
+            widths=self.widths,
+            convs_per_stage=self.convs_per_stage,
+            whitening_size=self.whitening_size,
+        )
+        if not 0 <= self.momentum <= 1:
+            raise ValueError(f"momentum={self.momentum!r}: expected a share from 0 to 1")
+        if self.shortcut and self.convs_per_stage == 1:
+            raise ValueError("convs_per_stage=1: with shortcut=True a stage needs 2 or more")
+        least = 2 ** len(self.widths) + self.whitening_size - 1
+        if min(image.shape[1:3]) < least:
+            raise ValueError(
+                f"widths={self.widths!r}: {len(self.widths)} stages need an image of "
+                f"{least}x{least} pixels, it has {image.shape[1]}x{image.shape[2]}; use fewer "
+                "stages or a larger image"
+            )
