@@ -3,7 +3,7 @@
 import inspect
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from jaxcnn.core.augment import compose
 from jaxcnn.core.losses import balanced_weights, cross_entropy
 from jaxcnn.core.models import MODELS
 from jaxcnn.core.optim import SCHEDULES, make_optimizer
+from jaxcnn.core.rules import Rule
+from jaxcnn.core.stages import layer_decay_rules, parameter_stages
 from jaxcnn.core.step import Augment, Loss
 from jaxcnn.data import SOURCES
 from jaxcnn.data.cache import load_images, survey
@@ -192,11 +194,37 @@ def build_schedule(config: ConfigDict, plan: Plan) -> optax.Schedule:
         raise UserError(f"config.schedule: {error}") from error
 
 
-def build_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+def build_rules(
+    config: ConfigDict, plan: Plan, model: nn.Module, image_shape: tuple[int, int, int]
+) -> tuple[Rule, ...]:
+    """What `config.optimizer` says of some parameters only; () if nothing."""
+    if config.optimizer.layer_decay is not None:
+        try:
+            stages = parameter_stages(model, image_shape)
+        except ValueError as error:
+            raise UserError(f"config.optimizer.layer_decay: {error}") from error
+        return layer_decay_rules(stages, config.optimizer.layer_decay)
+    return tuple(
+        Rule(
+            pattern,
+            given.get("learning_rate", 1.0),
+            given.get("weight_decay", 1.0),
+            frozen,
+            # What does not learn stays as it was altogether.
+            given.get("freeze_statistics", frozen is True),
+        )
+        for (pattern, given), frozen in zip(config.optimizer.rules, plan.frozen, strict=True)
+    )
+
+
+def build_optimizer(
+    config: ConfigDict, schedule: optax.Schedule, rules: Sequence[Rule] = ()
+) -> optax.GradientTransformation:
     """The Optax chain `config.optimizer` names."""
     given = keywords(config, "optimizer") | {
         "weight_decay": config.optimizer.weight_decay,
         "clip_norm": config.optimizer.clip_norm,
+        "rules": rules,
     }
     try:
         return make_optimizer(config.optimizer.name, schedule, **given)

@@ -66,6 +66,8 @@ def default_config() -> ConfigDict:
     config.model = ConfigDict({"name": "cnn"})
     config.optimizer = ConfigDict({"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.0})
     config.optimizer.clip_norm = placeholder(float)  # largest global norm of the gradient
+    config.optimizer.rules = ()  # (pattern, {what differs}) for parameters, docs/training.md
+    config.optimizer.layer_decay = placeholder(float)  # of the learning rate, from stage to stage
     config.schedule = ConfigDict({"name": "cosine"})
     config.loss = ConfigDict({"label_smoothing": 0.0})
     config.loss.class_weights = placeholder(object)  # "balanced", or a number for each class

@@ -41,10 +41,13 @@ class Plan:
     """The durations of a run for a data set of a certain size.
 
     warmup_steps: None where the config leaves it to the schedule.
+    frozen: for each of `optimizer.rules` whether it freezes for the whole run, or for how many
+      steps.
     """
 
     num_steps: int
     warmup_steps: int | None
+    frozen: tuple[bool | int, ...]
     eval_every: Interval
     log_every: Interval
     checkpoint_every: Interval
@@ -57,13 +60,13 @@ def make_plan(values: Mapping[str, Any], num_train: int) -> Plan:
     """
     batch_size = values["batch_size"]
 
-    def examples(name: str) -> list[float]:
+    def examples(name: str, values: Mapping[str, Any] = values) -> list[float]:
         sizes = zip(UNITS, (batch_size, num_train, 1), strict=True)
-        given = [(values[f"{name}_{unit}"], size) for unit, size in sizes]
+        given = [(values.get(f"{name}_{unit}"), size) for unit, size in sizes]
         return [value * size for value, size in given if value is not None]
 
-    def steps(name: str) -> list[int]:
-        return [math.ceil(round(number / batch_size, 6)) for number in examples(name)]
+    def steps(name: str, values: Mapping[str, Any] = values) -> list[int]:
+        return [math.ceil(round(number / batch_size, 6)) for number in examples(name, values)]
 
     def interval(name: str) -> Interval:
         return Interval(examples(name)[0], batch_size)
@@ -71,6 +74,10 @@ def make_plan(values: Mapping[str, Any], num_train: int) -> Plan:
     return Plan(
         num_steps=steps("num")[0],
         warmup_steps=next(iter(steps("schedule.warmup")), None),
+        frozen=tuple(
+            next(iter(steps("freeze", rule)), rule.get("freeze", False))
+            for _, rule in values["optimizer.rules"]
+        ),
         eval_every=interval("eval_every"),
         log_every=interval("log_every"),
         checkpoint_every=interval("checkpoint_every"),

@@ -20,11 +20,13 @@ from jaxcnn.build import (
     build_loss,
     build_model,
     build_optimizer,
+    build_rules,
     build_sampling,
     build_schedule,
 )
 from jaxcnn.config import flatten
 from jaxcnn.core.augment import normalize
+from jaxcnn.core.rules import Rule, RuleMismatch, rule_table
 from jaxcnn.core.state import TrainState, create_train_state
 from jaxcnn.core.step import make_eval_step, make_gradients, make_train_step
 from jaxcnn.core.store import from_store
@@ -55,6 +57,7 @@ class Run:
     plan: Plan
     parallel: Parallel
     schedule: optax.Schedule
+    rules: tuple[Rule, ...]
     make_state: Callable[[], TrainState]
     train_step: Callable[..., Any]
     eval_step: Callable[..., Any]
@@ -130,7 +133,8 @@ def build_run(
             plan.num_steps,
         )
     model = build_model(config, num_classes, parallel.axis_name)
-    tx = build_optimizer(config, schedule)
+    rules = build_rules(config, plan, model, dataset.image_shape)
+    tx = build_optimizer(config, schedule, rules)
     preprocess = partial(normalize, mean=facts["mean"], std=facts["std"])
     # Under `pmap` a step sees its device's share of a batch.
     seen_at_once = config.batch_size // (parallel.num_devices if parallel.axis_name else 1)
@@ -139,6 +143,7 @@ def build_run(
         "normalize": preprocess,
         "loss_fn": build_loss(config, counts),
         "axis_name": parallel.axis_name,
+        "rules": rules,
     }
     train_step = make_train_step(model, tx, **how)
     gradients = make_gradients(model, **how)
@@ -154,6 +159,7 @@ def build_run(
         plan=plan,
         parallel=parallel,
         schedule=schedule,
+        rules=rules,
         make_state=state_maker(config, num_train, num_classes, dataset.image_shape),
         train_step=parallel.transform(train_step, donate=True),
         eval_step=parallel.transform(eval_step, donate=False),
@@ -170,7 +176,9 @@ def state_maker(
     """
     # Parameters do not depend on how a step is mapped over devices: the model has no axis.
     model = build_model(config, num_classes)
-    tx = build_optimizer(config, build_schedule(config, make_plan(flatten(config), num_train)))
+    plan = make_plan(flatten(config), num_train)
+    rules = build_rules(config, plan, model, image_shape)
+    tx = build_optimizer(config, build_schedule(config, plan), rules)
     return lambda: create_train_state(model, tx, jax.random.key(config.seed), image_shape)
 
 
@@ -190,9 +198,13 @@ def first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, int]:
     clock = time.perf_counter()
     try:
         like = state_shapes(run.make_state)
+    except RuleMismatch as error:
+        raise UserError(f"config.optimizer.rules: {error}") from error
     except ValueError as error:  # the model's own, which quote the keyword and its value
         raise UserError(f"config.model: {error}") from error
     logger.info("%s", parameter_overview.get_parameter_overview(like.params, include_stats=False))
+    if run.rules:
+        logger.info("rules for parameters:\n%s", rule_table(run.rules, like.params))
     if (found := checkpoints.restore_latest(like)) is not None:
         state, step = found
         what = f"resuming from step {step} of {run.plan.num_steps}"

@@ -1,6 +1,7 @@
 """What values the keys of a config may have."""
 
 import math
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -10,8 +11,9 @@ from jaxcnn.core.attacks import ATTACKS
 from jaxcnn.core.views import VIEWS
 from jaxcnn.data.mode import MODES
 from jaxcnn.data.pipeline import SAMPLINGS
-from jaxcnn.errors import UserError
-from jaxcnn.typecheck import matches
+from jaxcnn.durations import UNITS
+from jaxcnn.errors import UserError, nearest
+from jaxcnn.typecheck import describe, matches
 
 BEST_METRICS = ("accuracy", "loss", "f1_macro", "precision_macro", "recall_macro")
 
@@ -67,6 +69,14 @@ def check_values(values: Mapping[str, Any]) -> None:
     )
     for entry in values["augment"]:
         augmentation(entry)
+    _check_rules(values["optimizer.rules"])
+    decay = values["optimizer.layer_decay"]
+    check("optimizer.layer_decay", decay is None or 0 < decay <= 1, "a factor above 0, up to 1")
+    if decay is not None and values["optimizer.rules"]:
+        raise UserError(
+            f"config.optimizer.layer_decay={decay!r}: makes rules of its own; give it or "
+            "config.optimizer.rules"
+        )
 
 
 def _check_ranges(values: Mapping[str, Any], check: Callable[[str, bool, str], None]) -> None:
@@ -96,3 +106,60 @@ def _check_report(values: Mapping[str, Any], check: Callable[[str, bool, str], N
     check("report.resamples", values["report.resamples"] >= 100, "a whole number from 100")
     views = ", ".join(VIEWS)
     check("report.tta", set(values["report.tta"]) <= {*VIEWS}, f"a tuple of {views}")
+
+
+# What a rule of `optimizer.rules` may say, with its type.
+RULE_KEYS: dict[str, Any] = {
+    "learning_rate": float,
+    "weight_decay": float,
+    "freeze": bool,
+    "freeze_statistics": bool,
+    "freeze_steps": int,
+    "freeze_epochs": float,
+    "freeze_examples": int,
+}
+
+
+def _check_rules(rules: tuple[Any, ...]) -> None:
+    patterns: set[str] = set()
+    for entry in rules:
+        where = f"config.optimizer.rules: {entry!r}"
+        pair = isinstance(entry, tuple) and len(entry) == 2
+        if not (pair and isinstance(entry[0], str) and isinstance(entry[1], Mapping)):
+            raise UserError(
+                f"{where} is no rule; expected (pattern, {{what differs}}), several as a tuple, "
+                "\"(('stage1', {'freeze': True}), ('rest', {}))\""
+            )
+        pattern, given = entry
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise UserError(f"{where}: {pattern!r} is no regular expression ({error})") from error
+        if pattern in patterns:
+            raise UserError(f"{where}: a second rule for {pattern!r}; make them one")
+        patterns.add(pattern)
+        _check_rule(where, given)
+    if rules and all(given.get("freeze") for _, given in rules):
+        raise UserError(f"config.optimizer.rules={rules!r}: all is frozen, nothing would learn")
+
+
+def _check_rule(where: str, given: Mapping[str, Any]) -> None:
+    for key, value in given.items():
+        if key not in RULE_KEYS:
+            raise UserError(
+                f"{where}: a rule takes no {key!r}{nearest(str(key), RULE_KEYS)}; it takes "
+                f"{', '.join(RULE_KEYS)}"
+            )
+        if not matches(value, RULE_KEYS[key]):
+            raise UserError(f"{where}: {key} is {describe(RULE_KEYS[key])}")
+        if not isinstance(value, bool):
+            zero = key == "weight_decay"
+            if not (0 < value < math.inf or (zero and value == 0)):
+                raise UserError(f"{where}: {key} is a number {'from' if zero else 'above'} 0")
+    freezing = [f"freeze_{unit}" for unit in UNITS if f"freeze_{unit}" in given]
+    freezing += ["freeze"] * bool(given.get("freeze"))
+    if len(freezing) > 1:
+        raise UserError(f"{where}: {' and '.join(freezing)}: give one of them")
+    idle = {"learning_rate", "weight_decay"} & given.keys()
+    if given.get("freeze") and idle:
+        raise UserError(f"{where}: what is frozen has no {min(idle)}")

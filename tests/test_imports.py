@@ -26,7 +26,7 @@ ROOMS = {
     "report": {"analysis", "core", "data"} | FOUNDATION,
     "pretrained": {"core"} | FOUNDATION,
     "choices": {"core", "data"} | FOUNDATION,
-    "values": {"analysis", "choices", "core", "data"} | FOUNDATION,
+    "values": {"analysis", "choices", "core", "data", "durations"} | FOUNDATION,
     "config": {"choices", "core", "durations", "values"} | FOUNDATION,
     "usage": {"choices", "config", "core", "durations"},
     "build": {"core", "data", "choices", "config", "durations"} | FOUNDATION,

@@ -1,11 +1,14 @@
 """Learning-rate schedules and the Optax chain."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import optax
+
+from jaxcnn.core.rules import REST, Rule, by_rule
 
 
 def constant(peak: float, num_steps: int, *, warmup_steps: int = 0) -> optax.Schedule:
@@ -115,6 +118,7 @@ def make_optimizer(
     *,
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
+    rules: Sequence[Rule] = (),
     **keywords: Any,
 ) -> optax.GradientTransformation:
     """Builds the chain: clip by global norm, then the optimiser, decaying kernels only.
@@ -122,19 +126,48 @@ def make_optimizer(
     weight_decay: handed to optimisers that have it (adamw, lamb, lion, ...: decoupled, Loshchilov &
       Hutter 2019, arXiv:1711.05101); for the others (sgd, adam, ...) added to the gradient before
       the optimiser sees it (L2 regularisation, as PyTorch's SGD and Adam do).
-    clip_norm: the largest global norm of the gradient, or None for no clipping.
+    clip_norm: the largest global norm of the gradient, or None for no clipping. What a rule freezes
+      is no part of it.
+    rules: what differs between parameters, see `jaxcnn.core.rules`. Each rule has an optimiser of
+      its own, whose rate is the schedule's at the same step, also where it thaws later.
     keywords: the optimiser's own.
     """
+    clipping = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
+    make = partial(_decaying, name, learning_rate, weight_decay, keywords)
+    if not rules:
+        return optax.chain(*clipping, *make(Rule(REST)))
+    if clipping and any(rule.frozen for rule in rules):
+        clipping.insert(0, by_rule(rules, lambda rule: optax.identity()))
+    return optax.chain(*clipping, by_rule(rules, lambda rule: optax.chain(*make(rule))))
+
+
+def _decaying(
+    name: str,
+    learning_rate: float | optax.Schedule,
+    weight_decay: float,
+    keywords: Mapping[str, Any],
+    rule: Rule,
+) -> list[optax.GradientTransformation]:
+    """The optimiser, with its decay before it or in it, for the parameters of a rule."""
     optimizer = optimizers()[name]
     parameters = inspect.signature(optimizer).parameters
-    chain = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
+    decay = weight_decay * rule.weight_decay
+    rate = _rate_of(learning_rate, rule)
     mask_name = next((m for m in ("mask", "weight_decay_mask") if m in parameters), None)
     if "weight_decay" in parameters and mask_name:
         # Always passed: some of Optax's defaults are not zero.
-        keywords |= {"weight_decay": weight_decay, mask_name: decay_mask}
-    elif weight_decay:
-        chain.append(optax.add_decayed_weights(weight_decay, decay_mask))
-    return optax.chain(*chain, optimizer(learning_rate, **keywords))
+        return [optimizer(rate, **keywords, weight_decay=decay, **{mask_name: decay_mask})]
+    before = [optax.add_decayed_weights(decay, decay_mask)] if decay else []
+    return [*before, optimizer(rate, **keywords)]
+
+
+def _rate_of(learning_rate: float | optax.Schedule, rule: Rule) -> float | optax.Schedule:
+    """The learning rate of a rule; its optimiser counts updates from where the rule thaws."""
+    if rule.learning_rate == 1 and (not rule.frozen or not callable(learning_rate)):
+        return learning_rate
+    if not callable(learning_rate):
+        return rule.learning_rate * learning_rate
+    return lambda count: rule.learning_rate * learning_rate(count + int(rule.frozen))
 
 
 def _check_shares(**values: float | tuple[float, ...]) -> None:
