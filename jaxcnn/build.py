@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from jaxcnn.choices import abstract_batch, augmentation, check_augmentation
 from jaxcnn.config import keywords
 from jaxcnn.core.augment import compose
+from jaxcnn.core.average import AVERAGES, Average, make_average
 from jaxcnn.core.losses import balanced_weights, cross_entropy
 from jaxcnn.core.models import MODELS
 from jaxcnn.core.optim import SCHEDULES, make_optimizer
@@ -230,6 +231,14 @@ def build_optimizer(
         return make_optimizer(config.optimizer.name, schedule, **given)
     except (TypeError, ValueError) as error:  # Optax's, of a value it cannot use
         raise UserError(f"config.optimizer: {config.optimizer.name}: {error}") from error
+
+
+def build_average(config: ConfigDict, plan: Plan) -> Average | None:
+    """The average of the model that `config.ema` asks for, if it does."""
+    if config.ema.kind == "exponential" and config.ema.decay is None:
+        return None
+    given = {} if config.ema.decay is None else {"decay": config.ema.decay}
+    return make_average(AVERAGES[config.ema.kind](**given), plan.average_from)
 
 
 def build_augment(

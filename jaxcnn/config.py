@@ -69,6 +69,8 @@ def default_config() -> ConfigDict:
     config.optimizer.rules = ()  # (pattern, {what differs}) for parameters, docs/training.md
     config.optimizer.layer_decay = placeholder(float)  # of the learning rate, from stage to stage
     config.schedule = ConfigDict({"name": "cosine"})
+    config.ema = ConfigDict({"kind": "exponential"})  # or "equal" (SWA): of params, batch_stats
+    config.ema.decay = placeholder(float)  # 0.999: evaluate the exponential average; None: none
     config.loss = ConfigDict({"label_smoothing": 0.0})
     config.loss.class_weights = placeholder(object)  # "balanced", or a number for each class
     config.augment = ()  # names or (name, number | {keyword: value}), in order

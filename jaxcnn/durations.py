@@ -17,7 +17,10 @@ DURATIONS: dict[str, tuple[str, float] | None] = {
     "log_every": ("steps", 50),
     "checkpoint_every": ("epochs", 1),
     "schedule.warmup": None,
+    "ema.start": None,
 }
+
+_FROM_ZERO = ("schedule.warmup", "ema.start")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +44,14 @@ class Plan:
     """The durations of a run for a data set of a certain size.
 
     warmup_steps: None where the config leaves it to the schedule.
+    average_from: steps of which the average takes nothing.
     frozen: for each of `optimizer.rules` whether it freezes for the whole run, or for how many
       steps.
     """
 
     num_steps: int
     warmup_steps: int | None
+    average_from: int
     frozen: tuple[bool | int, ...]
     eval_every: Interval
     log_every: Interval
@@ -74,6 +79,7 @@ def make_plan(values: Mapping[str, Any], num_train: int) -> Plan:
     return Plan(
         num_steps=steps("num")[0],
         warmup_steps=next(iter(steps("schedule.warmup")), None),
+        average_from=next(iter(steps("ema.start")), 0),
         frozen=tuple(
             next(iter(steps("freeze", rule)), rule.get("freeze", False))
             for _, rule in values["optimizer.rules"]
@@ -105,7 +111,7 @@ def resolve_durations(values: dict[str, Any], overrides: Collection[str]) -> Non
             if key not in given:
                 values[key] = None
         for key in given:
-            _check_duration(key, values[key], at_least_zero=name == "schedule.warmup")
+            _check_duration(key, values[key], at_least_zero=name in _FROM_ZERO)
         if not given and default is not None:
             unit, value = default
             values[f"{name}_{unit}"] = value

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn.build import (
     build_augment,
+    build_average,
     build_loss,
     build_model,
     build_optimizer,
@@ -145,7 +146,8 @@ def build_run(
         "axis_name": parallel.axis_name,
         "rules": rules,
     }
-    train_step = make_train_step(model, tx, **how)
+    average = build_average(config, plan)
+    train_step = make_train_step(model, tx, average=average, **how)
     gradients = make_gradients(model, **how)
     eval_step = make_eval_step(model, normalize=preprocess, axis_name=parallel.axis_name)
     if dataset.mode == "device":
@@ -179,7 +181,10 @@ def state_maker(
     plan = make_plan(flatten(config), num_train)
     rules = build_rules(config, plan, model, image_shape)
     tx = build_optimizer(config, build_schedule(config, plan), rules)
-    return lambda: create_train_state(model, tx, jax.random.key(config.seed), image_shape)
+    averaged = build_average(config, plan) is not None
+    return lambda: create_train_state(
+        model, tx, jax.random.key(config.seed), image_shape, averaged=averaged
+    )
 
 
 def _place_images(dataset: Dataset, parallel: Parallel) -> dict[str, Any]:

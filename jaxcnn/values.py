@@ -8,6 +8,7 @@ from typing import Any
 from jaxcnn.analysis.features import PROJECTIONS
 from jaxcnn.choices import augmentation
 from jaxcnn.core.attacks import ATTACKS
+from jaxcnn.core.average import AVERAGES
 from jaxcnn.core.views import VIEWS
 from jaxcnn.data.mode import MODES
 from jaxcnn.data.pipeline import SAMPLINGS
@@ -54,6 +55,14 @@ def check_values(values: Mapping[str, Any]) -> None:
         above_zero(key)
     for key in ("data.holdout", "data.test_holdout", "loss.label_smoothing"):
         check(key, 0 <= values[key] < 1, "a share from 0 to below 1")
+    one_of("ema.kind", AVERAGES)
+    decay, kind = values["ema.decay"], values["ema.kind"]
+    check("ema.decay", decay is None or 0 < decay < 1, "a share above 0, below 1")
+    if kind == "equal" and decay is not None:
+        raise UserError(f"config.ema.decay={decay!r}: config.ema.kind='equal' has no decay")
+    started = [f"ema.start_{unit}" for unit in UNITS if values[f"ema.start_{unit}"] is not None]
+    if started and decay is None and kind == "exponential":
+        raise UserError(f"config.{started[0]}: nothing is averaged; give config.ema.decay=0.999")
     _check_ranges(values, check)
     _check_report(values, check)
     for name in ("b1", "b2", "b3", "momentum", "decay", "rho"):

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxcnn.core.augment import to_float
+from jaxcnn.core.average import Average
 from jaxcnn.core.losses import cross_entropy
 from jaxcnn.core.metrics import confusion_matrix, correct_in_top_k
 from jaxcnn.core.rules import Rule, keeping_statistics
@@ -59,6 +60,7 @@ def make_train_step(
     loss_fn: Loss = cross_entropy,
     axis_name: str | None = None,
     rules: Sequence[Rule] = (),
+    average: Average | None = None,
 ) -> TrainStep:
     """Returns a pure `train_step(state, batch) -> (state, metrics)`.
 
@@ -71,6 +73,7 @@ def make_train_step(
     axis_name: name of the `pmap` or `shard_map` axis the batch is split over, or None where the
       batch is whole (`jit`, also over many devices). A model with BatchNorm needs the same name.
     rules: those given to the optimiser, for the statistics of BatchNorm that they freeze.
+    average: state -> state.averaged, see `jaxcnn.core.average`, for a state that has it.
 
     `metrics` are sums over the (global) batch, so that they add: {"loss", "correct", "count"}.
     The right class of a soft label is its largest.
@@ -93,6 +96,8 @@ def make_train_step(
             batch_stats=batch_stats,
             opt_state=opt_state,
         )
+        if average is not None:
+            state = state.replace(averaged=average(state))
         return state, metrics
 
     return train_step
