@@ -21,7 +21,7 @@ from jaxcnn.core.losses import balanced_weights, cross_entropy
 from jaxcnn.core.models import MODELS
 from jaxcnn.core.optim import SCHEDULES, make_optimizer
 from jaxcnn.core.rules import Rule
-from jaxcnn.core.stages import layer_decay_rules, parameter_stages
+from jaxcnn.core.stages import head_of, layer_decay_rules, parameter_stages
 from jaxcnn.core.step import Augment, Loss
 from jaxcnn.data import SOURCES
 from jaxcnn.data.cache import load_images, survey
@@ -38,11 +38,16 @@ from jaxcnn.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+
 # What needs images to be streamed: what is done to them, and what to do without.
 _STREAMED = {
     "crop_scale": ("cropped", "put resized_crop in augment"),
     "shrink": ("made smaller", "leave it out"),
 }
+
+# Of `config.optimizer`: what `make_optimizer` takes whatever the optimiser.
+_OWN_KEYS = ("weight_decay", "clip_value", "clip_adaptive", "clip_norm", "lookahead_steps",
+             "lookahead_share", "accumulate")  # fmt: skip
 
 
 def build_sources(config: ConfigDict) -> dict[str, Source]:
@@ -200,10 +205,7 @@ def build_rules(
 ) -> tuple[Rule, ...]:
     """What `config.optimizer` says of some parameters only; () if nothing."""
     if config.optimizer.layer_decay is not None:
-        try:
-            stages = parameter_stages(model, image_shape)
-        except ValueError as error:
-            raise UserError(f"config.optimizer.layer_decay: {error}") from error
+        stages = _stages(config, "layer_decay", model, image_shape)
         return layer_decay_rules(stages, config.optimizer.layer_decay)
     return tuple(
         Rule(
@@ -219,18 +221,31 @@ def build_rules(
 
 
 def build_optimizer(
-    config: ConfigDict, schedule: optax.Schedule, rules: Sequence[Rule] = ()
+    config: ConfigDict,
+    schedule: optax.Schedule,
+    rules: Sequence[Rule],
+    model: nn.Module,
+    image_shape: tuple[int, int, int],
 ) -> optax.GradientTransformation:
     """The Optax chain `config.optimizer` names."""
-    given = keywords(config, "optimizer") | {
-        "weight_decay": config.optimizer.weight_decay,
-        "clip_norm": config.optimizer.clip_norm,
-        "rules": rules,
-    }
+    given = keywords(config, "optimizer") | {key: config.optimizer[key] for key in _OWN_KEYS}
+    if config.optimizer.clip_adaptive is not None:
+        given["head"] = head_of(_stages(config, "clip_adaptive", model, image_shape))
     try:
-        return make_optimizer(config.optimizer.name, schedule, **given)
+        return make_optimizer(config.optimizer.name, schedule, rules=rules, **given)
     except (TypeError, ValueError) as error:  # Optax's, of a value it cannot use
         raise UserError(f"config.optimizer: {config.optimizer.name}: {error}") from error
+
+
+def _stages(
+    config: ConfigDict, key: str, model: nn.Module, image_shape: tuple[int, int, int]
+) -> dict[str, str]:
+    """The stages of a model's parameters; UserError for the key that needs them."""
+    try:
+        return parameter_stages(model, image_shape)
+    except ValueError as error:
+        value = config.optimizer[key]
+        raise UserError(f"config.optimizer.{key}={value!r}: {error}") from error
 
 
 def build_average(config: ConfigDict, plan: Plan) -> Average | None:

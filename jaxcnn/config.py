@@ -66,6 +66,11 @@ def default_config() -> ConfigDict:
     config.model = ConfigDict({"name": "cnn"})
     config.optimizer = ConfigDict({"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.0})
     config.optimizer.clip_norm = placeholder(float)  # largest global norm of the gradient
+    config.optimizer.clip_value = placeholder(float)  # largest absolute value of the gradient
+    config.optimizer.clip_adaptive = placeholder(float)  # 0.01: of a unit's weights (AGC)
+    config.optimizer.lookahead_steps = placeholder(int)  # 5: updates between slow steps
+    config.optimizer.lookahead_share = 0.5  # of the way that a slow step goes
+    config.optimizer.accumulate = 1  # steps whose gradients make one update
     config.optimizer.rules = ()  # (pattern, {what differs}) for parameters, docs/training.md
     config.optimizer.layer_decay = placeholder(float)  # of the learning rate, from stage to stage
     config.schedule = ConfigDict({"name": "cosine"})

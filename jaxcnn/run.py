@@ -133,9 +133,16 @@ def build_run(
             plan.warmup_steps,
             plan.num_steps,
         )
+    if unused := plan.num_steps % config.optimizer.accumulate:
+        logger.warning(
+            "config.optimizer.accumulate=%d: the last %d of %d steps make no whole update",
+            config.optimizer.accumulate,
+            unused,
+            plan.num_steps,
+        )
     model = build_model(config, num_classes, parallel.axis_name)
     rules = build_rules(config, plan, model, dataset.image_shape)
-    tx = build_optimizer(config, schedule, rules)
+    tx = build_optimizer(config, schedule, rules, model, dataset.image_shape)
     preprocess = partial(normalize, mean=facts["mean"], std=facts["std"])
     # Under `pmap` a step sees its device's share of a batch.
     seen_at_once = config.batch_size // (parallel.num_devices if parallel.axis_name else 1)
@@ -160,7 +167,8 @@ def build_run(
         stores=_place_images(dataset, parallel),
         plan=plan,
         parallel=parallel,
-        schedule=schedule,
+        # The rate of an update is that of the first of its steps.
+        schedule=lambda step: schedule(step - step % config.optimizer.accumulate),
         rules=rules,
         make_state=state_maker(config, num_train, num_classes, dataset.image_shape),
         train_step=parallel.transform(train_step, donate=True),
@@ -180,7 +188,7 @@ def state_maker(
     model = build_model(config, num_classes)
     plan = make_plan(flatten(config), num_train)
     rules = build_rules(config, plan, model, image_shape)
-    tx = build_optimizer(config, build_schedule(config, plan), rules)
+    tx = build_optimizer(config, build_schedule(config, plan), rules, model, image_shape)
     averaged = build_average(config, plan) is not None
     return lambda: create_train_state(
         model, tx, jax.random.key(config.seed), image_shape, averaged=averaged

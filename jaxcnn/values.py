@@ -51,6 +51,10 @@ def check_values(values: Mapping[str, Any]) -> None:
         "data.cache_limit_gb",
         "optimizer.learning_rate",
         "optimizer.clip_norm",
+        "optimizer.clip_value",
+        "optimizer.clip_adaptive",
+        "optimizer.lookahead_steps",
+        "optimizer.accumulate",
     ):
         above_zero(key)
     for key in ("data.holdout", "data.test_holdout", "loss.label_smoothing"):
@@ -80,6 +84,8 @@ def check_values(values: Mapping[str, Any]) -> None:
         augmentation(entry)
     _check_rules(values["optimizer.rules"])
     decay = values["optimizer.layer_decay"]
+    share = values["optimizer.lookahead_share"]
+    check("optimizer.lookahead_share", 0 < share <= 1, "a share above 0, up to 1")
     check("optimizer.layer_decay", decay is None or 0 < decay <= 1, "a factor above 0, up to 1")
     if decay is not None and values["optimizer.rules"]:
         raise UserError(

@@ -40,10 +40,15 @@ class RuleMismatch(ValueError):
     """Rules that do not fit a model: a parameter with none or two, a rule for none."""
 
 
+def path_name(path: Any) -> str:
+    """A path of `jax.tree_util` as "stage1_block0/conv1/kernel"."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
 def parameter_paths(params: PyTree) -> dict[str, Any]:
     """{"stage1_block0/conv1/kernel": leaf} of a tree of parameters."""
     flat, _ = jax.tree.flatten_with_path(params)
-    return {_name(path): leaf for path, leaf in flat}
+    return {path_name(path): leaf for path, leaf in flat}
 
 
 def assign(rules: Sequence[Rule], paths: Iterable[str]) -> dict[str, int]:
@@ -84,7 +89,7 @@ def by_rule(
 
     def labels(params: PyTree) -> PyTree:
         assigned = assign(rules, parameter_paths(params))
-        return jax.tree.map_with_path(lambda path, _: assigned[_name(path)], params)
+        return jax.tree.map_with_path(lambda path, _: assigned[path_name(path)], params)
 
     return optax.partition({i: guarded(rule) for i, rule in enumerate(rules)}, labels)
 
@@ -164,7 +169,3 @@ def _fitting(rules: Sequence[Rule], path: str) -> list[int]:
     """The numbers of the rules that a path fits, that of the rest if it fits no other."""
     named = [i for i, r in enumerate(rules) if r.pattern != REST and re.search(r.pattern, path)]
     return named or [i for i, rule in enumerate(rules) if rule.pattern == REST]
-
-
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")

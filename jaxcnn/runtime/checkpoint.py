@@ -244,6 +244,7 @@ def _saved(state: Any) -> dict[str, Any]:
     """The parts of a state that are saved: none that is None; its typed PRNG key as plain uint32
     data, which any reader understands.
     """
+    key: Any
     if isinstance(state.key, jax.ShapeDtypeStruct):
         data = jax.eval_shape(jax.random.key_data, state.key)
         key = jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=state.key.sharding)
