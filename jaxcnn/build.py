@@ -17,7 +17,7 @@ from jaxcnn.choices import abstract_batch, augmentation, check_augmentation
 from jaxcnn.config import keywords
 from jaxcnn.core.augment import compose
 from jaxcnn.core.average import AVERAGES, Average, make_average
-from jaxcnn.core.losses import balanced_weights, cross_entropy
+from jaxcnn.core.losses import LOSSES, balanced_weights
 from jaxcnn.core.models import MODELS
 from jaxcnn.core.optim import SCHEDULES, make_optimizer
 from jaxcnn.core.rules import Rule
@@ -290,5 +290,8 @@ def build_loss(config: ConfigDict, counts: np.ndarray) -> Loss:
             f"{len(counts)} classes of the data"
         )
     return partial(
-        cross_entropy, label_smoothing=config.loss.label_smoothing, class_weights=weights
+        LOSSES[config.loss.name],
+        label_smoothing=config.loss.label_smoothing,
+        class_weights=weights,
+        **keywords(config, "loss"),
     )

@@ -34,8 +34,8 @@ FREE_ON_RESUME = (
 
 
 def default_config() -> ConfigDict:
-    """All keys with their defaults. `data`, `model`, `optimizer` and `schedule` also take the
-    keywords of what `data.source`, `model.name`, ... choose; a keyword set to None is not given.
+    """All keys with their defaults. `data`, `model`, `optimizer`, `schedule` and `loss` also
+    take the keywords of what `data.source`, `model.name`, ... choose; one set to None is not given.
     """
     config = ConfigDict()
     config.auto = False  # choose what is left open by looking at the data and the device
@@ -76,10 +76,13 @@ def default_config() -> ConfigDict:
     config.schedule = ConfigDict({"name": "cosine"})
     config.ema = ConfigDict({"kind": "exponential"})  # or "equal" (SWA): of params, batch_stats
     config.ema.decay = placeholder(float)  # 0.999: evaluate the exponential average; None: none
-    config.loss = ConfigDict({"label_smoothing": 0.0})
+    config.loss = ConfigDict({"name": "cross_entropy", "label_smoothing": 0.0})  # or focal
     config.loss.class_weights = placeholder(object)  # "balanced", or a number for each class
     config.augment = ()  # names or (name, number | {keyword: value}), in order
     config.parallel = ConfigDict({"mode": "jit"})  # or "pmap"
+
+    # With a patience_epochs (steps, examples): stop where best_metric has not improved for so long.
+    config.early_stop = ConfigDict({"min_delta": 0.0})  # what an improvement has to exceed
 
     config.report = ConfigDict({"at_end": True})  # make report/ when training ends
     config.report.resamples = 1000  # of the test data, for 95 % intervals
@@ -111,6 +114,7 @@ def resolve(config: ConfigDict, overrides: Collection[str] = ()) -> ConfigDict:
     check_known(values)
     resolve_durations(values, overrides)
     for choice in CHOICES.values():
+        values.setdefault(choice.key, known[choice.key])
         resolve_choice(values, choice, known.keys(), overrides)
     values = known | values
     _check_types(values, known)

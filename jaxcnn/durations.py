@@ -18,6 +18,7 @@ DURATIONS: dict[str, tuple[str, float] | None] = {
     "checkpoint_every": ("epochs", 1),
     "schedule.warmup": None,
     "ema.start": None,
+    "early_stop.patience": None,
 }
 
 _FROM_ZERO = ("schedule.warmup", "ema.start")
@@ -44,6 +45,7 @@ class Plan:
     """The durations of a run for a data set of a certain size.
 
     warmup_steps: None where the config leaves it to the schedule.
+    patience: steps without an improvement after which a run ends; None: it does not.
     average_from: steps of which the average takes nothing.
     frozen: for each of `optimizer.rules` whether it freezes for the whole run, or for how many
       steps.
@@ -51,6 +53,7 @@ class Plan:
 
     num_steps: int
     warmup_steps: int | None
+    patience: int | None
     average_from: int
     frozen: tuple[bool | int, ...]
     eval_every: Interval
@@ -79,6 +82,7 @@ def make_plan(values: Mapping[str, Any], num_train: int) -> Plan:
     return Plan(
         num_steps=steps("num")[0],
         warmup_steps=next(iter(steps("schedule.warmup")), None),
+        patience=next(iter(steps("early_stop.patience")), None),
         average_from=next(iter(steps("ema.start")), 0),
         frozen=tuple(
             next(iter(steps("freeze", rule)), rule.get("freeze", False))

@@ -133,6 +133,11 @@ def build_run(
             plan.warmup_steps,
             plan.num_steps,
         )
+    if plan.patience is not None and "validation" not in dataset.splits:
+        raise UserError(
+            "config.early_stop.patience: there are no validation images to decide by; give a "
+            "config.data.holdout"
+        )
     if unused := plan.num_steps % config.optimizer.accumulate:
         logger.warning(
             "config.optimizer.accumulate=%d: the last %d of %d steps make no whole update",

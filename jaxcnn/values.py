@@ -69,6 +69,8 @@ def check_values(values: Mapping[str, Any]) -> None:
         raise UserError(f"config.{started[0]}: nothing is averaged; give config.ema.decay=0.999")
     _check_ranges(values, check)
     _check_report(values, check)
+    gamma = values.get("loss.gamma")
+    check("loss.gamma", gamma is None or 0 <= gamma < math.inf, "a number from 0")
     for name in ("b1", "b2", "b3", "momentum", "decay", "rho"):
         if isinstance(values.get(key := f"optimizer.{name}"), int | float):
             check(key, 0 <= values[key] < 1, "a share from 0 to below 1")
@@ -84,6 +86,8 @@ def check_values(values: Mapping[str, Any]) -> None:
         augmentation(entry)
     _check_rules(values["optimizer.rules"])
     decay = values["optimizer.layer_decay"]
+    delta = values["early_stop.min_delta"]
+    check("early_stop.min_delta", 0 <= delta < math.inf, "a number from 0")
     share = values["optimizer.lookahead_share"]
     check("optimizer.lookahead_share", 0 < share <= 1, "a share above 0, up to 1")
     check("optimizer.layer_decay", decay is None or 0 < decay <= 1, "a factor above 0, up to 1")

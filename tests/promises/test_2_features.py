@@ -45,9 +45,7 @@ def built(feature, axis_name=None):
     model = MODELS["cnn"](num_classes=10, filters=(4, 8), convs_per_stage=1, axis_name=axis_name)
     schedule = SCHEDULES["cosine"](0.05, STEPS)
     tx = make_optimizer(learning_rate=schedule, weight_decay=1e-3, **keywords)
-    step = make_train_step(
-        model, tx, axis_name=axis_name, rules=rules, average=average
-    )
+    step = make_train_step(model, tx, axis_name=axis_name, rules=rules, average=average)
     whole = MODELS["cnn"](num_classes=10, filters=(4, 8), convs_per_stage=1)
 
     def make_state():
