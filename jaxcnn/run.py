@@ -15,16 +15,8 @@ from clu import parameter_overview
 from jax.sharding import SingleDeviceSharding
 from ml_collections import ConfigDict
 
-from jaxcnn.build import (
-    build_augment,
-    build_average,
-    build_loss,
-    build_model,
-    build_optimizer,
-    build_rules,
-    build_sampling,
-    build_schedule,
-)
+from jaxcnn.build import build_augment, build_loss, build_model, build_sampling
+from jaxcnn.build_optimizer import build_average, build_optimizer, build_rules, build_schedule
 from jaxcnn.config import flatten
 from jaxcnn.core.augment import normalize
 from jaxcnn.core.rules import Rule, RuleMismatch, rule_table

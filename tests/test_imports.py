@@ -30,9 +30,20 @@ ROOMS = {
     "config": {"choices", "core", "durations", "values"} | FOUNDATION,
     "usage": {"choices", "config", "core", "durations"},
     "build": {"core", "data", "choices", "config", "durations"} | FOUNDATION,
+    "build_optimizer": {"config", "core", "durations"} | FOUNDATION,
     "auto": {"build", "config", "data"} | FOUNDATION,
     "evaluation": {"core", "data", "runtime"} | FOUNDATION,
-    "run": {"build", "config", "core", "data", "durations", "evaluation", "runtime"} | FOUNDATION,
+    "run": {
+        "build",
+        "build_optimizer",
+        "config",
+        "core",
+        "data",
+        "durations",
+        "evaluation",
+        "runtime",
+    }
+    | FOUNDATION,
     "assessment": {
         "analysis",
         "build",

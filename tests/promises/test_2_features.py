@@ -21,10 +21,9 @@ RULES = (
     Rule("rest"),
 )
 FEATURES = {
-    "rules": {"rules": RULES},
-    "exponential": {"average": make_average(exponential(0.9))},
-    "accumulate": {"accumulate": 3},
-    "lookahead": {"lookahead_steps": 3},
+    "rules and average": {"rules": RULES, "average": make_average(exponential(0.9))},
+    # The checkpoint of step 4 is in the midst of an update, and of a lookahead.
+    "accumulation and lookahead": {"accumulate": 3, "lookahead_steps": 2},
     "all": {
         "rules": RULES,
         "average": make_average(exponential(0.9), start=1),
@@ -58,7 +57,7 @@ def arrays(state):
     return leaves(state.replace(key=jax.random.key_data(state.key)))
 
 
-@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("feature", ["rules and average", "accumulation and lookahead"])
 def test_a_run_that_is_restored_ends_in_the_same_bits(feature, tmp_path):
     make_state, train_step = built(feature)
     step = jax.jit(train_step)
