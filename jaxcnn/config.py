@@ -76,7 +76,8 @@ def default_config() -> ConfigDict:
     config.schedule = ConfigDict({"name": "cosine"})
     config.ema = ConfigDict({"kind": "exponential"})  # or "equal" (SWA): of params, batch_stats
     config.ema.decay = placeholder(float)  # 0.999: evaluate the exponential average; None: none
-    config.loss = ConfigDict({"name": "cross_entropy", "label_smoothing": 0.0})  # or focal
+    config.loss = ConfigDict({"name": "cross_entropy"})  # or focal
+    config.loss.label_smoothing = 0.0  # share of the target spread over all classes
     config.loss.class_weights = placeholder(object)  # "balanced", or a number for each class
     config.augment = ()  # names or (name, number | {keyword: value}), in order
     config.parallel = ConfigDict({"mode": "jit"})  # or "pmap"
