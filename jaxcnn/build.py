@@ -10,15 +10,13 @@ from pathlib import Path
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-import optax
 from ml_collections import ConfigDict
 
 from jaxcnn.choices import abstract_batch, augmentation, check_augmentation
 from jaxcnn.config import keywords
 from jaxcnn.core.augment import compose
-from jaxcnn.core.losses import balanced_weights, cross_entropy
+from jaxcnn.core.losses import LOSSES, balanced_weights
 from jaxcnn.core.models import MODELS
-from jaxcnn.core.optim import SCHEDULES, make_optimizer
 from jaxcnn.core.step import Augment, Loss
 from jaxcnn.data import SOURCES
 from jaxcnn.data.cache import load_images, survey
@@ -30,10 +28,10 @@ from jaxcnn.data.pipeline import SAMPLINGS, Sampling
 from jaxcnn.data.source import Dataset, Images, Source, Split, Stream
 from jaxcnn.data.splits import check_classes_left, check_shapes, make_dataset, usable
 from jaxcnn.data.unlabelled import load_unlabelled
-from jaxcnn.durations import Plan
 from jaxcnn.errors import UserError
 
 logger = logging.getLogger(__name__)
+
 
 # What needs images to be streamed: what is done to them, and what to do without.
 _STREAMED = {
@@ -180,30 +178,6 @@ def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = No
     )
 
 
-def build_schedule(config: ConfigDict, plan: Plan) -> optax.Schedule:
-    """The learning rate as a function of the step."""
-    given = keywords(config, "schedule")
-    if plan.warmup_steps is not None:
-        given["warmup_steps"] = plan.warmup_steps
-    schedule = SCHEDULES[config.schedule.name]
-    try:
-        return schedule(config.optimizer.learning_rate, plan.num_steps, **given)
-    except ValueError as error:
-        raise UserError(f"config.schedule: {error}") from error
-
-
-def build_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """The Optax chain `config.optimizer` names."""
-    given = keywords(config, "optimizer") | {
-        "weight_decay": config.optimizer.weight_decay,
-        "clip_norm": config.optimizer.clip_norm,
-    }
-    try:
-        return make_optimizer(config.optimizer.name, schedule, **given)
-    except (TypeError, ValueError) as error:  # Optax's, of a value it cannot use
-        raise UserError(f"config.optimizer: {config.optimizer.name}: {error}") from error
-
-
 def build_augment(
     config: ConfigDict, num_classes: int, image_shape: tuple[int, int, int], batch_size: int
 ) -> Augment:
@@ -238,5 +212,8 @@ def build_loss(config: ConfigDict, counts: np.ndarray) -> Loss:
             f"{len(counts)} classes of the data"
         )
     return partial(
-        cross_entropy, label_smoothing=config.loss.label_smoothing, class_weights=weights
+        LOSSES[config.loss.name],
+        label_smoothing=config.loss.label_smoothing,
+        class_weights=weights,
+        **keywords(config, "loss"),
     )

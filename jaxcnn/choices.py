@@ -1,4 +1,6 @@
-"""The parts of a config whose keywords depend on a name in it: data, model, optimizer, schedule."""
+"""The parts of a config whose keywords depend on a name in it: data, model, optimizer, loss,
+schedule.
+"""
 
 import dataclasses
 import inspect
@@ -10,6 +12,7 @@ import jax
 import numpy as np
 
 from jaxcnn.core.augment import AUGMENTATIONS
+from jaxcnn.core.losses import LOSSES
 from jaxcnn.core.models import MODELS
 from jaxcnn.core.optim import SCHEDULES, optimizers
 from jaxcnn.data import SOURCES
@@ -54,6 +57,9 @@ CHOICES = {
     ),
     "optimizer": Choice(
         "optimizer", "name", optimizers, ("learning_rate", "mask", "weight_decay_mask")
+    ),
+    "loss": Choice(
+        "loss", "name", lambda: LOSSES, ("logits", "label", "label_smoothing", "class_weights")
     ),
     "schedule": Choice(
         "schedule", "name", lambda: SCHEDULES, ("peak", "num_steps", "warmup_steps")

@@ -17,7 +17,11 @@ DURATIONS: dict[str, tuple[str, float] | None] = {
     "log_every": ("steps", 50),
     "checkpoint_every": ("epochs", 1),
     "schedule.warmup": None,
+    "ema.start": None,
+    "early_stop.patience": None,
 }
+
+_FROM_ZERO = ("schedule.warmup", "ema.start")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +45,17 @@ class Plan:
     """The durations of a run for a data set of a certain size.
 
     warmup_steps: None where the config leaves it to the schedule.
+    patience: steps without an improvement after which a run ends; None: it does not.
+    average_from: steps of which the average takes nothing.
+    frozen: for each of `optimizer.rules` whether it freezes for the whole run, or for how many
+      steps.
     """
 
     num_steps: int
     warmup_steps: int | None
+    patience: int | None
+    average_from: int
+    frozen: tuple[bool | int, ...]
     eval_every: Interval
     log_every: Interval
     checkpoint_every: Interval
@@ -57,13 +68,13 @@ def make_plan(values: Mapping[str, Any], num_train: int) -> Plan:
     """
     batch_size = values["batch_size"]
 
-    def examples(name: str) -> list[float]:
+    def examples(name: str, values: Mapping[str, Any] = values) -> list[float]:
         sizes = zip(UNITS, (batch_size, num_train, 1), strict=True)
-        given = [(values[f"{name}_{unit}"], size) for unit, size in sizes]
+        given = [(values.get(f"{name}_{unit}"), size) for unit, size in sizes]
         return [value * size for value, size in given if value is not None]
 
-    def steps(name: str) -> list[int]:
-        return [math.ceil(round(number / batch_size, 6)) for number in examples(name)]
+    def steps(name: str, values: Mapping[str, Any] = values) -> list[int]:
+        return [math.ceil(round(number / batch_size, 6)) for number in examples(name, values)]
 
     def interval(name: str) -> Interval:
         return Interval(examples(name)[0], batch_size)
@@ -71,6 +82,12 @@ def make_plan(values: Mapping[str, Any], num_train: int) -> Plan:
     return Plan(
         num_steps=steps("num")[0],
         warmup_steps=next(iter(steps("schedule.warmup")), None),
+        patience=next(iter(steps("early_stop.patience")), None),
+        average_from=next(iter(steps("ema.start")), 0),
+        frozen=tuple(
+            next(iter(steps("freeze", rule)), rule.get("freeze", False))
+            for _, rule in values["optimizer.rules"]
+        ),
         eval_every=interval("eval_every"),
         log_every=interval("log_every"),
         checkpoint_every=interval("checkpoint_every"),
@@ -98,7 +115,7 @@ def resolve_durations(values: dict[str, Any], overrides: Collection[str]) -> Non
             if key not in given:
                 values[key] = None
         for key in given:
-            _check_duration(key, values[key], at_least_zero=name == "schedule.warmup")
+            _check_duration(key, values[key], at_least_zero=name in _FROM_ZERO)
         if not given and default is not None:
             unit, value = default
             values[f"{name}_{unit}"] = value

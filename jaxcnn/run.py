@@ -16,16 +16,11 @@ from clu import parameter_overview
 from jax.sharding import SingleDeviceSharding
 from ml_collections import ConfigDict
 
-from jaxcnn.build import (
-    build_augment,
-    build_loss,
-    build_model,
-    build_optimizer,
-    build_sampling,
-    build_schedule,
-)
+from jaxcnn.build import build_augment, build_loss, build_model, build_sampling
+from jaxcnn.build_optimizer import build_average, build_optimizer, build_rules, build_schedule
 from jaxcnn.config import flatten
 from jaxcnn.core.augment import normalize
+from jaxcnn.core.rules import Rule, RuleMismatch, rule_table
 from jaxcnn.core.state import TrainState, create_train_state
 from jaxcnn.core.step import Normalize, make_eval_step, make_gradients, make_train_step
 from jaxcnn.core.store import from_store
@@ -58,6 +53,7 @@ class Run:
     plan: Plan
     parallel: Parallel
     schedule: optax.Schedule
+    rules: tuple[Rule, ...]
     make_state: Callable[..., TrainState]
     from_data: Callable[[dict[str, Any]], dict[str, Any]]
     train_step: Callable[..., Any]
@@ -133,8 +129,21 @@ def build_run(
             plan.warmup_steps,
             plan.num_steps,
         )
+    if plan.patience is not None and "validation" not in dataset.splits:
+        raise UserError(
+            "config.early_stop.patience: there are no validation images to decide by; give a "
+            "config.data.holdout"
+        )
+    if unused := plan.num_steps % config.optimizer.accumulate:
+        logger.warning(
+            "config.optimizer.accumulate=%d: the last %d of %d steps make no whole update",
+            config.optimizer.accumulate,
+            unused,
+            plan.num_steps,
+        )
     model = build_model(config, num_classes, parallel.axis_name)
-    tx = build_optimizer(config, schedule)
+    rules = build_rules(config, plan, model, dataset.image_shape)
+    tx = build_optimizer(config, schedule, rules, model, dataset.image_shape)
     preprocess = partial(normalize, mean=facts["mean"], std=facts["std"])
     # Under `pmap` a step sees its device's share of a batch.
     seen_at_once = config.batch_size // (parallel.num_devices if parallel.axis_name else 1)
@@ -143,8 +152,10 @@ def build_run(
         "normalize": preprocess,
         "loss_fn": build_loss(config, counts),
         "axis_name": parallel.axis_name,
+        "rules": rules,
     }
-    train_step = make_train_step(model, tx, **how)
+    average = build_average(config, plan)
+    train_step = make_train_step(model, tx, average=average, **how)
     gradients = make_gradients(model, **how)
     eval_step = make_eval_step(model, normalize=preprocess, axis_name=parallel.axis_name)
     if dataset.mode == "device":
@@ -157,7 +168,9 @@ def build_run(
         stores=_place_images(dataset, parallel),
         plan=plan,
         parallel=parallel,
-        schedule=schedule,
+        # The rate of an update is that of the first of its steps.
+        schedule=lambda step: schedule(step - step % config.optimizer.accumulate),
+        rules=rules,
         make_state=state_maker(config, num_train, num_classes, dataset.image_shape),
         from_data=partial(_from_data, model, preprocess, dataset.splits["train"]),
         train_step=parallel.transform(train_step, donate=True),
@@ -175,11 +188,14 @@ def state_maker(
     """
     # Parameters do not depend on how a step is mapped over devices: the model has no axis.
     model = build_model(config, num_classes)
-    tx = build_optimizer(config, build_schedule(config, make_plan(flatten(config), num_train)))
-    seed = config.seed
+    plan = make_plan(flatten(config), num_train)
+    rules = build_rules(config, plan, model, image_shape)
+    tx = build_optimizer(config, build_schedule(config, plan), rules, model, image_shape)
+    averaged, seed = build_average(config, plan) is not None, config.seed
 
     def make_state(variables: dict[str, Any] | None = None) -> TrainState:
-        return create_train_state(model, tx, jax.random.key(seed), image_shape, variables)
+        key = jax.random.key(seed)
+        return create_train_state(model, tx, key, image_shape, variables, averaged=averaged)
 
     return make_state
 
@@ -212,9 +228,13 @@ def first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, int]:
     clock = time.perf_counter()
     try:
         like = state_shapes(run.make_state)
+    except RuleMismatch as error:
+        raise UserError(f"config.optimizer.rules: {error}") from error
     except ValueError as error:  # the model's own, which quote the keyword and its value
         raise UserError(f"config.model: {error}") from error
     logger.info("%s", parameter_overview.get_parameter_overview(like.params, include_stats=False))
+    if run.rules:
+        logger.info("rules for parameters:\n%s", rule_table(run.rules, like.params))
     if (found := checkpoints.restore_latest(like)) is not None:
         state, step = found
         what = f"resuming from step {step} of {run.plan.num_steps}"

@@ -21,6 +21,7 @@ from jaxcnn.auto import prepare
 from jaxcnn.build import build_dataset
 from jaxcnn.commands import command
 from jaxcnn.config import FREE_ON_RESUME, differences, flatten, load_config, to_json
+from jaxcnn.core.early_stop import best_step, should_stop
 from jaxcnn.core.state import TrainState, all_finite
 from jaxcnn.data.source import Dataset
 from jaxcnn.data.splits import describe
@@ -163,6 +164,8 @@ def _loop(
 ) -> TrainState:
     """Steps from `start` to the end. The only waits for the device are where a number is needed."""
     plan = run.plan
+    if _stops(run, writer):  # it was killed between this decision and its final test
+        return state
     window = MetricWindow(run.parallel.one_copy)
     progress = Progress(plan.num_steps, start, run.config.batch_size)
     with catch_signals() as stop, progress:
@@ -178,6 +181,7 @@ def _loop(
             saving = plan.checkpoint_every.due(step) or last
             # A checkpoint is ranked by its validation, so each has one; but for one in a hurry.
             evaluating = plan.eval_every.due(step) or saving
+            stopping = False
             if not (evaluating or saving or signal is not None or plan.log_every.due(step)):
                 continue
             line = window.collect()
@@ -187,18 +191,39 @@ def _loop(
             if evaluating and "validation" in run.dataset.splits:
                 validation = run.evaluate(state, "validation")
                 writer.write(step, run.epoch(step), "validation", validation)
+                stopping = _stops(run, writer)
             if evaluating and run.config.report.histograms:
                 writer.write_histograms(step, run.histograms(state, batch))
             if evaluating:
                 progress.note(step, run.epoch(step), line, validation)
-            if saving or signal is not None:
+            if saving or stopping or signal is not None:
                 _check_finite(state, step, run)
                 checkpoints.save(step, run.parallel.one_copy(state), validation)
             if signal is not None:
                 checkpoints.wait()
                 raise Interrupted(signal, step)
+            if stopping:
+                break
             window.restart_clock()
     return state
+
+
+def _stops(run: Run, writer: MetricWriter) -> bool:
+    """Whether the validation on record says that training shall end, see `config.early_stop`."""
+    if run.plan.patience is None:
+        return False
+    metric = run.config.best_metric
+    history = writer.history("validation", metric)
+    rule = {"lower_is_better": metric == "loss", "min_delta": run.config.early_stop.min_delta}
+    stops = should_stop(history, run.plan.patience, **rule)
+    if stops and history[-1][0] < run.plan.num_steps:
+        logger.info(
+            "stopping at step %d: validation %s has not improved since step %d",
+            history[-1][0],
+            metric,
+            best_step(history, **rule),
+        )
+    return stops
 
 
 def _check_finite(state: TrainState, step: int, run: Run) -> None:
@@ -222,7 +247,7 @@ def _nonfinite(error: NonFiniteLoss, run: Run, checkpoints: Checkpoints) -> User
 def _best(run: Run, state: TrainState, checkpoints: Checkpoints) -> tuple[TrainState, int]:
     """The best checkpoint, placed on the devices, and its step. state: the last one."""
     step = checkpoints.best_step()
-    if step == run.plan.num_steps:
+    if step == int(run.parallel.one_copy(state.step)):
         return state, step
     best, step = checkpoints.restore_best(state_shapes(run.make_state))
     return run.parallel.place_state(best), step

@@ -38,7 +38,7 @@ def test_resolving_leaves_the_given_config_as_it_is():
     ("key", "told"),
     [
         ("batch_sise", "config.batch_sise: no such key (did you mean batch_size?)"),
-        ("loss__label_smoothin", "(did you mean loss.label_smoothing?)"),
+        ("loss__label_smoothin", "(did you mean label_smoothing?)"),
         ("model__filterz", "model 'cnn' takes no 'filterz' (did you mean filters?)"),
         ("data__sorce", "data 'digits' takes no 'sorce' (did you mean source?)"),
         ("optimizer__learning_rat", "(did you mean learning_rate?)"),

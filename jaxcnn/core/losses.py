@@ -1,6 +1,6 @@
 """Losses: one number per example, so that masks, weights and means stay the step's business."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -24,11 +24,8 @@ def cross_entropy(
     (`balanced_weights`) has the scale of the mean without.
     """
     log_probabilities = jax.nn.log_softmax(logits)
-    weights = None if class_weights is None else jnp.asarray(class_weights, logits.dtype)
-    if weights is not None:
-        if weights.shape != logits.shape[-1:]:
-            raise ValueError(f"{len(weights)} class weights for {logits.shape[-1]} classes")
-        log_probabilities = weights * log_probabilities
+    if class_weights is not None:
+        log_probabilities = _weights(class_weights, logits) * log_probabilities
     if label.ndim == 2:
         nll = -(label * log_probabilities).sum(-1)
     else:
@@ -36,6 +33,42 @@ def cross_entropy(
     if not label_smoothing:
         return nll
     return (1 - label_smoothing) * nll - label_smoothing * log_probabilities.mean(-1)
+
+
+def focal(
+    logits: jax.Array,
+    label: jax.Array,
+    *,
+    gamma: float = 2.0,
+    label_smoothing: float = 0.0,
+    class_weights: Sequence[float] | None = None,
+) -> jax.Array:
+    """Cross-entropy in which each class' term counts (1 - p_k)**gamma times, so that what is
+    already right counts little (Lin et al. 2017, arXiv:1708.02002): -sum_k target_k weight_k
+    (1 - p_k)**gamma log p_k. With gamma=0 it is `cross_entropy`, whose arguments the others are.
+    """
+    if gamma < 0:
+        raise ValueError(f"gamma={gamma!r}: expected a number from 0")
+    num_classes = logits.shape[-1]
+    target = label if label.ndim == 2 else jax.nn.one_hot(label, num_classes, dtype=logits.dtype)
+    target = (1 - label_smoothing) * target + label_smoothing / num_classes
+    log_probabilities = jax.nn.log_softmax(logits)
+    # Not 0, where a power below 1 has no derivative.
+    missing = jnp.maximum(-jnp.expm1(log_probabilities), jnp.finfo(logits.dtype).tiny)
+    terms = target * missing**gamma * log_probabilities
+    if class_weights is not None:
+        terms = _weights(class_weights, logits) * terms
+    return -terms.sum(-1)
+
+
+LOSSES: dict[str, Callable[..., jax.Array]] = {"cross_entropy": cross_entropy, "focal": focal}
+
+
+def _weights(class_weights: Sequence[float], logits: jax.Array) -> jax.Array:
+    weights = jnp.asarray(class_weights, logits.dtype)
+    if weights.shape != logits.shape[-1:]:
+        raise ValueError(f"{len(weights)} class weights for {logits.shape[-1]} classes")
+    return weights
 
 
 def balanced_weights(counts: np.ndarray) -> np.ndarray:

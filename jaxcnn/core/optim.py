@@ -1,11 +1,16 @@
 """Learning-rate schedules and the Optax chain."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import optax
+import optax.contrib
+
+from jaxcnn.core.lookahead import lookahead
+from jaxcnn.core.rules import REST, Rule, by_rule, path_name
 
 
 def constant(peak: float, num_steps: int, *, warmup_steps: int = 0) -> optax.Schedule:
@@ -90,15 +95,43 @@ SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
 _UNFIT = {"lbfgs", "rprop", "sm3", "noisy_sgd", "optimistic_adam"}
 
 
+def kernel_dimensions(params: Any) -> Any:
+    """How Muon sees kernels as matrices: all axes but the last (HWI of a convolution) are inputs,
+    the last is output; None for what has one axis.
+    """
+
+    def dimensions(leaf: Any) -> optax.contrib.MuonDimensionNumbers | None:
+        if leaf.ndim < 2:
+            return None
+        return optax.contrib.MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), leaf.ndim - 1)
+
+    return jax.tree.map(dimensions, params)
+
+
 def optimizers() -> dict[str, Callable[..., optax.GradientTransformation]]:
-    """Optax's optimisers by name: what takes a `learning_rate` first and fits a plain step."""
-    return {
+    """Optax's optimisers by name: what takes a `learning_rate` first and fits a plain step.
+
+    lars: biases and norms' scales have no trust ratio, as in the paper's experiments (You et al.
+      2017, arXiv:1708.03888).
+    muon: kernels by Muon (Jordan et al. 2024), what has one axis by AdamW at the same rate. Updates
+      are scaled to the size of AdamW's (Liu et al. 2025, arXiv:2502.16982), so its rates suit.
+    """
+    found = {
         name: function
         for name, function in inspect.getmembers(optax)
         if inspect.isfunction(getattr(function, "func", function))  # a function or a partial of one
         and name not in _UNFIT
         and not name.startswith(("_", "scale_by_"))
         and next(iter(inspect.signature(function).parameters), None) == "learning_rate"
+    }
+    return found | {
+        "lars": partial(optax.lars, trust_ratio_mask=decay_mask),
+        "muon": partial(
+            optax.contrib.muon,
+            muon_weight_dimension_numbers=kernel_dimensions,
+            consistent_rms=0.2,
+            adam_learning_rate=None,  # a number would not follow the schedule
+        ),
     }
 
 
@@ -114,27 +147,99 @@ def make_optimizer(
     learning_rate: float | optax.Schedule,
     *,
     weight_decay: float = 0.0,
+    clip_value: float | None = None,
+    clip_adaptive: float | None = None,
     clip_norm: float | None = None,
+    head: Collection[str] = (),
+    rules: Sequence[Rule] = (),
+    lookahead_steps: int | None = None,
+    lookahead_share: float = 0.5,
+    accumulate: int = 1,
     **keywords: Any,
 ) -> optax.GradientTransformation:
-    """Builds the chain: clip by global norm, then the optimiser, decaying kernels only.
+    """Builds the chain: clip the gradient, then the optimiser, decaying kernels only.
 
+    learning_rate: a number or a function of the train step, from 0.
     weight_decay: handed to optimisers that have it (adamw, lamb, lion, ...: decoupled, Loshchilov &
       Hutter 2019, arXiv:1711.05101); for the others (sgd, adam, ...) added to the gradient before
       the optimiser sees it (L2 regularisation, as PyTorch's SGD and Adam do).
-    clip_norm: the largest global norm of the gradient, or None for no clipping.
+    clip_value: the largest absolute value of the gradient. clip_adaptive: the largest norm of each
+      unit's gradient as a share of its parameters' norm, for all parameters but those in `head`
+      (their paths; Brock et al. 2021, arXiv:2102.06171). clip_norm: the largest global norm of the
+      gradient, without what a rule freezes. In this order; None for no clipping.
+    rules: what differs between parameters, see `jaxcnn.core.rules`. Each rule has an optimiser of
+      its own, whose rate is the schedule's at the same step, also where it thaws later.
+    lookahead_steps, lookahead_share: see `jaxcnn.core.lookahead`; None for none.
+    accumulate: train steps whose gradients are averaged for one update. The learning rate of an
+      update is that of the first of its steps.
     keywords: the optimiser's own.
     """
+    if accumulate > 1:
+        rules = [rule._replace(frozen=_in_updates(rule.frozen, accumulate)) for rule in rules]
+    clipping = [] if clip_value is None else [optax.clip(clip_value)]
+    if clip_adaptive is not None:
+        body = partial(_outside, head)
+        clipping.append(optax.masked(optax.adaptive_grad_clip(clip_adaptive), body))
+    if clip_norm is not None:
+        if any(rule.frozen for rule in rules):
+            clipping.append(by_rule(rules, lambda rule: optax.identity()))
+        clipping.append(optax.clip_by_global_norm(clip_norm))
+    rate = at_updates(learning_rate, accumulate)
+    make = partial(_decaying, name, rate, weight_decay, keywords)
+    if rules:
+        tx = optax.chain(*clipping, by_rule(rules, lambda rule: optax.chain(*make(rule))))
+    else:
+        tx = optax.chain(*clipping, *make(Rule(REST)))
+    if lookahead_steps is not None:
+        tx = lookahead(tx, lookahead_steps, lookahead_share)
+    if accumulate > 1:
+        tx = optax.MultiSteps(tx, accumulate).gradient_transformation()
+    return tx
+
+
+def at_updates(learning_rate: float | optax.Schedule, accumulate: int) -> float | optax.Schedule:
+    """A rate given for train steps as one for updates, each of so many steps."""
+    if accumulate == 1 or not callable(learning_rate):
+        return learning_rate
+    return lambda count: learning_rate(count * accumulate)
+
+
+def _in_updates(frozen: bool | int, accumulate: int) -> bool | int:
+    return frozen if isinstance(frozen, bool) else -(-frozen // accumulate)
+
+
+def _outside(head: Collection[str], params: Any) -> Any:
+    """False for parameters whose paths are in `head`."""
+    return jax.tree.map_with_path(lambda path, _: path_name(path) not in head, params)
+
+
+def _decaying(
+    name: str,
+    learning_rate: float | optax.Schedule,
+    weight_decay: float,
+    keywords: Mapping[str, Any],
+    rule: Rule,
+) -> list[optax.GradientTransformation]:
+    """The optimiser, with its decay before it or in it, for the parameters of a rule."""
     optimizer = optimizers()[name]
     parameters = inspect.signature(optimizer).parameters
-    chain = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
+    decay = weight_decay * rule.weight_decay
+    rate = _rate_of(learning_rate, rule)
     mask_name = next((m for m in ("mask", "weight_decay_mask") if m in parameters), None)
     if "weight_decay" in parameters and mask_name:
         # Always passed: some of Optax's defaults are not zero.
-        keywords |= {"weight_decay": weight_decay, mask_name: decay_mask}
-    elif weight_decay:
-        chain.append(optax.add_decayed_weights(weight_decay, decay_mask))
-    return optax.chain(*chain, optimizer(learning_rate, **keywords))
+        return [optimizer(rate, **keywords, weight_decay=decay, **{mask_name: decay_mask})]
+    before = [optax.add_decayed_weights(decay, decay_mask)] if decay else []
+    return [*before, optimizer(rate, **keywords)]
+
+
+def _rate_of(learning_rate: float | optax.Schedule, rule: Rule) -> float | optax.Schedule:
+    """The learning rate of a rule; its optimiser counts updates from where the rule thaws."""
+    if rule.learning_rate == 1 and (not rule.frozen or not callable(learning_rate)):
+        return learning_rate
+    if not callable(learning_rate):
+        return rule.learning_rate * learning_rate
+    return lambda count: rule.learning_rate * learning_rate(count + int(rule.frozen))
 
 
 def _check_shares(**values: float | tuple[float, ...]) -> None:

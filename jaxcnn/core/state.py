@@ -22,6 +22,8 @@ class TrainState(struct.PyTreeNode):
       gradients; `{}` for a model without them. Other collections of a module are not kept.
     opt_state: the state of the Optax chain.
     key: the run's typed PRNG key. It never changes; steps fold their number into it.
+    averaged: {"params", "batch_stats"} averaged over training, see `jaxcnn.core.average`; None
+      where nothing is.
     """
 
     step: jax.Array
@@ -29,10 +31,15 @@ class TrainState(struct.PyTreeNode):
     batch_stats: PyTree
     opt_state: optax.OptState
     key: jax.Array
+    averaged: PyTree = None
 
     @property
     def variables(self) -> dict[str, PyTree]:
-        """What `model.apply` takes."""
+        """The model as it is evaluated, exported and used, what `model.apply` takes: averaged where
+        there is an average.
+        """
+        if self.averaged is not None:
+            return self.averaged
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
@@ -48,6 +55,8 @@ def create_train_state(
     key: jax.Array,
     image_shape: tuple[int, int, int],
     variables: Mapping[str, PyTree] | None = None,
+    *,
+    averaged: bool = False,
 ) -> TrainState:
     """Initialises a model and its optimiser.
 
@@ -55,16 +64,21 @@ def create_train_state(
     image_shape: (H, W, C) of one image.
     variables: {"params": ..., "batch_stats": ...} to begin with, trained weights for example; None:
       those the model draws.
+    averaged: whether the state keeps an average of the model, for a train step with `average`.
     """
     init_key, run_key = jax.random.split(key)
     if variables is None:
         image = jnp.zeros((1, *image_shape), jnp.float32)
         variables = model.init(init_key, image, train=False)
-    params = variables["params"]
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        batch_stats=variables.get("batch_stats", {}),
+        batch_stats=batch_stats,
         opt_state=tx.init(params),
         key=run_key,
+        # Copies: a step that reuses the state's memory may not be given the same array twice.
+        averaged=jax.tree.map(jnp.copy, {"params": params, "batch_stats": batch_stats})
+        if averaged
+        else None,
     )

@@ -16,7 +16,7 @@ from "key", which the step adds to the batch: each example's own, `fold_in` of t
 index.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import flax.linen as nn
@@ -25,8 +25,10 @@ import jax.numpy as jnp
 import optax
 
 from jaxcnn.core.augment import to_float
+from jaxcnn.core.average import Average
 from jaxcnn.core.losses import cross_entropy
 from jaxcnn.core.metrics import confusion_matrix, correct_in_top_k
+from jaxcnn.core.rules import Rule, keeping_statistics
 from jaxcnn.core.state import PyTree, TrainState
 
 Batch = dict[str, jax.Array]
@@ -57,6 +59,8 @@ def make_train_step(
     normalize: Normalize = to_float,
     loss_fn: Loss = cross_entropy,
     axis_name: str | None = None,
+    rules: Sequence[Rule] = (),
+    average: Average | None = None,
 ) -> TrainStep:
     """Returns a pure `train_step(state, batch) -> (state, metrics)`.
 
@@ -68,12 +72,19 @@ def make_train_step(
       float32[B, K] after an augmentation that mixes examples.
     axis_name: name of the `pmap` or `shard_map` axis the batch is split over, or None where the
       batch is whole (`jit`, also over many devices). A model with BatchNorm needs the same name.
+    rules: those given to the optimiser, for the statistics of BatchNorm that they freeze.
+    average: state -> state.averaged, see `jaxcnn.core.average`, for a state that has it.
 
     `metrics` are sums over the (global) batch, so that they add: {"loss", "correct", "count"}.
     The right class of a soft label is its largest.
     """
     gradients = make_gradients(
-        model, augment=augment, normalize=normalize, loss_fn=loss_fn, axis_name=axis_name
+        model,
+        augment=augment,
+        normalize=normalize,
+        loss_fn=loss_fn,
+        axis_name=axis_name,
+        rules=rules,
     )
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -85,6 +96,8 @@ def make_train_step(
             batch_stats=batch_stats,
             opt_state=opt_state,
         )
+        if average is not None:
+            state = state.replace(averaged=average(state))
         return state, metrics
 
     return train_step
@@ -97,10 +110,12 @@ def make_gradients(
     normalize: Normalize = to_float,
     loss_fn: Loss = cross_entropy,
     axis_name: str | None = None,
+    rules: Sequence[Rule] = (),
 ) -> Callable[[TrainState, Batch], tuple[PyTree, PyTree, Metrics]]:
     """Returns the first half of a train step, a pure `gradients(state, batch) -> (gradients of the
     mean loss, new batch statistics, metrics)`; see `make_train_step`.
     """
+    apply = keeping_statistics(model, rules)
 
     def gradients(state: TrainState, batch: Batch) -> tuple[PyTree, PyTree, Metrics]:
         batch = augmented(augment, state.key, state.step, batch)
@@ -114,7 +129,7 @@ def make_gradients(
             dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis_name))
 
         def mean_loss(params):
-            logits, updates = model.apply(
+            logits, updates = apply(
                 {"params": params, "batch_stats": state.batch_stats},
                 image,
                 train=True,

@@ -7,6 +7,7 @@ Orbax does not notice a flipped bit, so every file is verified before a restore.
 without a manifest was not finished: the process died.
 """
 
+import dataclasses
 import hashlib
 import logging
 import math
@@ -93,7 +94,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         self.wait()
-        args = ocp.args.StandardSave(_without_key_type(state))
+        args = ocp.args.StandardSave(_saved(state))
         with _DiskErrors(self._folder):
             self._manifest(step).unlink(missing_ok=True)
             self._open().save(step, args=args, metrics=metrics, force=True)
@@ -139,9 +140,8 @@ class Checkpoints:
     def _restore(self, step: int, like: Any) -> Any:
         import orbax.checkpoint as ocp
 
-        args = ocp.args.StandardRestore(_without_key_type(like))
-        state = self._open().restore(step, args=args)
-        return state.replace(key=jax.random.wrap_key_data(state.key))
+        parts = self._open().restore(step, args=ocp.args.StandardRestore(_saved(like)))
+        return like.replace(**parts | {"key": jax.random.wrap_key_data(parts["key"])})
 
     def _sort_out(self) -> tuple[int | None, list[tuple[str, int, str]]]:
         """The newest whole checkpoint, and (kind, step, problem) of those after it."""
@@ -240,14 +240,18 @@ class _DiskErrors:
             ) from error
 
 
-def _without_key_type(state: Any) -> Any:
-    """The state with its typed PRNG key as plain uint32 data, which any reader understands."""
+def _saved(state: Any) -> dict[str, Any]:
+    """The parts of a state that are saved: none that is None; its typed PRNG key as plain uint32
+    data, which any reader understands.
+    """
+    key: Any
     if isinstance(state.key, jax.ShapeDtypeStruct):
         data = jax.eval_shape(jax.random.key_data, state.key)
-        return state.replace(
-            key=jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=state.key.sharding)
-        )
-    return state.replace(key=jax.random.key_data(state.key))
+        key = jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=state.key.sharding)
+    else:
+        key = jax.random.key_data(state.key)
+    parts = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    return {name: part for name, part in parts.items() if part is not None} | {"key": key}
 
 
 def _files(folder: Path) -> list[tuple[str, Path]]:

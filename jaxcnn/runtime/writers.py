@@ -61,6 +61,11 @@ class MetricWriter:
         scalars = {f"{split}/{name}": value for name, value in metrics.items()}
         self._send(json.dumps({"step": step, "scalars": scalars}) + "\n")
 
+    def history(self, split: str, name: str) -> list[tuple[int, float]]:
+        """(step, value) of a metric in all lines of a split, those of earlier starts too."""
+        lines = map(json.loads, self._path.read_text().splitlines())
+        return [(line["step"], line[name]) for line in lines if line["split"] == split]
+
     def write_images(self, step: int, images: dict[str, bytes]) -> None:
         """Passes PNG files on to TensorBoard, by name."""
         encoded = {name: base64.b64encode(png).decode() for name, png in images.items()}

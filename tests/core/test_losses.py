@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxcnn.core.losses import balanced_weights, cross_entropy
+from jaxcnn.core.losses import balanced_weights, cross_entropy, focal
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +109,29 @@ def test_huge_logits_stay_finite():
     np.testing.assert_allclose(cross_entropy(logits, label), [0.0, 2e4])
     gradient = jax.grad(lambda x: cross_entropy(x, label).sum())(logits)
     assert jnp.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("weights", [None, (1, 2, 3, 4, 5, 6, 7)])
+@pytest.mark.parametrize("soft", [False, True])
+def test_focal_loss_without_focus_is_cross_entropy(scores, smoothing, weights, soft):
+    logits, label = scores
+    if soft:
+        label = 0.3 * jax.nn.one_hot(label, 7) + 0.7 * jax.nn.one_hot(label[::-1], 7)
+    given = {"label_smoothing": smoothing, "class_weights": weights}
+    expected = cross_entropy(logits, label, **given)
+    np.testing.assert_allclose(focal(logits, label, gamma=0.0, **given), expected, rtol=1e-5)
+
+
+def test_focal_loss_is_the_formula_of_the_paper(scores):
+    logits, label = scores
+    p = np.take_along_axis(np.asarray(jax.nn.softmax(logits)), np.asarray(label)[:, None], 1)[:, 0]
+    np.testing.assert_allclose(focal(logits, label), -((1 - p) ** 2) * np.log(p), rtol=2e-4)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_focal_loss_of_what_is_certain_has_a_finite_gradient(gamma):
+    logits = jnp.array([[100.0, -100.0], [-100.0, 100.0]])
+    gradient = jax.grad(lambda x: focal(x, jnp.array([0, 0]), gamma=gamma).sum())(logits)
+    assert jnp.isfinite(gradient).all()
+    assert (gradient[0] == 0).all() and gradient[1, 0] < 0

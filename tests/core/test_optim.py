@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 
 from jaxcnn.core.models import MODELS
@@ -176,7 +177,9 @@ def test_the_optimizer_follows_its_schedule():
 
 def test_the_optimizers_are_optax_own():
     assert {"sgd", "adam", "adamw", "lamb", "lars", "lion", "rmsprop"} <= optimizers().keys()
-    assert all(getattr(optax, name) is function for name, function in optimizers().items())
+    for name, function in optimizers().items():
+        own = getattr(optax, name, None) or getattr(optax.contrib, name)
+        assert getattr(function, "func", function) is getattr(own, "func", own)
 
 
 @pytest.mark.parametrize("name", optimizers())
@@ -186,3 +189,53 @@ def test_every_optimizer_there_is_follows_a_schedule_downhill(name):
     walked = train(tx, params, ones, ones)
     below = jax.tree.map(lambda new, old: bool((new < old).all()), walked, params)
     assert all(jax.tree.leaves(below))
+
+
+def test_muon_makes_the_update_of_a_convolution_an_orthogonal_matrix():
+    """Its 18 inputs (HWI) by 4 outputs: singular values near 1, scaled by 0.2 sqrt(18)."""
+    random = np.random.default_rng(0)
+    gradient = {"kernel": jnp.asarray(random.normal(size=(3, 3, 2, 4)), jnp.float32)}
+    params = jax.tree.map(jnp.zeros_like, gradient)
+    update = train(make_optimizer("muon", 1.0), params, gradient)["kernel"].reshape(18, 4)
+    singular = np.linalg.svd(update, compute_uv=False) / (0.2 * 18**0.5)
+    assert ((singular > 0.6) & (singular < 1.3)).all()
+    assert np.ptp(np.linalg.svd(gradient["kernel"].reshape(18, 4), compute_uv=False)) > 1
+
+
+def test_lars_trusts_the_norms_of_kernels_alone():
+    params, ones = toy()
+    walked = train(make_optimizer("lars", 0.1, momentum=0.0), params, ones)
+    # Its ratio for a kernel is 0.001 * |2| / |1|; a bias takes the plain step.
+    assert_all(walked, kernel=2 - 0.1 * 0.002, others=1.9)
+
+
+def test_values_are_clipped_one_by_one():
+    params, gradient = {"a": jnp.zeros(3)}, {"a": jnp.array([-7.0, 0.5, 3.0])}
+    clipped = train(make_optimizer("sgd", 1.0, clip_value=1.0), params, gradient)["a"]
+    np.testing.assert_allclose(clipped, [1.0, -0.5, -1.0])
+
+
+def test_adaptive_clipping_bounds_a_unit_by_its_weights_and_spares_the_head():
+    params = {"conv": {"kernel": jnp.full((1, 1, 4, 2), 3.0)}, "head": {"kernel": jnp.ones((4, 2))}}
+    gradient = jax.tree.map(lambda leaf: jnp.full_like(leaf, 5.0), params)
+    tx = make_optimizer("sgd", 1.0, clip_adaptive=0.1, head={"head/kernel"})
+    moved = jax.tree.map(lambda new, old: old - new, train(tx, params, gradient), params)
+    # A unit of the convolution: 4 weights of 3, norm 6; its gradient's norm becomes 0.6.
+    np.testing.assert_allclose(moved["conv"]["kernel"], 0.3, rtol=1e-5)
+    np.testing.assert_allclose(moved["head"]["kernel"], 5.0)
+
+
+def test_lookahead_goes_half_of_the_way_every_so_many_updates():
+    params, gradient = {"w": jnp.zeros(1)}, {"w": jnp.ones(1)}
+    tx = make_optimizer("sgd", 1.0, lookahead_steps=3, lookahead_share=0.5)
+    path = [float(train(tx, params, *[gradient] * steps)["w"][0]) for steps in range(1, 8)]
+    assert path == [-1, -2, -1.5, -2.5, -3.5, -3, -4]
+
+
+def test_accumulated_gradients_make_one_update_of_their_mean_at_the_rate_of_their_first_step():
+    schedule = SCHEDULES["triangular"](1.0, 12, warmup_steps=0)
+    params, gradients = {"w": jnp.zeros(1)}, [{"w": jnp.full(1, float(k))} for k in range(7)]
+    tx = make_optimizer("sgd", schedule, accumulate=3)
+    walked = [float(train(tx, params, *gradients[:k])["w"][0]) for k in (2, 3, 5, 6)]
+    first, second = float(schedule(0)) * 1, float(schedule(3)) * 4
+    assert walked == pytest.approx([0, -first, -first, -first - second])

@@ -1,0 +1,171 @@
+"""One table of rules for parameters: which stay as they are, which learn slower or decay less.
+
+    rules = (Rule("stem|stage1", frozen=True), Rule("stage2", learning_rate=0.1), Rule("rest"))
+    tx = make_optimizer("sgd", 0.1, momentum=0.9, rules=rules)
+
+Each parameter is the business of exactly one rule.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import optax
+
+PyTree = Any
+REST = "rest"
+
+
+class Rule(NamedTuple):
+    """What holds for the parameters in whose path a pattern is found.
+
+    pattern: a regular expression, searched in paths such as "stage1_block0/conv1/kernel"; or
+      "rest": for what no other rule is.
+    learning_rate, weight_decay: factors of the optimiser's.
+    frozen: True: never changed. A number: not changed by so many first updates.
+    freeze_statistics: their BatchNorm layers normalise with the running statistics, as in
+      evaluation, and leave them as they are, in all steps (see `keeping_statistics`).
+    """
+
+    pattern: str
+    learning_rate: float = 1.0
+    weight_decay: float = 1.0
+    frozen: bool | int = False
+    freeze_statistics: bool = False
+
+
+class RuleMismatch(ValueError):
+    """Rules that do not fit a model: a parameter with none or two, a rule for none."""
+
+
+def path_name(path: Any) -> str:
+    """A path of `jax.tree_util` as "stage1_block0/conv1/kernel"."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def parameter_paths(params: PyTree) -> dict[str, Any]:
+    """{"stage1_block0/conv1/kernel": leaf} of a tree of parameters."""
+    flat, _ = jax.tree.flatten_with_path(params)
+    return {path_name(path): leaf for path, leaf in flat}
+
+
+def assign(rules: Sequence[Rule], paths: Iterable[str]) -> dict[str, int]:
+    """{path: number of its rule}; raises RuleMismatch."""
+    assigned: dict[str, int] = {}
+    for path in paths:
+        fitting = _fitting(rules, path)
+        if len(fitting) > 1:
+            first, second, *_ = (rules[i].pattern for i in fitting)
+            raise RuleMismatch(f"{path} fits two rules, {first!r} and {second!r}; leave it to one")
+        if not fitting:
+            raise RuleMismatch(f"{path} fits no rule; add one for it, or a last ({REST!r}, {{}})")
+        assigned[path] = fitting[0]
+    for i, rule in enumerate(rules):
+        if rule.pattern != REST and i not in assigned.values():
+            raise RuleMismatch(
+                f"{rule.pattern!r} fits none of the {len(assigned)} parameters "
+                f"({', '.join(list(assigned)[:3])}, ...)"
+            )
+    return assigned
+
+
+def by_rule(
+    rules: Sequence[Rule], make: Callable[[Rule], optax.GradientTransformation]
+) -> optax.GradientTransformation:
+    """The transformation that `make` gives for each rule, on the parameters of that rule.
+
+    What is frozen is not touched, neither by decay nor by momentum. What thaws has no state of use
+    before: its moments, and the count of updates its transformation sees, begin then.
+    """
+
+    def guarded(rule: Rule) -> optax.GradientTransformation:
+        if rule.frozen is True:
+            return optax.set_to_zero()
+        if rule.frozen:
+            return optax.conditionally_mask(make(rule), lambda count: count >= rule.frozen)
+        return make(rule)
+
+    def labels(params: PyTree) -> PyTree:
+        assigned = assign(rules, parameter_paths(params))
+        return jax.tree.map_with_path(lambda path, _: assigned[path_name(path)], params)
+
+    return optax.partition({i: guarded(rule) for i, rule in enumerate(rules)}, labels)
+
+
+def keeping_statistics(model: nn.Module, rules: Sequence[Rule]) -> Callable[..., Any]:
+    """`model.apply`, with BatchNorm layers in evaluation mode where the rules of all their
+    parameters say `freeze_statistics` (of a layer without any: the rule its own path fits).
+    """
+    if not any(rule.freeze_statistics for rule in rules):
+        return model.apply
+
+    def apply(variables: dict[str, PyTree], *arguments: Any, **keywords: Any) -> Any:
+        fixed = _fixed_layers(rules, variables)
+
+        def call(next_call: Any, arguments: Any, keywords: Any, context: Any) -> Any:
+            layer = context.module
+            if isinstance(layer, nn.BatchNorm) and "/".join(layer.path) in fixed:
+                evaluating = layer.clone(use_running_average=True, parent=None)
+                return evaluating.apply(layer.variables, *arguments, **keywords)
+            return next_call(*arguments, **keywords)
+
+        with nn.intercept_methods(call):
+            return model.apply(variables, *arguments, **keywords)
+
+    return apply
+
+
+def _fixed_layers(rules: Sequence[Rule], variables: dict[str, PyTree]) -> set[str]:
+    """The paths of the BatchNorm layers whose statistics stay."""
+    of_layer: dict[str, set[int]] = {}
+    for path, i in assign(rules, parameter_paths(variables["params"])).items():
+        of_layer.setdefault(path.rpartition("/")[0], set()).add(i)
+    layers = {path.rpartition("/")[0] for path in parameter_paths(variables["batch_stats"])}
+    return {
+        layer
+        for layer in layers
+        if all(rules[i].freeze_statistics for i in of_layer.get(layer) or _fitting(rules, layer))
+    }
+
+
+def rule_table(rules: Sequence[Rule], params: PyTree) -> str:
+    """The rules, and how many arrays and numbers each is for, as lines of text; raises
+    RuleMismatch. params: arrays, or what has their shapes.
+    """
+    paths = parameter_paths(params)
+    assigned = assign(rules, paths)
+    rows: list[tuple[str, ...]] = [
+        ("rule", "arrays", "parameters", "learning rate", "weight decay", "")
+    ]
+    for i, rule in enumerate(rules):
+        leaves = [paths[path] for path, j in assigned.items() if i == j]
+        cells = [f"{len(leaves):,}", f"{sum(leaf.size for leaf in leaves):,}"]
+        factors = [f"x {rule.learning_rate:g}", f"x {rule.weight_decay:g}"]
+        if rule.frozen is True:
+            factors = ["-", "-"]
+        rows.append((_short(rule.pattern), *cells, *factors, _told(rule)))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = []
+    for name, *cells, told in rows:
+        aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *aligned, told]).rstrip())
+    return "\n".join(lines)
+
+
+def _told(rule: Rule) -> str:
+    frozen = "frozen" if rule.frozen else ""
+    if rule.frozen and rule.frozen is not True:
+        frozen = f"frozen for {rule.frozen} updates"
+    return ", ".join(filter(None, [frozen, "statistics kept" if rule.freeze_statistics else ""]))
+
+
+def _short(pattern: str) -> str:
+    return pattern if len(pattern) <= 40 else f"{pattern[:39]}…"
+
+
+def _fitting(rules: Sequence[Rule], path: str) -> list[int]:
+    """The numbers of the rules that a path fits, that of the rest if it fits no other."""
+    named = [i for i, r in enumerate(rules) if r.pattern != REST and re.search(r.pattern, path)]
+    return named or [i for i, rule in enumerate(rules) if rule.pattern == REST]
