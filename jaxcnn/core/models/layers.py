@@ -15,6 +15,8 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "elu": nn.elu,
     "gelu": nn.gelu,
     "silu": nn.silu,
+    "relu6": nn.relu6,
+    "hard_swish": nn.hard_swish,
     "tanh": nn.tanh,
 }
 
