@@ -10,11 +10,10 @@ import optax
 import pytest
 
 from jaxcnn import create_train_state, make_eval_step, make_predict_step, make_train_step
-from jaxcnn.core.models import MODELS
-from tests.core.test_models import IMAGE, build, shapes, some_variables
+from tests.core.test_models import IMAGE, SHORT, build, shapes, some_variables
 from tests.steps import real_batch
 
-every_model = pytest.mark.parametrize("name", MODELS)
+every_model = pytest.mark.parametrize("name", SHORT)
 
 
 def outputs(model, variables, image=IMAGE):
