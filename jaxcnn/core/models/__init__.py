@@ -25,7 +25,11 @@ from jaxcnn.core.models.cifar_resnet import cifar_resnet
 from jaxcnn.core.models.cnn import CNN
 from jaxcnn.core.models.convnext import ConvNeXt
 from jaxcnn.core.models.densenet import DenseNet
+from jaxcnn.core.models.efficientnet import EfficientNet, EfficientNetLite0
+from jaxcnn.core.models.efficientnet_v2 import EfficientNetV2S
 from jaxcnn.core.models.lenet import LeNet
+from jaxcnn.core.models.mobilenet_v2 import MobileNetV2
+from jaxcnn.core.models.mobilenet_v3 import MobileNetV3
 from jaxcnn.core.models.resnet import BasicBlock, BottleneckBlock, ResNet
 from jaxcnn.core.models.vgg import VGG
 from jaxcnn.core.models.wide_resnet import WideResNet
@@ -77,4 +81,14 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "vgg16_bn": partial(VGG, stage_sizes=(2, 2, 3, 3, 3), norm="batch"),
     "vgg19_bn": partial(VGG, stage_sizes=(2, 2, 4, 4, 4), norm="batch"),
     "lenet5": LeNet,
+    "mobilenet_v2": MobileNetV2,
+    "mobilenet_v3_large": partial(MobileNetV3, size="large"),
+    "mobilenet_v3_small": partial(MobileNetV3, size="small"),
+    "efficientnet_b0": partial(EfficientNet, scale="b0"),
+    "efficientnet_b1": partial(EfficientNet, scale="b1"),
+    "efficientnet_b2": partial(EfficientNet, scale="b2"),
+    "efficientnet_b3": partial(EfficientNet, scale="b3"),
+    "efficientnet_b4": partial(EfficientNet, scale="b4"),
+    "efficientnet_lite0": EfficientNetLite0,
+    "efficientnet_v2_s": EfficientNetV2S,
 }

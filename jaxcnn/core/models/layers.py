@@ -16,6 +16,8 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": nn.gelu,
     "gelu_exact": partial(nn.gelu, approximate=False),
     "silu": nn.silu,
+    "relu6": nn.relu6,
+    "hard_swish": nn.hard_swish,
     "tanh": nn.tanh,
 }
 

@@ -2,9 +2,11 @@
 
 import pytest
 
-from tests.core.models.every_case import CASES
+from tests.core.models import cases, convnext_cases
 from tests.core.models.parity import check_against_references, check_against_twin
 
+# `test_mobile.py` has those of MobileNets and EfficientNets.
+CASES = (*cases.CASES, *convnext_cases.CASES)
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
