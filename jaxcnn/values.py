@@ -1,0 +1,98 @@
+"""What values the keys of a config may have."""
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from jaxcnn.analysis.features import PROJECTIONS
+from jaxcnn.choices import augmentation
+from jaxcnn.core.attacks import ATTACKS
+from jaxcnn.core.views import VIEWS
+from jaxcnn.data.mode import MODES
+from jaxcnn.data.pipeline import SAMPLINGS
+from jaxcnn.errors import UserError
+from jaxcnn.typecheck import matches
+
+BEST_METRICS = ("accuracy", "loss", "f1_macro", "precision_macro", "recall_macro")
+
+
+def check_values(values: Mapping[str, Any]) -> None:
+    """UserError for a value, in a complete and flattened config, that is out of its range."""
+
+    def check(key: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise UserError(f"config.{key}={values[key]!r}: expected {expected}")
+
+    def one_of(key: str, names: Collection[str]) -> None:
+        check(key, values[key] in names, "one of " + ", ".join(names))
+
+    def above_zero(key: str) -> None:
+        check(key, values[key] is None or 0 < values[key] < math.inf, "a number above 0")
+
+    one_of("dtype", ("float32", "bfloat16"))
+    one_of("parallel.mode", ("jit", "pmap"))
+    one_of("best_metric", BEST_METRICS)
+    one_of("data.sampling", SAMPLINGS)
+    one_of("data.on_bad_image", ("error", "skip"))
+    if values["data.mode"] is not None:
+        one_of("data.mode", MODES)
+    for key in ("seed", "data.split_seed"):
+        check(key, 0 <= values[key] < 2**32, "a whole number from 0 to 2**32 - 1")
+    check("data.channels", values["data.channels"] in (None, 1, 3), "1 or 3")
+    check("optimizer.weight_decay", values["optimizer.weight_decay"] >= 0, "a number from 0")
+    for key in (
+        "batch_size",
+        "data.image_size",
+        "data.shrink",
+        "data.num_workers",
+        "data.cache_limit_gb",
+        "optimizer.learning_rate",
+        "optimizer.clip_norm",
+    ):
+        above_zero(key)
+    for key in ("data.holdout", "data.test_holdout", "loss.label_smoothing"):
+        check(key, 0 <= values[key] < 1, "a share from 0 to below 1")
+    _check_ranges(values, check)
+    _check_report(values, check)
+    for name in ("b1", "b2", "b3", "momentum", "decay", "rho"):
+        if isinstance(values.get(key := f"optimizer.{name}"), int | float):
+            check(key, 0 <= values[key] < 1, "a share from 0 to below 1")
+    weights = values["loss.class_weights"]
+    numbers = isinstance(weights, tuple) and matches(weights, tuple[float, ...])
+    check(
+        "loss.class_weights",
+        weights in (None, "balanced")
+        or (numbers and any(weights) and all(0 <= weight < math.inf for weight in weights)),
+        "'balanced' or a tuple of numbers from 0, one for each class",
+    )
+    for entry in values["augment"]:
+        augmentation(entry)
+
+
+def _check_ranges(values: Mapping[str, Any], check: Callable[[str, bool, str], None]) -> None:
+    """The keys in `data` that are ranges, colours and shares."""
+
+    def pair(value: Any) -> bool:
+        return len(value) == 2 and all(matches(v, float) for v in value) and value[0] <= value[1]
+
+    window, scale = values["data.window"], values["data.crop_scale"]
+    right = window is None or (pair(window) and window[0] < window[1])
+    check("data.window", right, "(low, high), two numbers, low below high")
+    right = scale is None or (pair(scale) and scale[0] > 0 and scale[1] <= 1)
+    check("data.crop_scale", right, "(least, largest), two shares of the area above 0, up to 1")
+    colour = values["data.background"]
+    right = len(colour) == 3 and all(matches(c, int) and 0 <= c <= 255 for c in colour)
+    check("data.background", right, "(red, green, blue), whole numbers from 0 to 255")
+    check("data.crop_fraction", 0 < values["data.crop_fraction"] <= 1, "a share above 0, up to 1")
+
+
+def _check_report(values: Mapping[str, Any], check: Callable[[str, bool, str], None]) -> None:
+    def one_of(key: str, names: Collection[str]) -> None:
+        check(key, values[key] is None or values[key] in names, "one of " + ", ".join(names))
+
+    one_of("report.projection", PROJECTIONS)
+    one_of("report.attack", ATTACKS)
+    check("report.epsilon", 0 <= values["report.epsilon"] <= 255, "a number from 0 to 255")
+    check("report.resamples", values["report.resamples"] >= 100, "a whole number from 100")
+    views = ", ".join(VIEWS)
+    check("report.tta", set(values["report.tta"]) <= {*VIEWS}, f"a tuple of {views}")
