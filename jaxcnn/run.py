@@ -55,7 +55,7 @@ class Run:
     plan: Plan
     parallel: Parallel
     schedule: optax.Schedule
-    make_state: Callable[[], TrainState]
+    make_state: Callable[..., TrainState]
     train_step: Callable[..., Any]
     eval_step: Callable[..., Any]
     gradients: Callable[..., Any]
@@ -163,15 +163,20 @@ def build_run(
 
 def state_maker(
     config: ConfigDict, num_train: int, num_classes: int, image_shape: tuple[int, int, int]
-) -> Callable[[], TrainState]:
-    """What gives the state a run begins with.
+) -> Callable[..., TrainState]:
+    """What gives the state a run begins with, of the variables that it is given or of fresh ones.
 
     num_train: examples in an epoch; schedules depend on it.
     """
     # Parameters do not depend on how a step is mapped over devices: the model has no axis.
     model = build_model(config, num_classes)
     tx = build_optimizer(config, build_schedule(config, make_plan(flatten(config), num_train)))
-    return lambda: create_train_state(model, tx, jax.random.key(config.seed), image_shape)
+    seed = config.seed
+
+    def make_state(variables: dict[str, Any] | None = None) -> TrainState:
+        return create_train_state(model, tx, jax.random.key(seed), image_shape, variables)
+
+    return make_state
 
 
 def _place_images(dataset: Dataset, parallel: Parallel) -> dict[str, Any]:
@@ -185,26 +190,39 @@ def _place_images(dataset: Dataset, parallel: Parallel) -> dict[str, Any]:
     return {role: placed[id(split.images)] for role, split in dataset.splits.items()}
 
 
-def first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, int]:
-    """The newest whole checkpoint, or fresh parameters; placed on the devices, with its step."""
+def first_state(
+    run: Run,
+    checkpoints: Checkpoints,
+    begin_with: Callable[[dict[str, Any]], tuple[dict[str, Any], dict[str, Any] | None]],
+) -> tuple[TrainState, int, dict[str, Any] | None]:
+    """The newest whole checkpoint, or what a run begins with; placed on the devices. With its step,
+    and where the weights are from if others have trained them.
+
+    begin_with: `begin_with(fresh variables) -> (variables, origin)`, asked where there is no
+      checkpoint; with the origin None nothing has been replaced.
+    """
     clock = time.perf_counter()
     try:
         like = state_shapes(run.make_state)
     except ValueError as error:  # the model's own, which quote the keyword and its value
         raise UserError(f"config.model: {error}") from error
     logger.info("%s", parameter_overview.get_parameter_overview(like.params, include_stats=False))
+    origin = None
     if (found := checkpoints.restore_latest(like)) is not None:
         state, step = found
         what = f"resuming from step {step} of {run.plan.num_steps}"
     else:
         state, step = jax.jit(run.make_state)(), 0
+        variables, origin = begin_with(state.variables)
+        if origin is not None:  # an optimiser's state, too, may begin with the weights
+            state = jax.jit(run.make_state)(variables)
         what = "state initialised"
     state = run.parallel.place_state(state)
     logger.info("%s (%.1f s)", what, time.perf_counter() - clock)
-    return state, step
+    return state, step, origin
 
 
-def state_shapes(make_state: Callable[[], TrainState]) -> TrainState:
+def state_shapes(make_state: Callable[..., TrainState]) -> TrainState:
     """What a state looks like when one device holds it: how checkpoints are written and read."""
     one_device = SingleDeviceSharding(jax.devices()[0])
     return jax.tree.map(

@@ -1,5 +1,6 @@
 """The state of a training run: one pytree."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -46,15 +47,19 @@ def create_train_state(
     tx: optax.GradientTransformation,
     key: jax.Array,
     image_shape: tuple[int, int, int],
+    variables: Mapping[str, PyTree] | None = None,
 ) -> TrainState:
     """Initialises a model and its optimiser.
 
     key: a typed key, `jax.random.key(seed)`.
     image_shape: (H, W, C) of one image.
+    variables: {"params": ..., "batch_stats": ...} to begin with, trained weights for example; None:
+      those the model draws.
     """
     init_key, run_key = jax.random.split(key)
-    image = jnp.zeros((1, *image_shape), jnp.float32)
-    variables = model.init(init_key, image, train=False)
+    if variables is None:
+        image = jnp.zeros((1, *image_shape), jnp.float32)
+        variables = model.init(init_key, image, train=False)
     params = variables["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
