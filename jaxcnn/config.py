@@ -55,6 +55,8 @@ def default_config() -> ConfigDict:
     config.data.on_bad_image = "error"  # or "skip": train without images that cannot be decoded
     config.data.background = (255, 255, 255)  # RGB under transparent pixels
     config.data.window = placeholder(tuple)  # (low, high) of images with more than 8 bits
+    config.data.mean = placeholder(tuple)  # of each channel over 0..1, to normalise with; and
+    config.data.std = placeholder(tuple)  # standard deviation; None: both measured from train
     config.data.crop_fraction = 1.0  # share of the resized image that the centre crop keeps
     config.data.crop_scale = placeholder(tuple)  # (0.08, 1.0): train on random crops of the files
     config.data.shrink = placeholder(int)  # 2: stream copies of large photos, twice image_size
@@ -64,6 +66,10 @@ def default_config() -> ConfigDict:
     config.data.cache_limit_gb = 50.0  # what was used longest ago is removed above that
 
     config.model = ConfigDict({"name": "cnn"})
+    config.pretrained = ConfigDict({"path": ""})  # trained weights, or the directory of a run
+    config.pretrained.head = placeholder(bool)  # take the classifier; None: where it fits
+    config.pretrained.names = ()  # (pattern of their layers' names, our path), before the known
+    config.pretrained.ignore = ()  # patterns of tensors that may be left out
     config.optimizer = ConfigDict({"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.0})
     config.optimizer.clip_norm = placeholder(float)  # largest global norm of the gradient
     config.optimizer.clip_value = placeholder(float)  # largest absolute value of the gradient

@@ -223,8 +223,17 @@ def _place_images(dataset: Dataset, parallel: Parallel) -> dict[str, Any]:
     return {role: placed[id(split.images)] for role, split in dataset.splits.items()}
 
 
-def first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, int]:
-    """The newest whole checkpoint, or fresh parameters; placed on the devices, with its step."""
+def first_state(
+    run: Run,
+    checkpoints: Checkpoints,
+    begin_with: Callable[[dict[str, Any]], tuple[dict[str, Any], dict[str, Any] | None]],
+) -> tuple[TrainState, int, dict[str, Any] | None]:
+    """The newest whole checkpoint, or what a run begins with; placed on the devices. With its step,
+    and where the weights are from if others have trained them.
+
+    begin_with: `begin_with(fresh variables) -> (variables, origin)`, asked where there is no
+      checkpoint; with the origin None nothing has been replaced.
+    """
     clock = time.perf_counter()
     try:
         like = state_shapes(run.make_state)
@@ -235,18 +244,22 @@ def first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, int]:
     logger.info("%s", parameter_overview.get_parameter_overview(like.params, include_stats=False))
     if run.rules:
         logger.info("rules for parameters:\n%s", rule_table(run.rules, like.params))
+    origin = None
     if (found := checkpoints.restore_latest(like)) is not None:
         state, step = found
         what = f"resuming from step {step} of {run.plan.num_steps}"
     else:
         state, step = jax.jit(run.make_state)(), 0
-        variables = run.from_data(state.variables)
-        if variables is not state.variables:
+        fresh = state.variables
+        variables, origin = begin_with(fresh)
+        if origin is None:
+            variables = run.from_data(variables)
+        if variables is not fresh:  # an optimiser's state, too, may begin with them
             state = jax.jit(run.make_state)(variables)
         what = "state initialised"
     state = run.parallel.place_state(state)
     logger.info("%s (%.1f s)", what, time.perf_counter() - clock)
-    return state, step
+    return state, step, origin
 
 
 def state_shapes(make_state: Callable[..., TrainState]) -> TrainState:

@@ -10,6 +10,7 @@ import logging
 import math
 import shlex
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from jaxcnn.runtime.rundir import (
 from jaxcnn.runtime.window import MetricWindow, NonFiniteLoss
 from jaxcnn.runtime.writers import MetricWriter
 from jaxcnn.trained import Trained
+from jaxcnn.transfer import check_pretrained, keep_origin, load_pretrained
 
 logger = logging.getLogger(__name__)
 
@@ -67,16 +69,22 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
         return finished
 
     parallel = make_parallel(config.parallel.mode, config.batch_size, jax.devices())
-    dataset = _load_data(config)
-    facts = _facts(dataset, workdir)
-    run = build_run(config, dataset, facts, parallel)
     checkpoints = Checkpoints(workdir / "checkpoints", config.best_metric)
     try:
-        if checkpoints.latest_step() is not None:
+        if resumes := checkpoints.latest_step() is not None:
             _check_same_config(config, workdir, finished=False)
+        else:
+            check_pretrained(config)
+        dataset = _load_data(config)
+        if resumes:
             _check_same_data(dataset, workdir)
-        state, start = first_state(run, checkpoints)
+        facts = _facts(config, dataset, workdir if resumes else None)
+        run = build_run(config, dataset, facts, parallel)
+        begin_with = partial(load_pretrained, config, len(dataset.class_names), dataset.image_shape)
+        state, start, origin = first_state(run, checkpoints, begin_with)
         write_text(workdir / "config.json", to_json(config))
+        if start == 0:
+            keep_origin(workdir, origin)
         write_json(workdir / "dataset.json", facts)
         write_json(workdir / "environment.json", environment())
         run = compile_run(run, state)
@@ -127,12 +135,15 @@ def _check_same_config(config: ConfigDict, workdir: Path, finished: bool) -> Non
     )
 
 
-def _facts(dataset: Dataset, workdir: Path) -> dict[str, Any]:
-    """The content of `dataset.json`; what a run began with is kept, to normalise as it did."""
-    before = read_json(workdir / "dataset.json")
+def _facts(config: ConfigDict, dataset: Dataset, begun: Path | None) -> dict[str, Any]:
+    """The content of `dataset.json`; what a run began with is kept, to normalise as it did.
+
+    begun: the directory of a run that goes on.
+    """
+    before = None if begun is None else read_json(begun / "dataset.json")
     if before is not None and before.get("identity") == dataset.identity:
         return before
-    return describe(dataset)
+    return describe(dataset, config.data.mean, config.data.std)
 
 
 def _check_same_data(dataset: Dataset, workdir: Path) -> None:

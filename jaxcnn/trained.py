@@ -116,7 +116,7 @@ def run_config(workdir: Path) -> ConfigDict:
 def with_overrides(config: ConfigDict, overrides: Collection[str]) -> ConfigDict:
     """The config of a run, changed on the command line; UserError for what is trained already."""
     for key in overrides:
-        if not key.startswith(FREE_WHEN_TRAINED):
+        if not key.startswith(FREE_WHEN_TRAINED) or key in ("data.mean", "data.std"):
             raise UserError(
                 f"config.{key}: the model is trained already; what may be given is "
                 f"{', '.join(f'config.{k}' + '*' * k.endswith('.') for k in FREE_WHEN_TRAINED)}"

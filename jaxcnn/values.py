@@ -69,6 +69,7 @@ def check_values(values: Mapping[str, Any]) -> None:
         raise UserError(f"config.{started[0]}: nothing is averaged; give config.ema.decay=0.999")
     _check_ranges(values, check)
     _check_report(values, check)
+    _check_pretrained(values, check)
     gamma = values.get("loss.gamma")
     check("loss.gamma", gamma is None or 0 <= gamma < math.inf, "a number from 0")
     for name in ("b1", "b2", "b3", "momentum", "decay", "rho"):
@@ -113,6 +114,28 @@ def _check_ranges(values: Mapping[str, Any], check: Callable[[str, bool, str], N
     right = len(colour) == 3 and all(matches(c, int) and 0 <= c <= 255 for c in colour)
     check("data.background", right, "(red, green, blue), whole numbers from 0 to 255")
     check("data.crop_fraction", 0 < values["data.crop_fraction"] <= 1, "a share above 0, up to 1")
+
+
+def _check_pretrained(values: Mapping[str, Any], check: Callable[[str, bool, str], None]) -> None:
+    """The keys of trained weights, and of the normalisation that they expect."""
+
+    def is_pattern(value: Any) -> bool:
+        try:
+            return isinstance(value, str) and bool(re.compile(value))
+        except re.error:
+            return False
+
+    pairs = all(matches(p, tuple[str, ...]) and len(p) == 2 for p in values["pretrained.names"])
+    right = pairs and all(is_pattern(pattern) for pattern, _ in values["pretrained.names"])
+    check("pretrained.names", right, "pairs (regular expression, our path): ((r'fc', 'head'),)")
+    right = all(map(is_pattern, values["pretrained.ignore"]))
+    check("pretrained.ignore", right, "a tuple of regular expressions")
+    mean, std = values["data.mean"], values["data.std"]
+    right = mean is None or (matches(mean, tuple[float, ...]) and all(map(math.isfinite, mean)))
+    check("data.mean", right, "a tuple of numbers, one for each channel")
+    right = std is None or (matches(std, tuple[float, ...]) and all(0 < s < math.inf for s in std))
+    check("data.std", right, "a tuple of numbers above 0, one for each channel")
+    check("data.std", (mean is None) == (std is None), "both data.mean and data.std, or neither")
 
 
 def _check_report(values: Mapping[str, Any], check: Callable[[str, bool, str], None]) -> None:

@@ -64,13 +64,14 @@ ROOMS = {
     "comparison": {"analysis", "config", "report", "report_run", "runtime", "trained"} | FOUNDATION,
     "trained": {"build", "config", "core", "run", "runtime"} | FOUNDATION,
     "check": {"build", "core", "data", "report", "runtime"} | FOUNDATION,
+    "transfer": {"build", "config", "core", "pretrained", "runtime", "trained"} | FOUNDATION,
     "train": {"assessment", "auto", "build", "config", "core", "data", "report_run", "run"}
-    | {"runtime", "trained"}
+    | {"runtime", "trained", "transfer"}
     | FOUNDATION,
 }
 HEAVY = ("tensorflow", "tensorflow_datasets", "clu.metric_writers", "orbax", "sklearn", "cv2",
-         "grain", "simplejpeg", "PIL", "pydicom", "optuna", "keras", "fastapi",
-         "matplotlib")  # fmt: skip
+         "grain", "h5py", "safetensors", "simplejpeg", "PIL", "pydicom", "optuna", "keras",
+         "fastapi", "matplotlib")  # fmt: skip
 
 
 def imports(file, top_level_only=False):

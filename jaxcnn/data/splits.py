@@ -156,14 +156,28 @@ def channel_statistics(split: Split, at_most: int = 10_000) -> tuple[list[float]
     return means, stds
 
 
-def describe(dataset: Dataset) -> dict[str, Any]:
-    """The content of `dataset.json`: all that a trained model needs to know of its data."""
-    mean, std = channel_statistics(dataset.splits["train"])
+def describe(
+    dataset: Dataset,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+) -> dict[str, Any]:
+    """The content of `dataset.json`: all that a trained model needs to know of its data.
+
+    mean, std: of each channel over 0..1, to normalise with; None: those of train.
+    """
+    if mean is None or std is None:
+        mean, std = map(tuple, channel_statistics(dataset.splits["train"]))
+    channels = dataset.image_shape[2]
+    if not len(mean) == len(std) == channels:
+        raise UserError(
+            f"config.data.mean={mean!r}, config.data.std={std!r}: a number is needed for each "
+            f"channel of the images, {channels} in all; or give another --config.data.channels"
+        )
     facts = {
         "class_names": dataset.class_names,
         "image_shape": dataset.image_shape,
-        "mean": mean,
-        "std": std,
+        "mean": list(mean),
+        "std": list(std),
         "resize": resize_rule(dataset.how),
         "splits": {role: len(split) for role, split in dataset.splits.items()},
         "identity": dataset.identity,
