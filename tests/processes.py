@@ -19,9 +19,11 @@ PATIENT = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
 
 # Each training run starts a process that imports TensorFlow, which costs more than these runs do
 # themselves. So it is hidden from them, as if it were not installed, but where a test is about it.
+# (pytest's workers are given the path that this file has set in the process that starts them.)
+_HIDING = str(ROOT / "tests/without_tensorflow")
 _GIVEN = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-WITH_TENSORFLOW = os.pathsep.join(filter(None, [str(ROOT), *_GIVEN]))
-WITHOUT_TENSORFLOW = str(ROOT / "tests/without_tensorflow") + os.pathsep + WITH_TENSORFLOW
+WITH_TENSORFLOW = os.pathsep.join([str(ROOT), *(p for p in _GIVEN if p not in ("", _HIDING))])
+WITHOUT_TENSORFLOW = _HIDING + os.pathsep + WITH_TENSORFLOW
 
 # The commands themselves are not among them: each child runs its own, as `__main__`.
 _FORKS = multiprocessing.get_context("forkserver")
