@@ -149,7 +149,7 @@ def first_layer_filters(
         jax.eval_shape(partial(model.apply, train=False), variables, image)
     if not paths:
         return None
-    found = [variables[collection] for collection in ("params", "batch_stats")]
+    found = [variables.get(collection, {}) for collection in ("params", "batch_stats")]
     for name in paths[0]:
         found = [part[name] for part in found if name in part]
     return next(part["kernel"] for part in found if "kernel" in part)
