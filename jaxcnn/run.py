@@ -223,10 +223,15 @@ def _place_images(dataset: Dataset, parallel: Parallel) -> dict[str, Any]:
     return {role: placed[id(split.images)] for role, split in dataset.splits.items()}
 
 
+def as_drawn(fresh: dict[str, Any]) -> tuple[dict[str, Any], None]:
+    """What a run begins with that has no trained weights."""
+    return fresh, None
+
+
 def first_state(
     run: Run,
     checkpoints: Checkpoints,
-    begin_with: Callable[[dict[str, Any]], tuple[dict[str, Any], dict[str, Any] | None]],
+    begin_with: Callable[[dict[str, Any]], tuple[dict[str, Any], dict[str, Any] | None]] = as_drawn,
 ) -> tuple[TrainState, int, dict[str, Any] | None]:
     """The newest whole checkpoint, or what a run begins with; placed on the devices. With its step,
     and where the weights are from if others have trained them.

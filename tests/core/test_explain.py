@@ -17,7 +17,7 @@ from jaxcnn.core.explain import (
     occlusion,
     spatial_stages,
 )
-from tests.core.test_models import IMAGE, SHORT, build, some_variables
+from tests.core.test_models import IMAGE, SMALL, build, some_variables
 
 SIZE, OBJECT = 24, 8
 SHAPE = (SIZE, SIZE, 1)
@@ -148,7 +148,7 @@ def test_occlusion_is_the_mean_drop_over_the_squares_that_cover_a_pixel(trained,
     np.testing.assert_allclose(maps[:, 0, 4], drops[0, 3], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize("name", SMALL)
 def test_every_model_can_be_explained(name):
     model = build(name)
     variables = some_variables(model)

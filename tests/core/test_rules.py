@@ -190,8 +190,8 @@ def test_stages_of_parameters_are_found_in_order(name):
         [*numbered, "penultimate", "head"] if name == "cnn" else ["stem", *numbered, "head"]
     )
     head = {path for path, stage in stages.items() if stage == "head"}
-    assert head == ({"Dense_1/kernel", "Dense_1/bias"} if name == "cnn" else
-                    {"Dense_0/kernel", "Dense_0/bias"})  # fmt: skip
+    last = "Dense_1" if name == "cnn" else "head"
+    assert head == {f"{last}/kernel", f"{last}/bias"}
 
 
 def test_layer_decay_slows_each_stage_below_the_next():

@@ -73,7 +73,7 @@ MISTAKES = {
     ),
     "unknown model": (
         (*DIGITS, "--config.model.name=resnet8"),
-        "config.model.name='resnet8': expected one of cnn, resnet18, resnet34, resnet50,",
+        "config.model.name='resnet8': expected one of airbench94, airbench95, airbench96, cnn,",
     ),
     "unknown optimizer": (
         (*DIGITS, "--config.optimizer.name=adan_w"),
