@@ -14,8 +14,8 @@ from jaxcnn.analysis.estimate import Estimate
 from jaxcnn.analysis.paired import Comparison, compare_paired, holm
 from jaxcnn.config import differences, flatten
 from jaxcnn.errors import UserError
+from jaxcnn.report.compare_curves import compared_curves
 from jaxcnn.report.compare_page import Compared, Pair, compare_page, compare_text
-from jaxcnn.report.curves import compared_curves
 from jaxcnn.report.style import in_both_themes
 from jaxcnn.report_run import history
 from jaxcnn.runtime.outdir import write_files

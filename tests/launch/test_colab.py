@@ -15,7 +15,7 @@ from jaxcnn.auto import prepare
 from jaxcnn.build import build_dataset
 from jaxcnn.config import resolve
 from jaxcnn.runtime.preemption import Interrupted
-from tests.conftest import ROOT, environment
+from tests.processes import ROOT, environment
 
 NOTEBOOK = ROOT / "launch" / "colab.ipynb"
 PICTURES = (
