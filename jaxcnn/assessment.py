@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from jaxcnn.analysis.calibration import fit_temperature
 from jaxcnn.analysis.estimate import Estimate
 from jaxcnn.analysis.measure import Measured, calibration_metrics, measure
+from jaxcnn.analysis.outcomes import probabilities
 from jaxcnn.build import build_dataset
 from jaxcnn.config import differences, flatten, load_config, resolve, unflatten
 from jaxcnn.core.step import Batch, make_predict_step
@@ -58,7 +59,8 @@ class Examined(NamedTuple):
 class Assessment(NamedTuple):
     """What is known of a model on some data.
 
-    label: int32[N]. logits: float32[N, K], not divided by `temperature`.
+    label: int32[N]. logits: float32[N, K], not divided by `temperature`; probabilities:
+      float32[N, K], of logits that are.
     paths: of the examples' files, or None. rows: int64[N], each example's number in its source.
     measured: with the temperature, which is 1 unless the model has one.
     fitted: a temperature that suits the validation data; None without those.
@@ -71,6 +73,7 @@ class Assessment(NamedTuple):
     examined: Examined
     label: np.ndarray
     logits: np.ndarray
+    probabilities: np.ndarray
     rows: np.ndarray
     paths: list[str] | None
     temperature: float
@@ -173,6 +176,7 @@ def assess(trained: Trained, examined: Examined) -> Assessment:
         examined=examined,
         label=label,
         logits=logits,
+        probabilities=probabilities(logits, temperature),
         rows=np.concatenate([part.rows for part in examined.parts]),
         paths=None if any(p is None for p in paths) else [n for p in paths for n in p or ()],
         temperature=temperature,

@@ -20,11 +20,12 @@ from jaxcnn import STARTED
 from jaxcnn.auto import prepare
 from jaxcnn.config import check_known, default_config, flatten
 from jaxcnn.errors import UserError, nearest
+from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.preemption import Interrupted
 from jaxcnn.runtime.progress import setup_logging
 from jaxcnn.trained import (
-    FREE_WHEN_TRAINED,
     Trained,
+    is_free,
     load_trained,
     run_config,
     with_overrides,
@@ -63,6 +64,7 @@ def define_run() -> None:
 
 def trained_from_flags() -> Trained:
     """The model in --workdir, its config with the overrides on the command line."""
+    enable_compile_cache()
     config = with_overrides(FLAGS.config, config_flags.get_override_values(FLAGS["config"]))
     return load_trained(FLAGS.workdir, FLAGS.checkpoint)._replace(config=config)
 
@@ -196,8 +198,8 @@ def _help(usage: str) -> str:
     lines += [f"  --{name}: {FLAGS[name].help}" for name in FLAGS if _is_ours(name)]
     if not _has_config():
         return "\n".join(lines)
-    prefixes = ("",) if "config" in FLAGS else FREE_WHEN_TRAINED
-    return "\n".join([*lines, keys_text(prefixes)])
+    text = keys_text() if "config" in FLAGS else keys_text(is_free)
+    return "\n".join([*lines, text])
 
 
 def _is_ours(name: str) -> bool:

@@ -48,11 +48,12 @@ def compare(runs: Sequence[Path], output: Path) -> str:
     names = short_names(runs)
     metrics = {name: read_metrics(run) for name, run in zip(names, runs, strict=True)}
     answers = {name: read_answers(run) for name, run in zip(names, runs, strict=True)}
+    pairs, different = _pairs(answers)
     content = Compared(
         metrics={name: estimates(found) for name, found in metrics.items()},
         facts={name: _facts(found) for name, found in metrics.items()},
-        pairs=_pairs(answers),
-        different=_different(answers),
+        pairs=pairs,
+        different=different,
         config=_configs(dict(zip(names, runs, strict=True))),
         curves=in_both_themes(
             lambda theme: compared_curves(
@@ -129,27 +130,21 @@ def _same_examples(one: Answers, other: Answers) -> np.ndarray | None:
     return order if (other.label[order] == one.label).all() else None
 
 
-def _pairs(answers: Mapping[str, Answers]) -> list[Pair]:
-    """Every two runs with the same test images; p-values adjusted for how many there are."""
+def _pairs(answers: Mapping[str, Answers]) -> tuple[list[Pair], list[tuple[str, str]]]:
+    """Every two runs with the same test images, p-values adjusted for how many there are; and
+    every two with different ones.
+    """
     found: list[tuple[str, str, Comparison]] = []
+    different: list[tuple[str, str]] = []
     for first, second in combinations(answers, 2):
         a, b = answers[first], answers[second]
-        if (order := _same_examples(a, b)) is not None:
-            paired = compare_paired(
-                a.label, a.prediction, b.prediction[order], a.loss, b.loss[order]
-            )
-            found.append((first, second, paired))
+        if (order := _same_examples(a, b)) is None:
+            different.append((first, second))
+            continue
+        paired = compare_paired(a.label, a.prediction, b.prediction[order], a.loss, b.loss[order])
+        found.append((first, second, paired))
     adjusted = holm([paired.p_value for *_, paired in found])
-    return [Pair(*one, p_value) for one, p_value in zip(found, adjusted, strict=True)]
-
-
-def _different(answers: Mapping[str, Answers]) -> list[tuple[str, str]]:
-    """Every two runs that were tested on different images."""
-    return [
-        (first, second)
-        for first, second in combinations(answers, 2)
-        if _same_examples(answers[first], answers[second]) is None
-    ]
+    return [Pair(*one, p) for one, p in zip(found, adjusted, strict=True)], different
 
 
 def _facts(metrics: Mapping[str, Any]) -> dict[str, object]:

@@ -9,7 +9,6 @@ import numpy as np
 
 from jaxcnn.analysis.features import PROJECTIONS, nearest
 from jaxcnn.analysis.label_errors import Suspect, likely_label_errors
-from jaxcnn.analysis.outcomes import probabilities
 from jaxcnn.assessment import Assessment, on_devices, parts_at, spread_over
 from jaxcnn.core import explain
 from jaxcnn.core.step import make_predict_step
@@ -34,14 +33,19 @@ _SHOWN = 168
 _LISTED = 200
 
 
-def illustrate(assessment: Assessment) -> dict[str, Gallery]:
-    """Galleries by name: what the pictures in the report's folder are called."""
-    shares = probabilities(assessment.logits, assessment.temperature)
+def illustrate(
+    assessment: Assessment, doubtful: Sequence[Suspect] | None = None
+) -> dict[str, Gallery]:
+    """Galleries by name: what the pictures in the report's folder are called.
+
+    doubtful: what `suspects` gives, where that is known already.
+    """
+    shares = assessment.probabilities
     spread = _spread(assessment.label, SAMPLES)
     wrong = galleries.confidently_wrong(assessment.label, shares, WRONG)
-    doubtful = suspects(assessment)[:SUSPECTS]
+    doubtful = (suspects(assessment) if doubtful is None else doubtful)[:SUSPECTS]
     explained = _some_of_both(spread, wrong, EXPLAINED)
-    say = partial(predictions, assessment, shares)
+    say = partial(predictions, assessment)
     told = say(explained)
     found = {
         "predictions": galleries.sample_predictions(say(spread)),
@@ -69,14 +73,13 @@ def illustrate(assessment: Assessment) -> dict[str, Gallery]:
             for one, suspect in zip(say([s.position for s in doubtful]), doubtful, strict=True)
         ]
         found["label_errors"] = galleries.likely_label_errors(suggested)
-    found["neighbours"] = neighbours(assessment, shares, _some_of_both(spread, wrong, QUERIES))
+    found["neighbours"] = neighbours(assessment, _some_of_both(spread, wrong, QUERIES))
     return found
 
 
 def suspects(assessment: Assessment) -> list[Suspect]:
     """Likely label errors among the assessed examples, the likeliest first."""
-    shares = probabilities(assessment.logits, assessment.temperature)
-    return likely_label_errors(assessment.label, shares, _LISTED)
+    return likely_label_errors(assessment.label, assessment.probabilities, _LISTED)
 
 
 def images(assessment: Assessment, positions: Positions) -> np.ndarray:
@@ -115,11 +118,9 @@ def pictures(assessment: Assessment, positions: Positions) -> list[np.ndarray]:
     return found
 
 
-def predictions(
-    assessment: Assessment, shares: np.ndarray, positions: Positions
-) -> list[Prediction]:
-    """The images at `positions` with what the model says. shares: probabilities float[N, K]."""
-    names = assessment.trained.class_names
+def predictions(assessment: Assessment, positions: Positions) -> list[Prediction]:
+    """The images at `positions` with what the model says."""
+    names, shares = assessment.trained.class_names, assessment.probabilities
     return [
         Prediction(
             image=image,
@@ -188,7 +189,7 @@ def filters(assessment: Assessment) -> np.ndarray | None:
     return None if kernels is None else np.asarray(kernels)
 
 
-def neighbours(assessment: Assessment, shares: np.ndarray, queries: Sequence[int]) -> Gallery:
+def neighbours(assessment: Assessment, queries: Sequence[int]) -> Gallery:
     """Of each query the assessed images most like it, by the features before the last layer."""
     candidates = np.union1d(featured(assessment), queries)
     vectors = features(assessment, candidates)
@@ -205,7 +206,7 @@ def neighbours(assessment: Assessment, shares: np.ndarray, queries: Sequence[int
                 )
             ]
         )
-    return galleries.nearest_neighbours(predictions(assessment, shares, queries), found)
+    return galleries.nearest_neighbours(predictions(assessment, queries), found)
 
 
 def projection(assessment: Assessment, name: str) -> tuple[np.ndarray, np.ndarray]:

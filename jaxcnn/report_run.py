@@ -6,14 +6,14 @@ import logging
 import math
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from jaxcnn.analysis.confusions import cluster_order
-from jaxcnn.analysis.outcomes import probabilities
+from jaxcnn.analysis.label_errors import Suspect
 from jaxcnn.analysis.tables import metrics_text, predictions_csv
 from jaxcnn.assessment import Assessment, Examined
 from jaxcnn.config import flatten
@@ -51,7 +51,8 @@ def write_report(assessment: Assessment, output: Path) -> tuple[str, dict[str, b
     """
     clock = time.perf_counter()
     robustness = examine_robustness(assessment)
-    drawn, galleries = draw_charts(assessment, robustness), illustrate(assessment)
+    doubtful = suspects(assessment)
+    drawn, galleries = draw_charts(assessment, robustness), illustrate(assessment, doubtful)
     pictures = {name: one.light for name, one in drawn.items()}
     pictures |= {name: gallery_png(one) for name, one in galleries.items()}
     table = io.StringIO(newline="")
@@ -59,7 +60,9 @@ def write_report(assessment: Assessment, output: Path) -> tuple[str, dict[str, b
     files: dict[str, bytes | None] = {
         "metrics.json": _json(metrics(assessment, robustness)),
         "predictions.csv": table.getvalue().encode("utf-8", "surrogateescape"),
-        "report.html": report_page(describe(assessment, robustness, drawn, galleries)).encode(),
+        "report.html": report_page(
+            describe(assessment, robustness, doubtful, drawn, galleries)
+        ).encode(),
         **{f"{name}.png": content for name, content in pictures.items()},
     }
     write_files(output, files, "output")
@@ -100,13 +103,12 @@ def metrics(assessment: Assessment, robustness: Robustness | None = None) -> dic
 
 def write_predictions(assessment: Assessment, file: Any) -> None:
     """Writes `predictions.csv` to a text file."""
-    shares = probabilities(assessment.logits, assessment.temperature)
     complete = predictions_csv(
         file,
         assessment.rows.tolist() if assessment.paths is None else assessment.paths,
         assessment.label,
         assessment.logits.argmax(-1),
-        shares,
+        assessment.probabilities,
         assessment.trained.class_names,
         first_column="index" if assessment.paths is None else "path",
     )
@@ -156,6 +158,7 @@ def history(workdir: str | Path) -> list[dict[str, Any]]:
 def describe(
     assessment: Assessment,
     robustness: Robustness | None,
+    doubtful: Sequence[Suspect],
     drawn: Mapping[str, Chart],
     galleries: Mapping[str, Gallery],
 ) -> Report:
@@ -191,7 +194,7 @@ def describe(
                 trained.class_names[one.suggestion],
                 one.margin,
             )
-            for one in suspects(assessment)
+            for one in doubtful
         ],
         augmented=assessment.views,
         calibration={

@@ -123,24 +123,7 @@ def build_run(
     num_classes = len(dataset.class_names)
     counts = np.bincount(dataset.splits["train"].label, minlength=num_classes)
     schedule = build_schedule(config, plan)
-    if (plan.warmup_steps or 0) >= plan.num_steps:
-        logger.warning(
-            "the warm-up of %d steps does not end within the %d steps of the run",
-            plan.warmup_steps,
-            plan.num_steps,
-        )
-    if plan.patience is not None and "validation" not in dataset.splits:
-        raise UserError(
-            "config.early_stop.patience: there are no validation images to decide by; give a "
-            "config.data.holdout"
-        )
-    if unused := plan.num_steps % config.optimizer.accumulate:
-        logger.warning(
-            "config.optimizer.accumulate=%d: the last %d of %d steps make no whole update",
-            config.optimizer.accumulate,
-            unused,
-            plan.num_steps,
-        )
+    _check_plan(plan, config.optimizer.accumulate, dataset)
     model = build_model(config, num_classes, parallel.axis_name)
     rules = build_rules(config, plan, model, dataset.image_shape)
     tx = build_optimizer(config, schedule, rules, model, dataset.image_shape)
@@ -171,12 +154,27 @@ def build_run(
         # The rate of an update is that of the first of its steps.
         schedule=lambda step: schedule(step - step % config.optimizer.accumulate),
         rules=rules,
-        make_state=state_maker(config, num_train, num_classes, dataset.image_shape),
+        make_state=_state_maker(config, tx, average is not None, num_classes, dataset.image_shape),
         from_data=partial(_from_data, model, preprocess, dataset.splits["train"]),
         train_step=parallel.transform(train_step, donate=True),
         eval_step=parallel.transform(eval_step, donate=False),
         gradients=parallel.transform(gradients, donate=False),
     )
+
+
+def _check_plan(plan: Plan, accumulate: int, dataset: Dataset) -> None:
+    """UserError for what the data do not allow; warnings for what comes to nothing."""
+    if (plan.warmup_steps or 0) >= plan.num_steps:
+        told = "the warm-up of %d steps does not end within the %d steps of the run"
+        logger.warning(told, plan.warmup_steps, plan.num_steps)
+    if plan.patience is not None and "validation" not in dataset.splits:
+        raise UserError(
+            "config.early_stop.patience: there are no validation images to decide by; give a "
+            "config.data.holdout"
+        )
+    if unused := plan.num_steps % accumulate:
+        told = "config.optimizer.accumulate=%d: the last %d of %d steps make no whole update"
+        logger.warning(told, accumulate, unused, plan.num_steps)
 
 
 def state_maker(
@@ -186,12 +184,22 @@ def state_maker(
 
     num_train: examples in an epoch; schedules depend on it.
     """
-    # Parameters do not depend on how a step is mapped over devices: the model has no axis.
-    model = build_model(config, num_classes)
-    plan = make_plan(flatten(config), num_train)
+    plan, model = make_plan(flatten(config), num_train), build_model(config, num_classes)
     rules = build_rules(config, plan, model, image_shape)
     tx = build_optimizer(config, build_schedule(config, plan), rules, model, image_shape)
-    averaged, seed = build_average(config, plan) is not None, config.seed
+    averaged = build_average(config, plan) is not None
+    return _state_maker(config, tx, averaged, num_classes, image_shape)
+
+
+def _state_maker(
+    config: ConfigDict,
+    tx: optax.GradientTransformation,
+    averaged: bool,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+) -> Callable[..., TrainState]:
+    # Parameters do not depend on how a step is mapped over devices: the model has no axis.
+    model, seed = build_model(config, num_classes), config.seed
 
     def make_state(variables: dict[str, Any] | None = None) -> TrainState:
         key = jax.random.key(seed)
@@ -223,15 +231,10 @@ def _place_images(dataset: Dataset, parallel: Parallel) -> dict[str, Any]:
     return {role: placed[id(split.images)] for role, split in dataset.splits.items()}
 
 
-def as_drawn(fresh: dict[str, Any]) -> tuple[dict[str, Any], None]:
-    """What a run begins with that has no trained weights."""
-    return fresh, None
-
-
 def first_state(
     run: Run,
     checkpoints: Checkpoints,
-    begin_with: Callable[[dict[str, Any]], tuple[dict[str, Any], dict[str, Any] | None]] = as_drawn,
+    begin_with: Callable[[dict[str, Any]], tuple[dict[str, Any], dict[str, Any] | None]],
 ) -> tuple[TrainState, int, dict[str, Any] | None]:
     """The newest whole checkpoint, or what a run begins with; placed on the devices. With its step,
     and where the weights are from if others have trained them.

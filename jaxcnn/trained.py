@@ -28,6 +28,9 @@ from jaxcnn.runtime.rundir import read_json, write_json
 # Keys of the config that may be changed for a model that is trained.
 FREE_WHEN_TRAINED = ("data.", "report.", "batch_size", "dtype")
 
+# Of these, what only training reads, or a trained model holds already.
+_TRAINING = ("data.mean", "data.std", "data.sampling", "report.at_end", "report.histograms")
+
 CALIBRATION = "calibration.json"
 _FACTS = ("class_names", "image_shape", "mean", "std", "splits", "identity")
 
@@ -113,13 +116,19 @@ def run_config(workdir: Path) -> ConfigDict:
     return load_config(workdir / "config.json")
 
 
+def is_free(key: str) -> bool:
+    """Whether a key of the config says anything about a model that is trained."""
+    return key.startswith(FREE_WHEN_TRAINED) and key not in _TRAINING
+
+
 def with_overrides(config: ConfigDict, overrides: Collection[str]) -> ConfigDict:
     """The config of a run, changed on the command line; UserError for what is trained already."""
     for key in overrides:
-        if not key.startswith(FREE_WHEN_TRAINED) or key in ("data.mean", "data.std"):
+        if not is_free(key):
+            free = ", ".join(f"config.{k}" + "*" * k.endswith(".") for k in FREE_WHEN_TRAINED)
             raise UserError(
-                f"config.{key}: the model is trained already; what may be given is "
-                f"{', '.join(f'config.{k}' + '*' * k.endswith('.') for k in FREE_WHEN_TRAINED)}"
+                f"config.{key}: the model is trained already; what may be given is {free} "
+                f"(without {', '.join(_TRAINING)})"
             )
     return resolve(config, overrides)
 

@@ -85,7 +85,8 @@ def keep_origin(workdir: Path, origin: dict[str, Any] | None) -> None:
 def rules_of(model: str, path: Path) -> Rules:
     """What the layers of a name in MODELS are called in a file; () where nobody has said.
 
-    A family's rules are in the file of its name in `jaxcnn.pretrained.names`.
+    A family's rules are in the file of its name in `jaxcnn.pretrained.names`; by the model's name
+    where one table does not do for all of the family.
     """
     make = MODELS[model]
     family = getattr(make, "func", make).__module__.rpartition(".")[2]
@@ -93,7 +94,8 @@ def rules_of(model: str, path: Path) -> Rules:
         return keras.RULES.get(family, ())
     module = f"jaxcnn.pretrained.names.{family}"
     try:
-        return importlib.import_module(module).RULES
+        rules = importlib.import_module(module).RULES
+        return rules[model] if isinstance(rules, dict) else rules
     except ModuleNotFoundError as error:
         if error.name != module:
             raise

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Callable
 
 from jaxcnn.choices import CHOICES
 from jaxcnn.config import default_config, flatten
@@ -12,17 +13,17 @@ from jaxcnn.durations import DURATIONS
 _NOTED = re.compile(r'config\.([\w.]+) = (?:ConfigDict\(\{"(\w+)": [^,]*\}\)|.*?)  # (.*)')
 
 
-def keys_text(prefixes: tuple[str, ...] = ("",)) -> str:
-    """The keys that begin with one of `prefixes`, with defaults and notes; what names choose."""
+def keys_text(takes: Callable[[str], bool] = lambda key: True) -> str:
+    """The keys that a command takes, with defaults and notes; what names choose."""
     defaults = flatten(default_config())
     defaults |= {f"{key}_{of[0]}": of[1] for key, of in DURATIONS.items() if of is not None}
     notes = key_notes()
-    shown = {key: value for key, value in defaults.items() if key.startswith(prefixes)}
+    shown = {key: value for key, value in defaults.items() if takes(key)}
     lines = ["", "Keys and their defaults, --config.KEY=VALUE:"]
     for key, value in shown.items():
         line = f"  {key} = {value!r}"
         lines.append(f"{line:<42}  {notes[key]}" if key in notes else line)
-    choices = [choice for choice in CHOICES.values() if choice.key.startswith(prefixes)]
+    choices = [choice for choice in CHOICES.values() if takes(choice.key)]
     lines += ["", "What a name chooses takes keywords of its own, --config.PART.KEYWORD=VALUE:"]
     for choice in choices:
         for name in choice.registry():

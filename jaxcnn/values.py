@@ -59,17 +59,17 @@ def check_values(values: Mapping[str, Any]) -> None:
         above_zero(key)
     for key in ("data.holdout", "data.test_holdout", "loss.label_smoothing"):
         check(key, 0 <= values[key] < 1, "a share from 0 to below 1")
-    one_of("ema.kind", AVERAGES)
-    decay, kind = values["ema.decay"], values["ema.kind"]
-    check("ema.decay", decay is None or 0 < decay < 1, "a share above 0, below 1")
-    if kind == "equal" and decay is not None:
-        raise UserError(f"config.ema.decay={decay!r}: config.ema.kind='equal' has no decay")
-    started = [f"ema.start_{unit}" for unit in UNITS if values[f"ema.start_{unit}"] is not None]
-    if started and decay is None and kind == "exponential":
-        raise UserError(f"config.{started[0]}: nothing is averaged; give config.ema.decay=0.999")
     _check_ranges(values, check)
     _check_report(values, check)
     _check_pretrained(values, check)
+    _check_learning(values, check)
+    _check_average(values, check)
+    for entry in values["augment"]:
+        augmentation(entry)
+
+
+def _check_learning(values: Mapping[str, Any], check: Callable[[str, bool, str], None]) -> None:
+    """The keys of the loss, of the optimiser and of stopping early."""
     gamma = values.get("loss.gamma")
     check("loss.gamma", gamma is None or 0 <= gamma < math.inf, "a number from 0")
     for name in ("b1", "b2", "b3", "momentum", "decay", "rho"):
@@ -83,8 +83,6 @@ def check_values(values: Mapping[str, Any]) -> None:
         or (numbers and any(weights) and all(0 <= weight < math.inf for weight in weights)),
         "'balanced' or a tuple of numbers from 0, one for each class",
     )
-    for entry in values["augment"]:
-        augmentation(entry)
     _check_rules(values["optimizer.rules"])
     decay = values["optimizer.layer_decay"]
     delta = values["early_stop.min_delta"]
@@ -97,6 +95,18 @@ def check_values(values: Mapping[str, Any]) -> None:
             f"config.optimizer.layer_decay={decay!r}: makes rules of its own; give it or "
             "config.optimizer.rules"
         )
+
+
+def _check_average(values: Mapping[str, Any], check: Callable[[str, bool, str], None]) -> None:
+    """The keys in `ema`."""
+    check("ema.kind", values["ema.kind"] in AVERAGES, "one of " + ", ".join(AVERAGES))
+    decay, kind = values["ema.decay"], values["ema.kind"]
+    check("ema.decay", decay is None or 0 < decay < 1, "a share above 0, below 1")
+    if kind == "equal" and decay is not None:
+        raise UserError(f"config.ema.decay={decay!r}: config.ema.kind='equal' has no decay")
+    started = [f"ema.start_{unit}" for unit in UNITS if values[f"ema.start_{unit}"] is not None]
+    if started and decay is None and kind == "exponential":
+        raise UserError(f"config.{started[0]}: nothing is averaged; give config.ema.decay=0.999")
 
 
 def _check_ranges(values: Mapping[str, Any], check: Callable[[str, bool, str], None]) -> None:

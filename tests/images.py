@@ -174,3 +174,22 @@ def upright(image, orientation):
     turn = turns[orientation - 1]
     image = Image.fromarray(image)
     return np.asarray(image if turn is None else image.transpose(turn))
+
+
+def picture(height, width):
+    """A smooth picture in colour."""
+    small = Image.fromarray(noise(6, 8, 3))
+    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
+
+
+LARGE = {
+    "jpeg": saved(picture(200, 301), "JPEG", quality=90),
+    "jpeg progressive": saved(picture(301, 200), "JPEG", progressive=True),
+    "jpeg grey": saved(picture(150, 200)[..., :1], "JPEG"),
+    "jpeg cmyk": saved(Image.fromarray(picture(150, 200)).convert("CMYK"), "JPEG"),
+    "jpeg turned": saved(picture(150, 260), "JPEG", exif=EXIF[6]),
+    "png": saved(picture(130, 180), "PNG"),
+    "png transparent": saved(np.dstack([picture(130, 180), picture(130, 180)[..., :1]]), "PNG"),
+    "png 16 bits": saved(picture(130, 180)[..., 0].astype(np.uint16) * 257, "PNG"),
+    "webp": saved(picture(130, 180), "WEBP"),
+}  # fmt: skip

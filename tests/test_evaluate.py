@@ -220,6 +220,7 @@ def test_report_keys_may_change_on_a_finished_run(workdir):
         (("--workdir={run}", "--split=tset"), "--split=tset: expected one of train, validation"),
         (("--workdir={run}", "--config.model.name=resnet18"), "config.model.name: the model is"),
         (("--workdir={run}", "--config.data.sorce=x"), "config.data.sorce: "),
+        (("--workdir={run}", "--config.report.at_end=False"), "config.report.at_end: the model is"),
         (("--workdir={empty}",), "no run in it (config.json is missing)"),
         (("--workdir={broken}",), "not the config of a run"),
         (("--workdir={unsaved}",), "no whole checkpoint in it"),

@@ -28,7 +28,7 @@ def begin(config, workdir, devices=1, mode="jit"):
     parallel = make_parallel(mode, config.batch_size, jax.devices()[:devices])
     run = build_run(config, dataset, describe(dataset), parallel)
     checkpoints = Checkpoints(workdir / "checkpoints", config.best_metric)
-    state, *_ = first_state(run, checkpoints)
+    state, *_ = first_state(run, checkpoints, lambda fresh: (fresh, None))
     return run, jax.device_get(run.parallel.one_copy(state)), checkpoints
 
 

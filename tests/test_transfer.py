@@ -5,6 +5,7 @@ refuses.
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -23,7 +24,7 @@ from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.mesh import make_parallel
 from jaxcnn.train import train
 from jaxcnn.trained import load_trained, with_overrides
-from jaxcnn.transfer import check_pretrained, load_pretrained
+from jaxcnn.transfer import check_pretrained, load_pretrained, rules_of
 from tests.pretrained.resnet20_reference import FILE, MEAN, STD
 
 NAMES = ((r"conv(\d)", r"Conv_\1"), (r"bn(\d)", r"BatchNorm_\1"), (r"fc", "Dense_0"))
@@ -273,3 +274,10 @@ def test_weights_of_pytorch_give_its_logits_and_its_accuracy(shared, tmp_path):
         )
     )(state.variables, (image / 255 - np.float32(MEAN)) / np.float32(STD))
     np.testing.assert_allclose(logits, np.load(FILE), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_names_of_a_files_layers_are_known_for_every_model_but_our_own(name):
+    """They lead to layers that the model has: the head's, for one."""
+    rules = rules_of(name, Path("weights.npz"))
+    assert any(ours == "head" for _, ours in rules) or name == "cnn"

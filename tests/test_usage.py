@@ -14,7 +14,8 @@ def test_the_notes_are_those_of_keys_there_are():
 
 
 def test_help_shows_all_keys_or_those_that_a_command_takes():
-    everything, some = keys_text(), keys_text(("data.", "batch_size"))
+    everything = keys_text()
+    some = keys_text(lambda key: key.startswith(("data.", "batch_size")))
     for key in flatten(default_config()):
         assert f"  {key} = " in everything
         assert (f"\n  {key} = " in some) == key.startswith(("data.", "batch_size"))

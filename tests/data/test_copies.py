@@ -11,41 +11,20 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from jaxcnn.build import build_dataset, build_sampling
 from jaxcnn.config import default_config, resolve
 from jaxcnn.data import SOURCES
 from jaxcnn.data.copies import with_copies
-from jaxcnn.data.decode import Decoding, decode, open_image
+from jaxcnn.data.decode import Decoding, open_image
 from jaxcnn.data.load import load_crop, load_example
 from jaxcnn.data.pipeline import eval_batches, train_batches
-from jaxcnn.data.resize import crop_draws, fit
-from jaxcnn.data.shrink import small_copy
+from jaxcnn.data.resize import crop_draws
 from jaxcnn.data.splits import describe
 from jaxcnn.errors import UserError
-from tests.images import EXIF, noise, saved
+from tests.images import LARGE, picture, saved
 
 HOW = Decoding(image_size=32, channels=3, shrink=2)  # copies of 64 pixels
-
-
-def picture(height, width, seed=0):
-    """A smooth picture in colour."""
-    small = Image.fromarray(noise(6, 8, 3, seed=seed))
-    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
-
-
-LARGE = {
-    "jpeg": saved(picture(200, 301), "JPEG", quality=90),
-    "jpeg progressive": saved(picture(301, 200), "JPEG", progressive=True),
-    "jpeg grey": saved(picture(150, 200)[..., :1], "JPEG"),
-    "jpeg cmyk": saved(Image.fromarray(picture(150, 200)).convert("CMYK"), "JPEG"),
-    "jpeg turned": saved(picture(150, 260), "JPEG", exif=EXIF[6]),
-    "png": saved(picture(130, 180), "PNG"),
-    "png transparent": saved(np.dstack([picture(130, 180), picture(130, 180)[..., :1]]), "PNG"),
-    "png 16 bits": saved(picture(130, 180)[..., 0].astype(np.uint16) * 257, "PNG"),
-    "webp": saved(picture(130, 180), "WEBP"),
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -118,37 +97,6 @@ def test_copies_have_the_pixels_that_their_files_have(photos, tmp_path):
         sizes = [min(open_image(content).size) for content in contents if content != b"no image"]
         assert sizes == [64] * 11
     assert len(entries(tmp_path / "cache")) == 2  # in their own channels for None and 3
-
-
-@pytest.mark.parametrize("name", LARGE)
-def test_a_copy_looks_like_its_file(name):
-    exact = HOW._replace(shrink=None)
-    whole = fit(decode(LARGE[name], exact), exact).astype(int)
-    assert np.abs(load_example(LARGE[name], HOW) - whole).mean() < 1.5
-
-
-def test_a_real_photo_is_less_than_a_level_off(shared):
-    file = sorted((shared / "folders/cats_dogs/cat").iterdir())[0]
-    photo = Image.open(file).resize((1600, 1200), Image.Resampling.BICUBIC)
-    content, how = saved(photo, "JPEG", quality=90), Decoding(64, 3)
-    whole = fit(decode(content, how), how).astype(int)
-    difference = np.abs(load_example(content, how._replace(shrink=2)) - whole)
-    assert difference.mean() < 1 and difference.max() < 20
-
-
-@pytest.mark.parametrize("name", LARGE)
-@pytest.mark.parametrize("shrink", [1, 2, 3])
-def test_a_copy_of_a_copy_is_itself(name, shrink):
-    how = HOW._replace(shrink=shrink)
-    copy = small_copy(open_image(LARGE[name]), how)
-    assert min(open_image(copy).size) == 32 * shrink
-    assert small_copy(open_image(copy), how) is None
-
-
-def test_what_is_too_long_for_a_jpeg_stays_as_it_is():
-    strip = np.zeros((65, 70_000, 1), np.uint8)
-    assert small_copy(open_image(strip), HOW) is None
-    assert load_example(strip, HOW).shape == (32, 32, 3)
 
 
 def test_copies_are_made_once_and_the_files_are_not_read_again(photos, tmp_path):

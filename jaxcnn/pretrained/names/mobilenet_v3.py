@@ -44,5 +44,8 @@ def _rules(blocks_per_stage: tuple[int, ...]) -> Rules:
     )
 
 
-LARGE_RULES = _rules((1, 2, 3, 4, 2, 3))
-SMALL_RULES = _rules((1, 2, 3, 2, 3))
+# torchvision numbers the blocks through, so each size has rules of its own.
+RULES = {
+    "mobilenet_v3_large": _rules((1, 2, 3, 4, 2, 3)),
+    "mobilenet_v3_small": _rules((1, 2, 3, 2, 3)),
+}

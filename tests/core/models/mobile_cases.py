@@ -46,7 +46,7 @@ SHORT = [
     short("mobilenet_v2", "short", MobileNetV2, (1, 2), mobilenet_v2.RULES),
     short("efficientnet", "short", EfficientNet, (1, 2), efficientnet.RULES),
     short("efficientnet_v2", "short", EfficientNetV2S, (1, 1, 1, 2), efficientnet_v2.RULES),
-    short_v3("small", mobilenet_v3.SMALL_RULES),
+    short_v3("small", mobilenet_v3.RULES["mobilenet_v3_small"]),
 ]
 
 WHOLE = [
@@ -68,12 +68,12 @@ WHOLE = [
         {"blocks": (2, 4, 4, 6, 9, 15)},
     ),
     case(
-        *("mobilenet_v3", "small", MobileNetV3, mobilenet_v3.SMALL_RULES),
+        *("mobilenet_v3", "small", MobileNetV3, mobilenet_v3.RULES["mobilenet_v3_small"]),
         {"large": False},
         size="small",
     ),
     case(
-        *("mobilenet_v3", "large", MobileNetV3, mobilenet_v3.LARGE_RULES),
+        *("mobilenet_v3", "large", MobileNetV3, mobilenet_v3.RULES["mobilenet_v3_large"]),
         {"large": True},
         size="large",
     ),
