@@ -246,7 +246,7 @@ def _content(path: str) -> bytes:
         # A pipe that nobody writes to would hold a thread forever.
         return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
-    with open(path, "rb", opener=not_waiting) as file:
+    with open(path, "rb", buffering=0, opener=not_waiting) as file:
         fact = os.fstat(file.fileno())
         if not stat.S_ISREG(fact.st_mode):
             raise OSError(errno.EINVAL, "no regular file")

@@ -39,16 +39,17 @@ def load_crop(
     target: int,
     scale: tuple[float, float],
     draws: np.ndarray,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """A random part of one example, see `crop_box`, resized to uint8[target, target, C].
 
-    A JPEG is decoded no larger than the crop needs.
+    A JPEG is decoded no larger than the crop needs. out: see `fit_crop`.
     """
     image = shrunk(open_image(readable(content)), how)
     box = crop_box(image.size, scale, draws)
     enough = target / min(box[2:])  # the scale at which the crop is as large as it will be
     raw = read_image(image, math.ceil(min(image.size) * enough), reuse=True)
-    return owned(fit_crop(to_pixels(raw, how), box, image.size, target))
+    return owned(fit_crop(to_pixels(raw, how), box, image.size, target, out))
 
 
 def load_all(

@@ -101,9 +101,9 @@ def crop_box(
     """
     height, width = size
     low, high = scale
-    areas = (low + (high - low) * draws[:, 0]) * height * width
-    ratios = (4 / 3) ** (2 * draws[:, 1] - 1)
-    for area, ratio, y, x in zip(areas, ratios, draws[:, 2], draws[:, 3], strict=True):
+    for share, shape, y, x in draws.tolist():  # numpy would take longer for all than this for one
+        area = (low + (high - low) * share) * height * width
+        ratio = (4 / 3) ** (2 * shape - 1)
         h, w = round((area / ratio) ** 0.5), round((area * ratio) ** 0.5)
         if 0 < h <= height and 0 < w <= width:
             return int(y * (height - h + 1)), int(x * (width - w + 1)), h, w
@@ -112,11 +112,16 @@ def crop_box(
 
 
 def fit_crop(
-    image: np.ndarray, box: tuple[int, int, int, int], size: tuple[int, int], target: int
+    image: np.ndarray,
+    box: tuple[int, int, int, int],
+    size: tuple[int, int],
+    target: int,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """The part `box` of an image, resized to uint8[target, target, c].
 
     size: (height, width) of the image the box was drawn for; `image` may be a smaller copy of it.
+    out: uint8[target, target, c] that may be written and returned, which saves a copy.
     Bilinear unless it shrinks by two or more: area means took six times as long (300x300 to 224x224
     pixels), and a training crop is a random picture anyway.
     """
@@ -128,13 +133,23 @@ def fit_crop(
     part = image[top : top + h, left : left + w]
     halved = min(part.shape[:2]) >= 2 * target
     how = cv2.INTER_AREA if halved else cv2.INTER_LINEAR
-    return cv2.resize(part, (target, target), interpolation=how).reshape(target, target, channels)
+    resized = cv2.resize(part, (target, target), dst=out, interpolation=how)
+    return resized if channels > 1 else resized.reshape(target, target, 1)
 
 
-def crop_draws(seed: int, step: int, index: int, epoch: int, tries: int = 10) -> np.ndarray:
-    """float64[tries, 4] in 0..1 that depend on nothing but seed, step, example and its epoch (which
-    tells it from itself where balanced sampling takes it twice in a batch).
+def crop_draws(
+    seed: int, step: int, index: int | np.ndarray, epoch: int | np.ndarray, tries: int = 10
+) -> np.ndarray:
+    """float64[..., tries, 4] in 0..1 for examples `index` [...], that depend on nothing but seed,
+    step, example and its epoch (which tells it from itself where balanced sampling takes it twice
+    in a batch).
     """
-    counter = [0, 0, epoch, index + 1]
-    raw = np.random.Philox(key=[seed, step], counter=counter).random_raw(4 * tries)
-    return (raw >> np.uint64(11)).reshape(tries, 4) * 2.0**-53
+    examples, epochs = np.broadcast_arrays(index, epoch)
+    generator = np.random.Philox(key=[seed, step])
+    state = generator.state  # set again and again: making a generator takes twice as long
+    raw = np.empty((examples.size, 4 * tries), np.uint64)
+    for row, i, e in zip(raw, examples.ravel().tolist(), epochs.ravel().tolist(), strict=True):
+        state["state"]["counter"][:] = 0, 0, e, i + 1
+        generator.state = state
+        row[:] = generator.random_raw(4 * tries)
+    return (raw >> np.uint64(11)).reshape(*examples.shape, tries, 4) * 2.0**-53

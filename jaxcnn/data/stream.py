@@ -17,11 +17,10 @@ from jaxcnn.data.source import Bad, Stream
 
 Batch = dict[str, np.ndarray]
 
-# Examples a thread loads at once: enough to hide Grain's cost per element, few enough that all
-# threads share a batch.
-_PART = 16
 # Batches that are read ahead.
 _AHEAD = 2
+# Examples that a thread loads at once, at most: enough to hide Grain's cost per element.
+_MOST_AT_ONCE = 64
 
 
 def stream_batches(
@@ -41,12 +40,14 @@ def stream_batches(
     cv2.setNumThreads(1)  # the threads here are enough
     rows = lru_cache(maxsize=2 * _AHEAD + 2)(rows)
     batch_size = len(rows(numbers.start)["index"])
-    parts = -(-batch_size // _PART)
+    # Few enough that each thread has a second part to go on with.
+    at_once = min(_MOST_AT_ONCE, max(1, _AHEAD * batch_size // (2 * stream.workers)))
+    parts = -(-batch_size // at_once)
     images = _Buffers((batch_size, *stream.shape))
 
     def load(element: int) -> list[Bad]:
         number, part = divmod(element, parts)
-        mine = slice(part * _PART, (part + 1) * _PART)
+        mine = slice(part * at_once, (part + 1) * at_once)
         batch = {name: value[mine] for name, value in rows(number).items()}
         return _load(stream, batch, seed, number, images.of(number)[mine])
 
@@ -103,20 +104,24 @@ def _load(
     and why.
     """
     bad = []
-    index, epoch = batch["index"], batch["epoch"]
+    index = batch["index"]
     contents, _ = stream.source.read(index.astype(np.int64))
+    crops = None
+    if stream.crop_scale is not None and seed is not None:
+        crops = crop_draws(seed, step, index, batch["epoch"])
     for place, (i, content) in enumerate(zip(index.tolist(), contents, strict=True)):
+        row = images[place]
         try:
-            if stream.crop_scale is None or seed is None:
+            if crops is None or stream.crop_scale is None:
                 image = load_example(content, stream.how)
             else:
-                draws = crop_draws(seed, step, i, int(epoch[place]))
-                size = stream.shape[0]
-                image = load_crop(content, stream.how, size, stream.crop_scale, draws)
+                size, scale = stream.shape[0], stream.crop_scale
+                image = load_crop(content, stream.how, size, scale, crops[place], row)
             if image.shape != stream.shape:
                 raise ValueError(f"has changed: it is {image.shape}, and was {stream.shape}")
-            images[place] = image
+            if image is not row:
+                row[...] = image
         except ValueError as error:
-            images[place] = 0
+            row[...] = 0
             bad.append(Bad(i, stream.source.name(i), str(error)))
     return bad
