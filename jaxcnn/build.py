@@ -64,6 +64,15 @@ def build_decoding(config: ConfigDict) -> Decoding:
     return Decoding(**{name: config.data[name] for name in Decoding._fields})
 
 
+def build_image_decoding(config: ConfigDict, image_shape: tuple[int, int, int]) -> Decoding:
+    """How any file becomes pixels for a model of `image_shape`; one that is not square takes images
+    of its own size only.
+    """
+    how = build_decoding(config)._replace(channels=image_shape[2])
+    square = image_shape[0] == image_shape[1]
+    return how._replace(image_size=image_shape[0]) if square else how
+
+
 def build_dataset(config: ConfigDict, device_memory: int | None = None) -> Dataset:
     """Reads (or finds in the cache) the images a config names, and splits them into roles.
 
@@ -88,10 +97,7 @@ def build_unlabelled(config: ConfigDict, folder: Path, image_shape: tuple[int, i
     """All images below a folder, however they are sorted, as a model of `image_shape` sees them;
     every label is 0. Raises UserError.
     """
-    source = load_unlabelled(folder)
-    how = build_decoding(config)._replace(channels=image_shape[2])
-    if image_shape[0] == image_shape[1]:
-        how = how._replace(image_size=image_shape[0])
+    source, how = load_unlabelled(folder), build_image_decoding(config, image_shape)
     images = _load(config, source, how)
     judge(images.bad, source.size, config.data.on_bad_image)
     return Split(images, usable(images), source)

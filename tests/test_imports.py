@@ -63,6 +63,7 @@ ROOMS = {
     | FOUNDATION,
     "comparison": {"analysis", "config", "report", "report_run", "runtime", "trained"} | FOUNDATION,
     "trained": {"build", "config", "core", "run", "runtime"} | FOUNDATION,
+    "classifier": {"build", "core", "data", "runtime", "trained"} | FOUNDATION,
     "check": {"build", "core", "data", "report", "runtime"} | FOUNDATION,
     "transfer": {"build", "config", "core", "pretrained", "runtime", "trained"} | FOUNDATION,
     "train": {"assessment", "auto", "build", "config", "core", "data", "report_run", "run"}
@@ -71,7 +72,7 @@ ROOMS = {
 }
 HEAVY = ("tensorflow", "tensorflow_datasets", "clu.metric_writers", "orbax", "sklearn", "cv2",
          "grain", "h5py", "safetensors", "simplejpeg", "PIL", "pydicom", "optuna", "keras",
-         "fastapi", "matplotlib")  # fmt: skip
+         "fastapi", "matplotlib", "onnx", "uvicorn")  # fmt: skip
 
 
 def imports(file, top_level_only=False):

@@ -67,14 +67,17 @@ def environment() -> dict[str, Any]:
         "command": [sys.executable, *sys.argv],
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {
-            name: _version(name)
-            for name in ("jaxcnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy",
-                         "clu", "ml-collections", "tensorflow", "tensorflow-datasets")
-        },
+        "versions": versions(),
         "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],
         "git_commit": _git_commit(),
-    }  # fmt: skip
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """Of the packages that a result depends on; None for those that are not installed."""
+    names = ("jaxcnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "clu",
+             "ml-collections", "tensorflow", "tensorflow-datasets")  # fmt: skip
+    return {name: _version(name) for name in names}
 
 
 def _version(name: str) -> str | None:
