@@ -92,3 +92,15 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "efficientnet_lite0": EfficientNetLite0,
     "efficientnet_v2_s": EfficientNetV2S,
 }
+
+# Pixels of a side of the images that models were made for, where those are not 224.
+IMAGE_SIZES: dict[str, int] = {
+    **dict.fromkeys([name for name in MODELS if name.endswith("_cifar")], 32),
+    **dict.fromkeys(["airbench94", "airbench95", "airbench96", "cnn", "lenet5"], 32),
+    **dict.fromkeys(["wide_resnet16_4", "wide_resnet28_10"], 32),
+    "efficientnet_b1": 240,
+    "efficientnet_b2": 260,
+    "efficientnet_b3": 300,
+    "efficientnet_b4": 380,
+    "efficientnet_v2_s": 300,
+}

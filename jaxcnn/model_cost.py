@@ -1,0 +1,149 @@
+"""What one model costs on the devices at hand: parameters, arithmetic, memory, time."""
+
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.core.models import IMAGE_SIZES, MODELS
+from jaxcnn.core.optim import make_optimizer
+from jaxcnn.core.state import TrainState, create_train_state
+from jaxcnn.core.step import make_predict_step, make_train_step
+from jaxcnn.errors import UserError
+from jaxcnn.runtime.compile import compile_step
+
+HEADINGS = """\
+                               million   GFLOPs      MB  images/s   images/s compiling
+model                pixels parameters an image an image training evaluation         s"""
+
+
+class ModelCost(NamedTuple):
+    """What `measure_model` found.
+
+    flops: of one image forward. memory: bytes a training step keeps for each image. training,
+    evaluation: images a second. compiling: seconds, of the training step.
+    error: why a model was not measured; the numbers that are not known are None.
+    """
+
+    name: str
+    image_size: int
+    parameters: int
+    flops: float | None
+    memory: float | None = None
+    training: float | None = None
+    evaluation: float | None = None
+    compiling: float | None = None
+    error: str | None = None
+
+    def __str__(self) -> str:
+        """A line below `HEADINGS`."""
+        start = (
+            f"{self.name:19} {self.image_size:7} {self.parameters / 1e6:10.2f} "
+            f"{_shown(self.flops, 1e9, 3):>8}"
+        )
+        if self.error is not None:
+            return f"{start} {self.error}"
+        memory = _shown(self.memory, 1e6, 1)
+        return (
+            f"{start} {memory:>8}{self.training:9.1f} {self.evaluation:10.1f} {self.compiling:9.1f}"
+        )
+
+
+def _shown(number: float | None, unit: float, digits: int) -> str:
+    return "?" if number is None else f"{number / unit:.{digits}f}"
+
+
+def measure_model(
+    name: str,
+    batch_size: int,
+    image_size: int | None = None,
+    dtype: str = "float32",
+    seconds: float = 2.0,
+) -> ModelCost:
+    """Measures a model of MODELS on colour images, with 1,000 classes or, of small images, 10.
+
+    image_size: None is what the model was made for. seconds: how long each step is timed.
+    Raises UserError where the model cannot take such images.
+    """
+    size = image_size or IMAGE_SIZES.get(name, 224)
+    model = MODELS[name](num_classes=1000 if size > 64 else 10, dtype=jnp.dtype(dtype))
+    tx = make_optimizer("sgd", 0.01, momentum=0.9)
+    create = partial(create_train_state, model, tx, jax.random.key(0), (size, size, 3))
+    try:
+        shapes = jax.eval_shape(create)
+    except ValueError as error:
+        raise UserError(f"{name}, --image_size={size}: {error}") from error
+    parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes.params))
+    cost = ModelCost(name, size, parameters, _flops(model, shapes, size))
+    try:
+        state, train_step = jax.jit(create)(), make_train_step(model, tx)
+        return _timed(cost, model, state, train_step, batch_size, seconds)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return cost._replace(error=f"out of memory with --batch_size={batch_size}")
+
+
+def _timed(
+    cost: ModelCost,
+    model: nn.Module,
+    state: TrainState,
+    train_step: Callable[..., Any],
+    batch_size: int,
+    seconds: float,
+) -> ModelCost:
+    batch: Any = jax.device_put(_batch(batch_size, cost.image_size))
+    predict = compile_step(jax.jit(make_predict_step(model)), state, batch)
+    evaluation = _seconds_a_call(lambda: predict(state, batch), seconds)
+    clock = time.perf_counter()
+    step: Any = compile_step(jax.jit(train_step, donate_argnums=0), state, batch)
+    compiling = time.perf_counter() - clock
+    planned = step.memory_analysis()
+
+    def train() -> Any:
+        nonlocal state
+        state, metrics = step(state, batch)
+        return metrics
+
+    return cost._replace(
+        memory=None if planned is None else planned.temp_size_in_bytes / batch_size,
+        training=batch_size / _seconds_a_call(train, seconds),
+        evaluation=batch_size / evaluation,
+        compiling=compiling,
+    )
+
+
+def _flops(model: nn.Module, shapes: TrainState, size: int) -> float | None:
+    """Of one image, before XLA changes the program; None where a platform counts none."""
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    forward = jax.jit(partial(model.apply, train=False))
+    analysis = forward.lower(shapes.variables, image).cost_analysis()
+    return float(analysis["flops"]) if analysis else None
+
+
+def _batch(batch_size: int, size: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(0)
+    return {
+        "image": random.integers(0, 256, (batch_size, size, size, 3), np.uint8),
+        "label": random.integers(0, 10, batch_size).astype(np.int32),
+        "mask": np.ones(batch_size, bool),
+        "index": np.arange(batch_size, dtype=np.int32),
+    }
+
+
+def _seconds_a_call(call: Callable[[], Any], seconds: float) -> float:
+    """Median of the calls that fit into so many seconds, of three at least, after a first one."""
+    jax.block_until_ready(call())
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < seconds:
+        clock = time.perf_counter()
+        jax.block_until_ready(call())
+        times.append(time.perf_counter() - clock)
+    return median(times)

@@ -1,0 +1,52 @@
+"""The benchmark of models tells what they cost, and what is wrong with a question."""
+
+import json
+import re
+
+import pytest
+
+from jaxcnn.core.models import IMAGE_SIZES, MODELS
+from jaxcnn.model_cost import HEADINGS, ModelCost, measure_model
+
+
+def test_the_arithmetic_is_that_of_the_layers():
+    """LeNet-5: products of its layers, 61,470 weights used so often, times two, and little more."""
+    products = 28 * 28 * 6 * 75 + 10 * 10 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10
+    cost = measure_model("lenet5", batch_size=2, seconds=0.0)
+    assert 2 * products < cost.flops < 2.1 * products
+    assert cost.parameters == 62_006 and cost.image_size == 32
+    assert cost.memory > 28 * 28 * 6 * 4  # the first layer's output is kept for its gradient
+    assert cost.training > 0 and cost.evaluation > 0 and cost.compiling > 0
+
+
+def test_a_line_is_as_wide_as_its_headings():
+    cost = ModelCost("resnet152", 224, 60_192_808, 23.1e9, 1.9e8, 1.25, 7.5, 60.0)
+    assert [len(line) for line in [*HEADINGS.splitlines(), str(cost)]] == [86] * 3
+    assert str(cost._replace(error="out of memory")).endswith("out of memory")
+
+
+def test_models_have_a_size_they_were_made_for():
+    assert set(IMAGE_SIZES) < set(MODELS)
+
+
+def test_the_command_prints_a_line_for_each_model_and_keeps_them(command, tmp_path):
+    asked = ("--models", "lenet5", "--batch_size=2", "--seconds=0", f"--output={tmp_path}")
+    done = command(*asked, module="jaxcnn.benchmark", check=0)
+    assert re.search(r"^lenet5 +32 +0.06 ", done.stdout, re.MULTILINE)
+    [model] = json.loads((tmp_path / "models.json").read_text())["models"]
+    assert model["name"] == "lenet5" and model["training"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ((), "error: say what to measure, python -m jaxcnn.benchmark --models [NAME ...]"),
+        (("--models", "resnet81"), "error: resnet81: no such model (did you mean resnet18?)"),
+        (("--models", "vgg11", "--image_size=16"), "error: vgg11, --image_size=16: "),
+        (("--models", "--dtype=int8"), "error: "),
+    ],
+)
+def test_a_wrong_question_is_answered_in_one_line(command, arguments, line):
+    done = command(*arguments, module="jaxcnn.benchmark", check=2)
+    [said] = [one for one in done.stderr.splitlines() if one.startswith("error: ")]
+    assert said.startswith(line)
