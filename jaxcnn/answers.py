@@ -1,4 +1,4 @@
-"""What is said of an example, for those who read it: a line of JSON, a row of a table, a caption."""
+"""What is said of an example: as a line of JSON, a row of a table, a caption on a frame."""
 
 import csv
 import json
@@ -28,8 +28,8 @@ def as_json(classifier: Classifier, example: Example, top: int) -> str:
 
 
 class Table:
-    """A CSV file of answers: path, frame and seconds (of videos), prediction, probability, p_<class>
-    of each class, error. Paths keep their bytes, whether or not they are UTF-8.
+    """A CSV file of answers: path, frame and seconds (of videos), prediction, probability,
+    p_<class> of each class, error. Paths keep their bytes, whether or not they are UTF-8.
     """
 
     def __init__(self, path: str | Path, class_names: Sequence[str]):

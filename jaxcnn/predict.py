@@ -15,7 +15,6 @@ and error, and the rest go on.
 
 import contextlib
 import itertools
-import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -32,8 +31,6 @@ from jaxcnn.prediction import count, predict
 from jaxcnn.report.film import CODECS, Film
 from jaxcnn.runtime.outdir import check_writable
 from jaxcnn.runtime.progress import counter
-
-logger = logging.getLogger(__name__)
 
 cli.define_classifier()
 _TOP = flags.DEFINE_integer("top", 5, "How many of the likeliest classes.", lower_bound=1)
@@ -80,7 +77,7 @@ def main(*words: str) -> None:
         told = f'{failed:,} of {answered:,} could not be read; the lines with "error" say why'
         if _STRICT.value:
             raise UserError(told)
-        logger.warning("%s", told)
+        print(f"warning: {told}", file=sys.stderr)
 
 
 def _answers(

@@ -45,10 +45,10 @@ def open_video(place: str | int) -> Iterator[Video]:
     """A video file, or the camera of a number; Damaged with a reason that continues its name."""
     cv2 = silent_opencv()
     live = isinstance(place, int)
-    if live:
+    if isinstance(place, int):
         capture = cv2.VideoCapture(place)
     else:
-        _check_head(str(place))
+        _check_head(place)
         # FFmpeg takes the beginning of "a:b.mp4" for a protocol, but not that of a whole path.
         capture = cv2.VideoCapture(str(Path(place).absolute()), cv2.CAP_FFMPEG)
     try:
