@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 FLAGS = flags.FLAGS
 
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
+_ARTIFACT = re.compile(r"--?artifact(=|$)")
 
 flags.DEFINE_bool("debug", False, "Show the Python traceback of an error.")
 
@@ -150,7 +151,7 @@ def _parse(argv: list[str], usage: str) -> list[str]:
     path = None
     if "config" in FLAGS:
         path = _given_config(argv)
-    elif "workdir" in FLAGS and not ("artifact" in FLAGS and _given(argv, "artifact")):
+    elif "workdir" in FLAGS and not ("artifact" in FLAGS and any(map(_ARTIFACT.match, argv))):
         _define_config_of_run(argv)
     if path is not None and path.is_dir():
         raise UserError(f"--config={path}: is a folder; give one of the experiment files in it")
@@ -185,7 +186,7 @@ def _given(argv: list[str], flag: str) -> str | None:
 def _define_config_of_run(argv: list[str]) -> None:
     workdir = _given(argv, "workdir")
     if not workdir:
-        other = ", or --artifact=model.onnx" if "artifact" in FLAGS else ""
+        other = ", or an --artifact=model.onnx" if "artifact" in FLAGS else ""
         raise UserError(
             f"--workdir: give the folder of a trained model, --workdir=runs/digits{other}"
         )

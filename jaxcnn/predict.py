@@ -32,6 +32,9 @@ from jaxcnn.report.film import CODECS, Film
 from jaxcnn.runtime.outdir import check_writable
 from jaxcnn.runtime.progress import counter
 
+# A file's number, as Python's own object for it may be missing, and waits for more than one line.
+_STDIN = 0
+
 cli.define_classifier()
 _TOP = flags.DEFINE_integer("top", 5, "How many of the likeliest classes.", lower_bound=1)
 _CSV = flags.DEFINE_string("csv", None, "A file for a table of all answers and probabilities.")
@@ -56,7 +59,7 @@ def main(*words: str) -> None:
         )
     if (camera := next(filter(is_camera, words), None)) and len(words) > 1:
         raise UserError(f"{camera}: no such file, and a camera of that number is given alone")
-    inputs = find_inputs(words, read_lines(sys.stdin.fileno()))
+    inputs = find_inputs(words, read_lines(_STDIN))
     film = None
     if _SAVE.value is not None:
         film = _film(Path(_SAVE.value).expanduser(), found := list(itertools.islice(inputs, 2)))
@@ -67,7 +70,7 @@ def main(*words: str) -> None:
             answered += 1
             failed += failure
     except KeyboardInterrupt:
-        print(f"stopped after {answered:,} answers", file=sys.stderr)
+        print("stopped", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         # Whoever reads has enough. Python would complain about what it still holds.
@@ -121,9 +124,10 @@ def _film(path: Path, inputs: list[Input]) -> Film:
         raise UserError(f"--save={path}: give a name that ends in {', '.join(CODECS)}")
     if len(inputs) != 1 or inputs[0].kind not in ("video", "camera", "file"):
         raise UserError("--save: takes one video, or a camera, as its only INPUT")
-    if path.exists() and (path.is_dir() or path.samefile(inputs[0].path)):
-        what = "a folder" if path.is_dir() else "the INPUT itself"
-        raise UserError(f"--save={path}: is {what}; give another name")
+    if path.is_dir():
+        raise UserError(f"--save={path}: is a folder; give the name of a file in it")
+    if inputs[0].kind != "camera" and path.exists() and path.samefile(inputs[0].path):
+        raise UserError(f"--save={path}: is the INPUT itself; give another name")
     check_writable(path.parent, "save")
     return Film(path)
 
