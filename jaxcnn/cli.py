@@ -18,6 +18,7 @@ from ml_collections import ConfigDict, config_flags
 
 from jaxcnn import STARTED
 from jaxcnn.auto import prepare
+from jaxcnn.classifier import Classifier, load_classifier, of_trained
 from jaxcnn.config import check_known, default_config, flatten
 from jaxcnn.errors import UserError, nearest
 from jaxcnn.runtime.compile import enable_compile_cache
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 FLAGS = flags.FLAGS
 
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
+_ARTIFACT = re.compile(r"--?artifact(=|$)")
 
 flags.DEFINE_bool("debug", False, "Show the Python traceback of an error.")
 
@@ -60,6 +62,25 @@ def define_run() -> None:
     flags.DEFINE_string(
         "checkpoint", "best", "Which of its checkpoints: best (on validation), latest, or a step."
     )
+
+
+def define_classifier() -> None:
+    """Defines --artifact beside what `define_run` does, for commands that only need answers."""
+    define_run()
+    flags.DEFINE_string(
+        "artifact", None, "In place of --workdir: a model.onnx that jaxcnn.export wrote."
+    )
+
+
+def classifier_from_flags() -> Classifier:
+    """The model in --workdir or --artifact, which `define_classifier` has defined."""
+    if FLAGS.artifact is None:
+        return of_trained(trained_from_flags())
+    if FLAGS.workdir is not None:
+        raise UserError("--artifact: is a model of its own; leave out --workdir")
+    if Path(FLAGS.artifact).suffix != ".onnx":
+        raise UserError(f"--artifact={FLAGS.artifact}: give a .onnx file; a run is --workdir")
+    return load_classifier(FLAGS.artifact)
 
 
 def trained_from_flags() -> Trained:
@@ -130,7 +151,7 @@ def _parse(argv: list[str], usage: str) -> list[str]:
     path = None
     if "config" in FLAGS:
         path = _given_config(argv)
-    elif "workdir" in FLAGS:
+    elif "workdir" in FLAGS and not ("artifact" in FLAGS and any(map(_ARTIFACT.match, argv))):
         _define_config_of_run(argv)
     if path is not None and path.is_dir():
         raise UserError(f"--config={path}: is a folder; give one of the experiment files in it")
@@ -165,7 +186,10 @@ def _given(argv: list[str], flag: str) -> str | None:
 def _define_config_of_run(argv: list[str]) -> None:
     workdir = _given(argv, "workdir")
     if not workdir:
-        raise UserError("--workdir: give the folder of a trained model, --workdir=runs/digits")
+        other = ", or an --artifact=model.onnx" if "artifact" in FLAGS else ""
+        raise UserError(
+            f"--workdir: give the folder of a trained model, --workdir=runs/digits{other}"
+        )
     if _given(argv, "config") is not None:
         raise UserError("--config: is the run's own; give --config.KEY=VALUE to change a key of it")
     config = ConfigDict(run_config(Path(workdir).expanduser())).unlock()

@@ -65,6 +65,8 @@ ROOMS = {
     "trained": {"build", "config", "core", "run", "runtime"} | FOUNDATION,
     "classifier": {"build", "core", "data", "runtime", "trained"} | FOUNDATION,
     "model_cost": {"core", "runtime"} | FOUNDATION,
+    "prediction": {"classifier", "core", "data"} | FOUNDATION,
+    "answers": {"classifier", "prediction", "report"} | FOUNDATION,
     "check": {"build", "core", "data", "report", "runtime"} | FOUNDATION,
     "transfer": {"build", "config", "core", "pretrained", "runtime", "trained"} | FOUNDATION,
     "train": {"assessment", "auto", "build", "config", "core", "data", "report_run", "run"}

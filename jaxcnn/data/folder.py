@@ -231,7 +231,7 @@ def _folders(root: Path) -> list[Path]:
 def _reader(files: Files) -> Callable[[np.ndarray], tuple[list[Content], np.ndarray]]:
     def content(i: int) -> Content:
         try:
-            return _content(os.path.join(files.root, files.paths[i]))  # noqa: PTH118
+            return read_file(os.path.join(files.root, files.paths[i]))  # noqa: PTH118
         except OSError as error:
             return error
 
@@ -241,7 +241,9 @@ def _reader(files: Files) -> Callable[[np.ndarray], tuple[list[Content], np.ndar
     return read
 
 
-def _content(path: str) -> bytes:
+def read_file(path: str) -> bytes:
+    """The content of one file that may be an image; OSError where it cannot be read."""
+
     def not_waiting(path: str, flags: int) -> int:
         # A pipe that nobody writes to would hold a thread forever.
         return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -3,6 +3,8 @@
 import logging
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +73,15 @@ class Progress:
             )
         logger.info("epoch %.4g · step %d · %s", epoch, step, " · ".join(parts))
         self._last = time.perf_counter()
+
+
+def counter(total: int | None, unit: str) -> AbstractContextManager[Any]:
+    """A bar on a terminal that counts, with `update()`, and goes away; elsewhere None."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit=unit, leave=False)
 
 
 def setup_logging() -> None:

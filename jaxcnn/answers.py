@@ -1,0 +1,80 @@
+"""What is said of an example: as a line of JSON, a row of a table, a caption on a frame."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from jaxcnn.classifier import Classifier, answer
+from jaxcnn.errors import UserError
+from jaxcnn.prediction import Example
+from jaxcnn.report.caption import captioned
+
+
+def as_json(classifier: Classifier, example: Example, top: int) -> str:
+    """{"path", "label", "probability", "top"}, of a video with "frame" and "seconds" after the
+    path; or {"path", "error"}.
+    """
+    said: dict[str, Any] = {"path": example.path}
+    if example.probabilities is None:
+        return json.dumps(said | {"error": example.error})
+    if example.frame is not None:
+        said |= {"frame": example.frame, "seconds": round(example.seconds or 0.0, 6)}
+    return json.dumps(said | answer(classifier, example.probabilities, top))
+
+
+class Table:
+    """A CSV file of answers: path, frame and seconds (of videos), prediction, probability,
+    p_<class> of each class, error. Paths keep their bytes, whether or not they are UTF-8.
+    """
+
+    def __init__(self, path: str | Path, class_names: Sequence[str]):
+        self._class_names = class_names
+        try:
+            self._file = (
+                Path(path)
+                .expanduser()
+                .open("w", newline="", encoding="utf-8", errors="surrogateescape")
+            )
+        except OSError as error:
+            raise UserError(f"--csv={path}: cannot be written ({error.strerror})") from error
+        self._rows = csv.writer(self._file, lineterminator="\n")
+        columns = ["path", "frame", "seconds", "prediction", "probability"]
+        self._rows.writerow([*columns, *(f"p_{name}" for name in class_names), "error"])
+
+    def __enter__(self) -> "Table":
+        return self
+
+    def write(self, example: Example) -> None:
+        """Adds a row; probabilities have 6 significant digits."""
+        shares: list[str] = [""] * (1 + len(self._class_names))
+        label = ""
+        if example.probabilities is not None:
+            best = int(np.argmax(example.probabilities))
+            label = self._class_names[best]
+            values = [example.probabilities[best], *example.probabilities.tolist()]
+            shares = [f"{value:.6g}" for value in values]
+        seconds = "" if example.seconds is None else f"{example.seconds:.6g}"
+        self._rows.writerow(
+            [example.path, example.frame, seconds, label, *shares, example.error or ""]
+        )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+
+def annotated(classifier: Classifier, example: Example) -> np.ndarray:
+    """A frame, uint8[h, w, 3], with the likeliest class and its probability drawn on it."""
+    if example.pixels is None or example.probabilities is None:
+        raise ValueError("expected a frame with its pixels and an answer")
+    said = answer(classifier, example.probabilities, top=1)
+    return captioned(example.pixels, f"{said['label']}  {said['probability']:.0%}")

@@ -1,0 +1,110 @@
+"""The frames of a video or a camera, one after another, through OpenCV's FFmpeg."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxcnn.data.damage import Damaged, check_size
+from jaxcnn.data.opencv import silent_opencv
+
+# Containers hold zeros early on. FFmpeg would read a text as a film of its letters, or as a list of
+# addresses to fetch.
+_HEAD = 4096
+# A file that ends this much before it says so is cut short; many count their frames roughly.
+_LEAST_SHARE = 0.9
+
+
+class Video(NamedTuple):
+    """An open video. rate: frames a second; num_frames: as declared; each 0 where not known."""
+
+    capture: Any
+    rate: float
+    num_frames: int
+    live: bool
+
+
+class Frame(NamedTuple):
+    """number: from 0. seconds: since the first frame. pixels: uint8[h, w, 3] RGB, upright.
+
+    asked: whether it is one of every so many.
+    """
+
+    number: int
+    seconds: float
+    pixels: np.ndarray
+    asked: bool = True
+
+
+@contextmanager
+def open_video(place: str | int) -> Iterator[Video]:
+    """A video file, or the camera of a number; Damaged with a reason that continues its name."""
+    cv2 = silent_opencv()
+    live = isinstance(place, int)
+    if isinstance(place, int):
+        capture = cv2.VideoCapture(place)
+    else:
+        _check_head(place)
+        # FFmpeg takes the beginning of "a:b.mp4" for a protocol, but not that of a whole path.
+        capture = cv2.VideoCapture(str(Path(place).absolute()), cv2.CAP_FFMPEG)
+    try:
+        if not capture.isOpened():
+            raise Damaged("cannot be opened" if live else "is no video that can be decoded")
+        size = (int(capture.get(k)) for k in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        check_size(*size)
+        declared = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        rate, count = (x if math.isfinite(x) and x > 0 else 0 for x in declared)
+        yield Video(capture, rate, 0 if live else int(count), live)
+    finally:
+        capture.release()
+
+
+def frames(video: Video, every: int = 1, whole: bool = False) -> Iterator[Frame]:
+    """Every `every`th frame from the first on, with `whole` also those between; Damaged, after the
+    frames there are, where the video has none or is cut short.
+    """
+    cv2 = silent_opencv()
+    began = time.monotonic()
+    number = 0
+    while video.capture.grab():
+        asked = number % every == 0
+        if asked or whole:
+            read, pixels = video.capture.retrieve()
+            if not read:
+                break
+            seconds = time.monotonic() - began if video.live else _seconds(video, number)
+            yield Frame(number, seconds, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), asked)
+        number += 1
+    if video.live:
+        raise Damaged("gives no more frames")
+    if number == 0:
+        raise Damaged("has no frame that can be decoded")
+    if number < min(_LEAST_SHARE * video.num_frames, video.num_frames - video.rate):
+        raise Damaged(f"is cut short: has {number} of {video.num_frames} frames")
+
+
+def _seconds(video: Video, number: int) -> float:
+    """By the file's own clock, as not all frames last equally long, or else counted."""
+    cv2 = silent_opencv()
+    told = video.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+    if math.isfinite(told) and (told > 0 or number == 0):
+        return max(told, 0.0)
+    return number / video.rate if video.rate else 0.0
+
+
+def _check_head(path: str) -> None:
+    if not Path(path).is_file():  # a pipe would be waited for without end
+        raise Damaged("no regular file" if Path(path).exists() else "no such file")
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        raise Damaged(f"cannot be read ({error.strerror})") from error
+    if not head:
+        raise Damaged("is empty")
+    if b"\0" not in head:
+        raise Damaged("is no video")

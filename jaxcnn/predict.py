@@ -1,0 +1,136 @@
+"""Says what is in images, in videos, and before a camera.
+
+    python -m jaxcnn.predict --workdir runs/folder photo.jpg photos/ 'more/**/*.png'
+    python -m jaxcnn.predict --workdir runs/folder photos/ --csv=answers.csv --top=3 > answers.jsonl
+    python -m jaxcnn.predict --workdir runs/folder film.mp4 --every=5 --save=annotated.mp4
+    python -m jaxcnn.predict --artifact model.onnx 0
+    find . -name '*.jpg' | python -m jaxcnn.predict --workdir runs/folder -
+
+An INPUT is an image, a folder (with all images and videos below it), a pattern in quotes, a video,
+the number of a camera (until Ctrl-C; alone), or - for a list of paths on standard input. Each
+answer is a line of JSON on standard output, in the order of the inputs: path, label, probability,
+top; of a video's frames also frame, from 0, and seconds. What cannot be read is a line with path
+and error, and the rest go on.
+"""
+
+import contextlib
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from absl import flags
+
+from jaxcnn import cli
+from jaxcnn.answers import Table, annotated, as_json
+from jaxcnn.classifier import Classifier
+from jaxcnn.data.inputs import STANDARD_INPUT, Input, find_inputs, is_camera, read_lines
+from jaxcnn.errors import UserError
+from jaxcnn.prediction import count, predict
+from jaxcnn.report.film import CODECS, Film
+from jaxcnn.runtime.outdir import check_writable
+from jaxcnn.runtime.progress import counter
+
+# A file's number, as Python's own object for it may be missing, and waits for more than one line.
+_STDIN = 0
+
+cli.define_classifier()
+_TOP = flags.DEFINE_integer("top", 5, "How many of the likeliest classes.", lower_bound=1)
+_CSV = flags.DEFINE_string("csv", None, "A file for a table of all answers and probabilities.")
+_EVERY = flags.DEFINE_integer("every", 1, "Of a video, answer every Nth frame.", lower_bound=1)
+_SMOOTH = flags.DEFINE_float(
+    "smooth",
+    0.5,
+    "Seconds over which the answers to a video's frames are averaged; 0: each by itself.",
+    lower_bound=0,
+)
+_SAVE = flags.DEFINE_string(
+    "save", None, "A video file (.mp4, .webm, .avi, ...) for INPUT with its answers drawn on it."
+)
+_STRICT = flags.DEFINE_bool("strict", False, "Exit with 2 if any input could not be read.")
+
+
+def main(*words: str) -> None:
+    if not words:
+        raise UserError(
+            "give what to look at: images, folders, videos, or - for a list of paths on standard "
+            "input; python -m jaxcnn.predict --workdir RUN INPUT ..."
+        )
+    if (camera := next(filter(is_camera, words), None)) and len(words) > 1:
+        raise UserError(f"{camera}: no such file, and a camera of that number is given alone")
+    inputs = find_inputs(words, read_lines(_STDIN))
+    film = None
+    if _SAVE.value is not None:
+        film = _film(Path(_SAVE.value).expanduser(), found := list(itertools.islice(inputs, 2)))
+        inputs = iter(found)
+    answered = failed = 0
+    try:
+        for failure in _answers(cli.classifier_from_flags(), inputs, words, film):
+            answered += 1
+            failed += failure
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever reads has enough. Python would complain about what it still holds.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    if failed:
+        told = f'{failed:,} of {answered:,} could not be read; the lines with "error" say why'
+        if _STRICT.value:
+            raise UserError(told)
+        print(f"warning: {told}", file=sys.stderr)
+
+
+def _answers(
+    classifier: Classifier, inputs: Iterator[Input], words: tuple[str, ...], film: Film | None
+) -> Iterator[bool]:
+    """Writes one answer after another; whether each is an error."""
+    known = sys.stderr.isatty() and STANDARD_INPUT not in words
+    total = count(find_inputs(words), _EVERY.value) if known else None
+    with contextlib.ExitStack() as stack:
+        table = (
+            stack.enter_context(Table(_CSV.value, classifier.class_names)) if _CSV.value else None
+        )
+        bar = stack.enter_context(counter(total, "image"))
+        if film is not None:
+            stack.enter_context(film)
+        for example in predict(
+            classifier,
+            inputs,
+            every=_EVERY.value,
+            smooth=_SMOOTH.value,
+            keep_frames=film is not None,
+            live=is_camera(words[0]),
+        ):
+            if film is not None and example.pixels is not None:
+                film.write(annotated(classifier, example), example.rate)
+            if not example.asked:
+                continue
+            if table is not None:
+                table.write(example)
+            if bar is not None and sys.stdout.isatty():
+                bar.clear()  # it comes again below the line
+            print(as_json(classifier, example, _TOP.value), flush=True)
+            if bar is not None:
+                bar.update()
+            yield example.error is not None
+
+
+def _film(path: Path, inputs: list[Input]) -> Film:
+    """Where --save goes; UserError where it cannot, or there is not one video to draw on."""
+    if path.suffix.lower() not in CODECS:
+        raise UserError(f"--save={path}: give a name that ends in {', '.join(CODECS)}")
+    if len(inputs) != 1 or inputs[0].kind not in ("video", "camera", "file"):
+        raise UserError("--save: takes one video, or a camera, as its only INPUT")
+    if path.is_dir():
+        raise UserError(f"--save={path}: is a folder; give the name of a file in it")
+    if inputs[0].kind != "camera" and path.exists() and path.samefile(inputs[0].path):
+        raise UserError(f"--save={path}: is the INPUT itself; give another name")
+    check_writable(path.parent, "save")
+    return Film(path)
+
+
+if __name__ == "__main__":
+    cli.run(main, usage=__doc__, arguments="INPUT ...")
