@@ -25,6 +25,7 @@ ROOMS = {
     "analysis": {"core"} | FOUNDATION,
     "report": {"analysis", "core", "data"} | FOUNDATION,
     "pretrained": {"core"} | FOUNDATION,
+    "exports": FOUNDATION,
     "choices": {"core", "data"} | FOUNDATION,
     "values": {"analysis", "choices", "core", "data", "durations"} | FOUNDATION,
     "config": {"choices", "core", "durations", "values"} | FOUNDATION,
@@ -64,6 +65,7 @@ ROOMS = {
     "comparison": {"analysis", "config", "report", "report_run", "runtime", "trained"} | FOUNDATION,
     "trained": {"build", "config", "core", "run", "runtime"} | FOUNDATION,
     "classifier": {"build", "core", "data", "runtime", "trained"} | FOUNDATION,
+    "exporting": {"assessment", "classifier", "data", "exports", "runtime", "trained"} | FOUNDATION,
     "check": {"build", "core", "data", "report", "runtime"} | FOUNDATION,
     "transfer": {"build", "config", "core", "pretrained", "runtime", "trained"} | FOUNDATION,
     "train": {"assessment", "auto", "build", "config", "core", "data", "report_run", "run"}
