@@ -211,9 +211,13 @@ def _conv(equation: Any, operands: list[Operand]) -> Node:
 def _dense(equation: Any, operands: list[Operand]) -> Node:
     x, kernel = operands
     (left, right), (left_batch, _) = equation.params["dimension_numbers"]
-    last = isinstance(x, Node) and tuple(left) == (len(x.shape) - 1,)
-    if isinstance(kernel, Node) or not last or left_batch or kernel.ndim != 2:
-        raise Unsupported("a product that is not of the last axis by a constant matrix")
+    plain = isinstance(x, Node) and len(left) == 1 and left[0] != 0 and not left_batch
+    if isinstance(kernel, Node) or not plain or kernel.ndim != 2:
+        raise Unsupported("a product that is not of one axis by a constant matrix")
+    order = (*(axis for axis in range(len(x.shape)) if axis != left[0]), left[0])
+    if order != tuple(range(len(x.shape))):
+        shape = tuple(x.shape[axis] for axis in order)
+        x = Node("transpose", [x], shape, x.dtype, {"permutation": order})
     kernel = np.asarray(kernel)
     attributes = {"kernel": kernel if right[0] == 0 else kernel.T, "bias": None}  # [I, O]
     return Node("dense", [x], equation.outvars[0].aval.shape, x.dtype, attributes)

@@ -60,6 +60,13 @@ def test_every_part_a_cnn_can_be_made_of_is_exported(keywords, tmp_path):
         assert difference(tmp_path, name, model) <= 1e-5
 
 
+def test_the_averages_over_a_grid_of_a_vgg_are_exported(tmp_path):
+    """A product along height, and one along width."""
+    model = make_model("vgg11", width=4, grid=3, dense=(8,))
+    for name in ("onnx", "keras"):
+        assert difference(tmp_path, name, model) <= 1e-5
+
+
 def test_an_operation_that_keras_has_no_layer_for_is_refused_by_name(tmp_path):
     """And ONNX has it."""
     model = make_model("cnn", size=16, filters=(4,), norm="group")
