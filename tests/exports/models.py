@@ -33,7 +33,9 @@ def make_model(name, size=32, batch=None, **keywords):
 
     def drawn(where, leaf):
         kind, noise = where[-1].key, chance.standard_normal(leaf.shape).astype(np.float32)
-        if kind in ("var", "scale"):
+        if kind == "scale":  # so small that what blocks add does not grow with their number
+            return 0.5 * np.exp(0.2 * noise)
+        if kind == "var":
             return np.exp(0.2 * noise)
         if kind in ("kernel", "layer_scale") and len(leaf.shape) > 1:
             return noise * np.float32(2 / np.prod(leaf.shape[:-1])) ** np.float32(0.5)
