@@ -168,13 +168,17 @@ def _exported(path: Path) -> Classifier:
     if card is None or not card.keys() >= set(_NEEDED):
         raise UserError(f"{path}: says nothing of its classes; give one that jaxcnn.export wrote")
 
+    fixed = session.get_inputs()[0].shape[0]  # a number, or the name of one
+    size = fixed if isinstance(fixed, int) else MOST_AT_ONCE
+
     def run(image: np.ndarray) -> np.ndarray:
-        chunks = range(0, len(image), MOST_AT_ONCE)
-        answers = [
-            session.run(["probabilities"], {"image": image[k : k + MOST_AT_ONCE]})[0]
-            for k in chunks
-        ]
-        return np.concatenate(answers)
+        found = []
+        for start in range(0, len(image), size):
+            part = image[start : start + size]
+            missing = fixed - len(part) if isinstance(fixed, int) else 0
+            filled = np.pad(part, ((0, missing), (0, 0), (0, 0), (0, 0)))
+            found.append(session.run(["probabilities"], {"image": filled})[0][: len(part)])
+        return np.concatenate(found)
 
     return Classifier(card, run)
 

@@ -25,6 +25,7 @@ ROOMS = {
     "analysis": {"core"} | FOUNDATION,
     "report": {"analysis", "core", "data"} | FOUNDATION,
     "pretrained": {"core"} | FOUNDATION,
+    "exports": FOUNDATION,
     "choices": {"core", "data"} | FOUNDATION,
     "values": {"analysis", "choices", "core", "data", "durations"} | FOUNDATION,
     "config": {"choices", "core", "durations", "values"} | FOUNDATION,
@@ -67,6 +68,7 @@ ROOMS = {
     "model_cost": {"core", "runtime"} | FOUNDATION,
     "prediction": {"classifier", "core", "data"} | FOUNDATION,
     "answers": {"classifier", "prediction", "report"} | FOUNDATION,
+    "exporting": {"assessment", "classifier", "data", "exports", "runtime", "trained"} | FOUNDATION,
     "check": {"build", "core", "data", "report", "runtime"} | FOUNDATION,
     "transfer": {"build", "config", "core", "pretrained", "runtime", "trained"} | FOUNDATION,
     "train": {"assessment", "auto", "build", "config", "core", "data", "report_run", "run"}

@@ -1,0 +1,248 @@
+"""model.keras and model.h5: native Keras layers, in the layout [B, H, W, C].
+
+Either opens with `keras.models.load_model` on any backend, with nothing of jaxcnn installed. There
+are layers for what a CNN is commonly made of; a model with another operation is refused.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcnn.exports.graph import Node, Unsupported, walk
+from jaxcnn.exports.model import Model
+
+Tensor = Any
+
+# Numbers by channel that stand in a layer's config, and do not need weights of their own.
+_FEW = 4
+
+
+def build_keras(model: Model) -> Any:
+    """The model as `keras.Model`; raises Unsupported."""
+    keras = import_keras()
+    made: dict[int, Tensor] = {}
+    for number, node in enumerate(nodes := walk(model.graph)):
+        if node.op == "image":
+            size = {"batch_size": model.batch, "dtype": "uint8", "name": "image"}
+            made[id(node)] = keras.Input(model.image_shape, **size)
+            continue
+        if node.op not in LAYERS:
+            raise Unsupported(f"the operation {node.op}, for which Keras has no layer")
+        constant = any(not isinstance(x, Node) for x in node.inputs)
+        if constant and node.op != "pad":
+            raise Unsupported(f"{node.op} with a constant, for which Keras has no layer")
+        tensors = [made[id(x)] for x in node.inputs if isinstance(x, Node)]
+        name = "probabilities" if node is nodes[-1] else f"{node.op}_{number}"
+        made[id(node)] = LAYERS[node.op](node, name, *tensors)
+    return keras.Model(made[id(nodes[0])], made[id(nodes[-1])], name="jaxcnn")
+
+
+def import_keras() -> Any:
+    """Keras, on JAX unless KERAS_BACKEND says otherwise."""
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    import keras
+
+    return keras
+
+
+def write(path: Path, model: Model) -> None:
+    """Writes .keras or .h5, as the path ends."""
+    build_keras(model).save(path)
+
+
+def load(path: Path, model: Model) -> Callable[[np.ndarray], np.ndarray]:
+    """The model in a file, as a function of arrays."""
+    keras = import_keras()
+    loaded = keras.models.load_model(path, compile=False)
+    return lambda image: np.asarray(keras.ops.convert_to_numpy(loaded(image, training=False)))
+
+
+def _layer(name: str) -> Any:
+    import keras
+
+    return getattr(keras.layers, name)
+
+
+def _with_weights(layer: Any, tensor: Tensor, *weights: np.ndarray | None) -> Tensor:
+    result = layer(tensor)
+    layer.set_weights([np.asarray(one) for one in weights if one is not None])
+    return result
+
+
+def _simple(layer: str, **keywords: Any) -> Callable[..., Tensor]:
+    return lambda node, name, tensor: _layer(layer)(**keywords, name=name)(tensor)
+
+
+def _merge(layer: str) -> Callable[..., Tensor]:
+    return lambda node, name, *tensors: _layer(layer)(name=name)(list(tensors))
+
+
+def _padded(node: Node, name: str, tensor: Tensor) -> Tensor:
+    """Zeros around an image, as a layer of its own where there are any."""
+    padding = node.attributes["padding"]
+    if not np.any(padding):
+        return tensor
+    if np.min(padding) < 0:
+        raise Unsupported("padding below zero, for which Keras has no layer")
+    return _layer("ZeroPadding2D")(padding, name=f"{name}_padding")(tensor)
+
+
+def _conv(node: Node, name: str, tensor: Tensor) -> Tensor:
+    given, kernel = node.attributes, node.attributes["kernel"]
+    tensor = _padded(node, name, tensor)
+    height, width, into, out = kernel.shape
+    keywords = {
+        "strides": given["strides"],
+        "dilation_rate": given["dilation"],
+        "use_bias": given["bias"] is not None,
+        "name": name,
+    }
+    if given["groups"] == node.inputs[0].shape[-1] > 1 and into == 1:
+        layer = _layer("DepthwiseConv2D")(
+            (height, width), depth_multiplier=out // given["groups"], **keywords
+        )
+        kernel = kernel.reshape(height, width, given["groups"], -1)
+    else:
+        keywords["groups"] = given["groups"]
+        layer = _layer("Conv2D")(out, (height, width), **keywords)
+    return _with_weights(layer, tensor, kernel, given["bias"])
+
+
+def _dense(node: Node, name: str, tensor: Tensor) -> Tensor:
+    kernel, bias = node.attributes["kernel"], node.attributes["bias"]
+    layer = _layer("Dense")(kernel.shape[1], use_bias=bias is not None, name=name)
+    return _with_weights(layer, tensor, kernel, bias)
+
+
+def _affine(node: Node, name: str, tensor: Tensor) -> Tensor:
+    scale, bias = node.attributes["scale"], node.attributes["bias"]
+    if (scale == scale[0]).all() and (bias == bias[0]).all():
+        return _layer("Rescaling")(float(scale[0]), float(bias[0]), name=name)(tensor)
+    if len(scale) <= _FEW:
+        return _layer("Rescaling")(scale.tolist(), bias.tolist(), name=name)(tensor)
+    layer = _layer("BatchNormalization")(epsilon=0.0, name=name)
+    zeros, ones = np.zeros_like(scale), np.ones_like(scale)
+    return _with_weights(layer, tensor, scale, bias, zeros, ones)
+
+
+def _layer_norm(node: Node, name: str, tensor: Tensor) -> Tensor:
+    given = node.attributes
+    layer = _layer("LayerNormalization")(epsilon=given["epsilon"], name=name)
+    return _with_weights(layer, tensor, given["scale"], given["bias"])
+
+
+def _cast(node: Node, name: str, tensor: Tensor) -> Tensor:
+    if node.dtype != np.float32:
+        raise Unsupported(f"{node.dtype} numbers, for which Keras has no layer")
+    return _layer("Rescaling")(1.0, name=name)(tensor)
+
+
+def _clip(node: Node, name: str, tensor: Tensor) -> Tensor:
+    if node.attributes["low"] != 0:
+        raise Unsupported("a limit that is not 0, for which Keras has no layer")
+    return _layer("ReLU")(max_value=node.attributes["high"], name=name)(tensor)
+
+
+def _leaky_relu(node: Node, name: str, tensor: Tensor) -> Tensor:
+    return _layer("LeakyReLU")(negative_slope=node.attributes["slope"], name=name)(tensor)
+
+
+def _pool(node: Node, name: str, tensor: Tensor) -> Tensor:
+    given, (x,) = node.attributes, node.inputs
+    positive = isinstance(x, Node) and x.op == "clip" and x.attributes["low"] == 0
+    if node.op == "max_pool" and np.any(given["padding"]) and not positive:
+        raise Unsupported("padded maxima of values below zero, for which Keras has no layer")
+    layer = "MaxPooling2D" if node.op == "max_pool" else "AveragePooling2D"
+    tensor = _padded(node, name, tensor)
+    tensor = _layer(layer)(given["window"], strides=given["strides"], name=name)(tensor)
+    if node.op == "sum_pool":
+        return _layer("Rescaling")(float(np.prod(given["window"])), name=f"{name}_sum")(tensor)
+    return tensor
+
+
+def _reduce(node: Node, name: str, tensor: Tensor) -> Tensor:
+    if tuple(node.attributes["axes"]) != (1, 2):
+        raise Unsupported(
+            f"{node.op} that is not over height and width, for which Keras has no layer"
+        )
+    layer = "GlobalMaxPooling2D" if node.op == "reduce_max" else "GlobalAveragePooling2D"
+    keep = node.attributes.get("keep", False)
+    return _layer(layer)(keepdims=keep, name=name)(tensor)
+
+
+def _reshape(node: Node, name: str, tensor: Tensor) -> Tensor:
+    return _layer("Reshape")(node.shape[1:], name=name)(tensor)
+
+
+def _slice(node: Node, name: str, tensor: Tensor) -> Tensor:
+    (x,), given = node.inputs, node.attributes
+    starts, ends = given["start_indices"], given["limit_indices"]
+    _, down, across, step = given["strides"] or (1,) * len(starts)
+    if len(starts) != 4 or step != 1 or (starts[3], ends[3]) != (0, x.shape[3]):
+        raise Unsupported("some of the channels, for which Keras has no layer")
+    cropping = [(starts[axis], x.shape[axis] - ends[axis]) for axis in (1, 2)]
+    if np.any(cropping):
+        tensor = _layer("Cropping2D")(cropping, name=f"{name}_crop")(tensor)
+    # The maximum of a single pixel is every stride-th pixel.
+    return _layer("MaxPooling2D")(1, strides=(down, across), name=name)(tensor)
+
+
+def _pad(node: Node, name: str, tensor: Tensor) -> Tensor:
+    low, high, interior = zip(*node.attributes["padding_config"], strict=True)
+    value = node.inputs[1]
+    if len(low) != 4 or any(interior) or isinstance(value, Node) or value != 0:
+        raise Unsupported("padding with other numbers than 0, for which Keras has no layer")
+    if min(low + high) < 0:
+        raise Unsupported("padding below zero, for which Keras has no layer")
+    if any(low[1:3] + high[1:3]):
+        padding = tuple(zip(low[1:3], high[1:3], strict=True))
+        tensor = _layer("ZeroPadding2D")(padding, name=f"{name}_space")(tensor)
+    # Channels of zeros: a 1x1 convolution that moves the others.
+    before, after = node.inputs[0].shape[3], node.shape[3]
+    kernel = np.eye(before, after, low[3], dtype=np.float32)[None, None]
+    layer = _layer("Conv2D")(after, 1, use_bias=False, trainable=False, name=name)
+    return _with_weights(layer, tensor, kernel)
+
+
+def _concatenate(node: Node, name: str, *tensors: Tensor) -> Tensor:
+    return _layer("Concatenate")(axis=node.attributes["dimension"], name=name)(list(tensors))
+
+
+def _transpose(node: Node, name: str, tensor: Tensor) -> Tensor:
+    return _layer("Permute")(node.attributes["permutation"][1:], name=name)(tensor)
+
+
+# (node, name, its tensors) -> tensor
+LAYERS: dict[str, Callable[..., Tensor]] = {
+    "add": _merge("Add"),
+    "affine": _affine,
+    "avg_pool": _pool,
+    "clip": _clip,
+    "concatenate": _concatenate,
+    "conv": _conv,
+    "convert_element_type": _cast,
+    "dense": _dense,
+    "elu": _simple("ELU"),
+    "exp": _simple("Activation", activation="exponential"),
+    "gelu": _simple("Activation", activation="gelu"),
+    "layer_norm": _layer_norm,
+    "leaky_relu": _leaky_relu,
+    "logistic": _simple("Activation", activation="sigmoid"),
+    "max": _merge("Maximum"),
+    "max_pool": _pool,
+    "mean": _reduce,
+    "min": _merge("Minimum"),
+    "mul": _merge("Multiply"),
+    "pad": _pad,
+    "reduce_max": _reduce,
+    "reshape": _reshape,
+    "slice": _slice,
+    "softmax": _simple("Softmax"),
+    "sub": _merge("Subtract"),
+    "sum_pool": _pool,
+    "tanh": _simple("Activation", activation="tanh"),
+    "transpose": _transpose,
+}
