@@ -47,6 +47,13 @@ _DELAY = flags.DEFINE_float(
     lower_bound=0.0,
     upper_bound=1000.0,
 )
+_THREADS = flags.DEFINE_integer(
+    "threads",
+    1,
+    "Cores that answer one batch of an exported file; as many batches run at once as the machine "
+    "has room for. 1: most answers a second; more: a large model answers a lone request sooner.",
+    lower_bound=1,
+)
 _WAITING = flags.DEFINE_integer(
     "max-waiting", 512, "Images that may wait; more are told to come again (503).", lower_bound=1
 )
@@ -124,12 +131,12 @@ def _loaded() -> list[Served]:
         name, path = _named(given)
         if path.suffix != ".onnx":
             raise UserError(f"--artifact={path}: is no .onnx file; give --workdir for a run")
-        found.append(_served(name, path, workers=os.cpu_count() or 1))
+        found.append(_served(name, path, workers=max(1, (os.cpu_count() or 1) // _THREADS.value)))
     return found
 
 
 def _served(name: str, path: Path, workers: int) -> Served:
-    classifier = load_classifier(path, _CHECKPOINT.value, threads=1)
+    classifier = load_classifier(path, _CHECKPOINT.value, threads=_THREADS.value)
     return serve_model(
         name or classifier.name,
         classifier,

@@ -15,7 +15,7 @@ from jaxcnn.errors import UserError, printable
 from jaxcnn.serving import schema
 from jaxcnn.serving.answers import as_json, failure, page_response, refusal
 from jaxcnn.serving.gate import Gate
-from jaxcnn.serving.limits import Limits, Refused, busy
+from jaxcnn.serving.limits import Limits, Refused, busy, failed
 from jaxcnn.serving.metrics import Metrics
 from jaxcnn.serving.pages import docs_page, main_page
 from jaxcnn.serving.served import Served, heat_picture, picture
@@ -53,6 +53,7 @@ def make_app(
         docs_url=None,  # FastAPI's own pages load scripts from elsewhere
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,
         lifespan=lambda _: _life(state),
         exception_handlers=_handlers(),
     )
@@ -88,7 +89,15 @@ def _handlers() -> dict[Any, Any]:
         told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         return failure(422, told)
 
-    return {Refused: refused, HTTPException: of_framework, RequestValidationError: invalid}
+    async def bug(request: "Request", error: Exception) -> "Response":
+        return refusal(failed())  # the framework raises the error again, and the gate logs it
+
+    return {
+        Refused: refused,
+        HTTPException: of_framework,
+        RequestValidationError: invalid,
+        Exception: bug,
+    }
 
 
 def _add_predictions(app: "FastAPI", state: State) -> None:

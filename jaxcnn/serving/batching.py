@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.serving.limits import busy
+from jaxcnn.serving.limits import busy, failed
 
 logger = logging.getLogger(__name__)
 
@@ -97,9 +97,9 @@ class Batcher:
             result: np.ndarray | Exception
             try:
                 result = self.run(images[0] if len(images) == 1 else np.concatenate(images))
-            except Exception as error:  # of whatever kind: it is those requests' answer
+            except Exception:  # of whatever kind: it is logged once, not for each request
                 logger.exception("a batch of %d images failed", sum(map(len, images)))
-                result = error
+                result = failed()
             loop = batch[0].future.get_loop()
             try:
                 loop.call_soon_threadsafe(self._deliver, batch, result)

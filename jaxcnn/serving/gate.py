@@ -10,7 +10,8 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from jaxcnn.serving.answers import failure
+from jaxcnn.serving.answers import failure, refusal
+from jaxcnn.serving.limits import failed
 from jaxcnn.serving.state import State
 
 logger = logging.getLogger(__name__)
@@ -71,8 +72,7 @@ class Gate:
             else:
                 logger.exception("%s %s failed", scope["method"], scope["path"])
                 if not status:
-                    response = failure(500, "an error of the server; it stands in its log")
-                    await response(scope, receive, sending)
+                    await refusal(failed())(scope, receive, sending)
         finally:
             self._count(scope, status, time.perf_counter() - started, told)
 

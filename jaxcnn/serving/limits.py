@@ -42,3 +42,8 @@ class Refused(Exception):
 def busy(reason: str) -> Refused:
     """A refusal for now."""
     return Refused(503, f"{reason}; try again in a second", retry_after=1)
+
+
+def failed() -> Refused:
+    """What a client is told of an error of ours: nothing of the inside."""
+    return Refused(500, "an error of the server; it stands in its log")
