@@ -1,15 +1,16 @@
 """Requests a second over loopback: jaxcnn.serve and two peers that serve the same ONNX file.
 
-    pip install -e '.[cpu,serve,export]' litserve && python -m jaxcnn.export --workdir RUN --format=onnx
+    pip install -e '.[cpu,serve,export]' litserve
+    python -m jaxcnn.export --workdir RUN --format=onnx
     python benchmarks/serve.py --artifact RUN/export/model.onnx
 
-Peers: a plain FastAPI app (one file a request, onnxruntime with its own defaults in FastAPI's thread
-pool), the same with one thread a session, and LitServe with batches of up to 32. A process of its
-own keeps 32 connections busy, each sending one JPEG of CIFAR-10 after the other; every answer's class
-and probability is compared with what the file gives for that image by itself. Rounds are
-interleaved; the median of the rates, the worst of the 99th percentiles, and the servers' CPU time
-and memory (with their children's) are told. Nothing but the servers and the
-load should run meanwhile.
+Peers: a plain FastAPI app (one file a request, onnxruntime with its own defaults, in FastAPI's
+thread pool), the same with one thread a session, and LitServe with batches of up to 32. A process
+of its own keeps 32 connections busy, each sending one JPEG of CIFAR-10 after the other (LitServe
+gets it as base64 in JSON); the class and the probability of every answer are compared with what the
+file gives for that image by itself. Rounds are interleaved; the median of the rates, the worst of
+the 99th percentiles, and the servers' CPU time and memory (with their children's) are told. Nothing
+but the servers and the load should run meanwhile.
 """
 
 import argparse
@@ -76,15 +77,15 @@ def measure(options: argparse.Namespace) -> None:
         for process, _ in servers.values():
             process.wait(60)
     ours = statistics.median(one["rate"] for one in next(iter(found.values())))
-    print(f"\n{'':15}  requests/s  ratio   p50 ms   p99 ms  CPU ms  wrong  lost  memory MB, first to last")
+    print(f"\n{'':15}  requests/s  ratio  p50 ms  p99 ms  CPU ms  wrong  lost  MB, first to last")
     for name, rounds in found.items():
-        rate = statistics.median(one["rate"] for one in rounds)
-        middle = statistics.median(one["p50"] for one in rounds)
+        rate, middle, cpu = (
+            statistics.median(one[key] for one in rounds) for key in ("rate", "p50", "cpu")
+        )
+        wrong, lost = (sum(one[key] for one in rounds) for key in ("wrong", "lost"))
         print(
-            f"{name:15}  {rate:10.0f}  {ours / rate:5.2f}  {middle:7.1f}  "
-            f"{max(one['p99'] for one in rounds):7.1f}  "
-            f"{statistics.median(one['cpu'] for one in rounds):6.2f}  {sum(one['wrong'] for one in rounds):5}  "
-            f"{sum(one['lost'] for one in rounds):4}  "
+            f"{name:15}  {rate:10.0f}  {ours / rate:5.2f}  {middle:6.1f}  "
+            f"{max(one['p99'] for one in rounds):6.1f}  {cpu:6.2f}  {wrong:5}  {lost:4}  "
             f"{rounds[0]['memory']:.0f} to {rounds[-1]['memory']:.0f}"
         )
 
@@ -102,7 +103,9 @@ def start(name: str, options: argparse.Namespace) -> tuple[subprocess.Popen, int
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     if name.startswith("jaxcnn"):
-        source = ("--workdir", options.workdir) if "JAX" in name else ("--artifact", options.artifact)
+        source = (
+            ("--workdir", options.workdir) if "JAX" in name else ("--artifact", options.artifact)
+        )
         command = [sys.executable, "-m", "jaxcnn.serve", *map(str, source), f"--port={port}"]
     else:
         own = ["--serve", name, "--artifact", str(options.artifact), "--port", str(port)]
@@ -191,7 +194,7 @@ async def load(options: argparse.Namespace) -> dict[str, Any]:
     started = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(CONNECTIONS)))
     passed = time.perf_counter() - started
-    p50, p99 = np.percentile(seconds, [50, 99]) * 1000
+    p50, p99 = np.percentile(seconds or [np.nan], [50, 99]) * 1000
     return {
         "rate": options.requests / passed, "p50": p50, "p99": p99,
         "wrong": counts["wrong"], "lost": counts["lost"],
@@ -236,9 +239,7 @@ def session(artifact: Path, threads: int | None) -> tuple[Any, list[str]]:
     options.log_severity_level = 3
     if threads:
         options.intra_op_num_threads = threads
-    model = onnxruntime.InferenceSession(
-        str(artifact), options, providers=["CPUExecutionProvider"]
-    )
+    model = onnxruntime.InferenceSession(str(artifact), options, providers=["CPUExecutionProvider"])
     card = model.get_modelmeta().custom_metadata_map["jaxcnn"]
     run = lambda image: model.run(["probabilities"], {"image": image})[0]  # noqa: E731
     return run, json.loads(card)["class_names"]

@@ -7,8 +7,8 @@
 
 A run is answered by JAX on whatever device there is; a file that jaxcnn.export wrote by
 onnxruntime, on the CPU. The page is at /, the interface is told at /docs, counts for Prometheus are
-at /metrics. Of several models the first answers; ?model=NAME asks another. Each request is a line of
-JSON on stdout. SIGTERM and Ctrl-C stop the server when all that it has accepted is answered.
+at /metrics. Of several models the first answers; ?model=NAME asks another. Each request is a line
+of JSON on stdout. SIGTERM and Ctrl-C stop the server when all that it has accepted is answered.
 """
 
 import os
@@ -75,7 +75,7 @@ _ORIGIN = flags.DEFINE_string(
 def main() -> None:
     _check_installed()
     from jaxcnn.serving.app import make_app
-    from jaxcnn.serving.log import write_line
+    from jaxcnn.serving.log import Log
     from jaxcnn.serving.server import listen, run
 
     token, origin = _token(), _origin()
@@ -90,14 +90,14 @@ def main() -> None:
         waiting=_WAITING.value,
     )
     threads = os.cpu_count() or 1
-    app = make_app(
-        models, limits, token=token, cors_origin=origin, threads=threads, log=write_line
-    )
+    log = Log()
+    app = make_app(models, limits, token=token, cors_origin=origin, threads=threads, log=log.write)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     names = ", ".join(printable(name) for name in models)
     print(f"serving {names} at http://{shown}:{port}", file=sys.stderr, flush=True)
     number = run(app, listener)
+    log.close()
     print("stopped; all that was accepted is answered", file=sys.stderr, flush=True)
     if number is not None:
         sys.exit(128 + number)

@@ -26,9 +26,7 @@ def as_json(content: Any, status: int = 200, headers: dict[str, str] | None = No
 
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     said = {"x-content-type-options": "nosniff", **(headers or {})}
-    return Response(
-        text.encode("utf-8", "backslashreplace"), status, said, "application/json"
-    )
+    return Response(text.encode("utf-8", "backslashreplace"), status, said, "application/json")
 
 
 def failure(status: int, reason: str, headers: dict[str, str] | None = None) -> "Response":

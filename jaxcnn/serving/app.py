@@ -46,7 +46,9 @@ def make_app(
     """
     from fastapi import FastAPI
 
-    state = State(models, limits or Limits(), Metrics(models), ThreadPoolExecutor(threads, "decode"))
+    state = State(
+        models, limits or Limits(), Metrics(models), ThreadPoolExecutor(threads, "decode")
+    )
     app = FastAPI(
         title="jaxcnn",
         description="Image classification by models that jaxcnn trained.",
@@ -177,7 +179,10 @@ def _add_pages(app: "FastAPI", state: State) -> None:
     for path, html in pages.items():
         app.add_route(path, shows(html), methods=["GET"], include_in_schema=False)
     app.add_route(
-        "/openapi.json", lambda request: as_json(interface), methods=["GET"], include_in_schema=False
+        "/openapi.json",
+        lambda request: as_json(interface),
+        methods=["GET"],
+        include_in_schema=False,
     )
 
 

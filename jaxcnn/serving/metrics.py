@@ -53,7 +53,9 @@ class _Batches:
     def collect(self) -> list[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        waiting = GaugeMetricFamily("jaxcnn_waiting_images", "Images in the queue.", labels=["model"])
+        waiting = GaugeMetricFamily(
+            "jaxcnn_waiting_images", "Images in the queue.", labels=["model"]
+        )
         batches = CounterMetricFamily("jaxcnn_batches", "Batches run.", labels=["model"])
         images = CounterMetricFamily(
             "jaxcnn_batched_images", "Images in these batches.", labels=["model"]

@@ -109,7 +109,12 @@ def _answers(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _told(
-    summary: str, answer: dict[str, Any], errors: tuple[int, ...], *, asks: bool = False, **extra: Any
+    summary: str,
+    answer: dict[str, Any],
+    errors: tuple[int, ...],
+    *,
+    asks: bool = False,
+    **extra: Any,
 ) -> dict[str, Any]:
     """Keywords of a route."""
     responses: dict[int | str, Any] = {

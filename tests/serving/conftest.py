@@ -44,14 +44,3 @@ def model(classifier):
 def client(model):
     with serving([model()]) as client:
         yield client
-
-
-@pytest.fixture(scope="session")
-def numbers():
-    """Images of digits, uint8[1797, 8, 8, 1]."""
-    import numpy as np
-
-    from jaxcnn.data import SOURCES
-
-    images, _ = SOURCES["digits"]()["train"].read(np.arange(1797))
-    return np.stack(images)

@@ -47,7 +47,9 @@ def test_a_data_url_is_base64_too(client, numbers):
 def test_an_explanation_is_an_answer_with_two_pictures(client, classifier, numbers):
     said = client.post("/explain", files=form(saved(numbers[4], "PNG"), saved(numbers[5], "PNG")))
     for found, image in zip(said.json()["predictions"], numbers[4:6], strict=True):
-        assert found["label"] == answer(classifier, classifier.probabilities(image[None])[0])["label"]
+        assert (
+            found["label"] == answer(classifier, classifier.probabilities(image[None])[0])["label"]
+        )
         seen, heat = (
             classifier.read(base64.b64decode(found[name].partition(",")[2]))
             for name in ("image", "heat")
@@ -130,7 +132,10 @@ def test_several_models_are_chosen_by_name(model, numbers):
     file = form(saved(numbers[3], "PNG"))
     turned = lambda images: np.eye(10, dtype=np.float32)[np.full(len(images), 9)]  # noqa: E731
     with serving([model("first"), model("second", probabilities=turned)]) as client:
-        assert [one["name"] for one in client.get("/models").json()["models"]] == ["first", "second"]
+        assert [one["name"] for one in client.get("/models").json()["models"]] == [
+            "first",
+            "second",
+        ]
         assert client.post("/predict", files=file).json()["model"] == "first"
         said = client.post("/predict?model=second", files=file).json()
         assert said["model"] == "second" and said["predictions"][0]["label"] == "9"
@@ -223,7 +228,17 @@ def test_a_request_leaves_one_line_without_its_image(model, numbers):
         lines.clear()
         client.post("/predict", files=form(saved(numbers[0], "PNG")))
     (line,) = [json.loads(json.dumps(one)) for one in lines]
-    assert set(line) == {"time", "method", "path", "status", "ms", "client", "model", "bytes", "images"}
+    assert set(line) == {
+        "time",
+        "method",
+        "path",
+        "status",
+        "ms",
+        "client",
+        "model",
+        "bytes",
+        "images",
+    }
     assert (line["method"], line["path"], line["status"]) == ("POST", "/predict", 200)
     assert line["images"] == 1 and line["model"] == "digits"
 
