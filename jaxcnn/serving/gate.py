@@ -126,7 +126,7 @@ def _with_cors(app: Application, origin: str) -> Application:
     from starlette.middleware.cors import CORSMiddleware
 
     return CORSMiddleware(
-        app,  # type: ignore[arg-type]
+        app,
         allow_origins=[origin],
         allow_methods=["GET", "POST"],
         allow_headers=["authorization", "content-type"],

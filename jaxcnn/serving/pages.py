@@ -38,8 +38,8 @@ def _operation(path: str, method: str, told: dict[str, Any]) -> Html:
     line = _UPLOAD.format(path=path) if method == "post" else f"curl http://localhost:8000{path}"
     parts = [command(line)]
     if asked := told.get("parameters"):
-        rows = [(f"?{one['name']}=", one["description"]) for one in asked]
-        parts.append(table(("parameter", "meaning"), rows))
+        named = [(f"?{one['name']}=", one["description"]) for one in asked]
+        parts.append(table(("parameter", "meaning"), named))
     for kind, body in told.get("requestBody", {}).get("content", {}).items():
         parts.append(table((kind, "", ""), _fields(body["schema"])))
     rows = []

@@ -78,7 +78,7 @@ def make_maps(classifier: Classifier) -> Callable[[np.ndarray], np.ndarray] | No
     if trained is None:
         return None
     model, normalize, variables = trained.model, trained.normalize, trained.state.variables
-    image = jax.ShapeDtypeStruct((1, *classifier.image_shape), jnp.float32)
+    image = jnp.zeros((1, *classifier.image_shape), jnp.float32)
     if not explain.spatial_stages(model, variables, image):
         return None
 

@@ -75,7 +75,7 @@ def _make_server(gate: Gate) -> "Server":
             await super().shutdown(sockets)
 
         def _protocol(self) -> asyncio.Protocol:
-            return config.http_protocol_class(  # type: ignore[call-arg, return-value]
+            return config.http_protocol_class(  # type: ignore[call-arg]
                 config=config, server_state=self.server_state, app_state=self.lifespan.state
             )
 

@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 from jaxcnn.serving.limits import Limits, Refused, busy
 
@@ -90,7 +90,7 @@ def _files(body: bytes, boundary: bytes, limits: Limits) -> list[bytes]:
         raise Refused(400, f"multipart/form-data without a boundary; {_FORMS}")
     parts = _Parts(limits)
     try:
-        parser = MultipartParser(boundary, parts.callbacks())
+        parser = MultipartParser(boundary, cast(Any, parts.callbacks()))
         parser.write(body)
         parser.finalize()
     except FormParserError as error:
@@ -117,8 +117,8 @@ class _Parts:
         self._data: list[bytes] = []
 
     def callbacks(self) -> dict[str, Any]:
-        names = ("part_begin", "header_field", "header_value", "header_end", "headers_finished")
-        names += ("part_data", "part_end", "end")
+        names = ["part_begin", "header_field", "header_value", "header_end", "headers_finished"]
+        names += ["part_data", "part_end", "end"]
         return {f"on_{name}": getattr(self, name) for name in names}
 
     def part_begin(self) -> None:
