@@ -1,5 +1,6 @@
 """What one server knows while it runs."""
 
+import gc
 import logging
 import threading
 from collections.abc import Mapping, MutableMapping
@@ -48,6 +49,9 @@ class State:
             logger.exception("a model cannot be run")
             self.failed = f"a model cannot be run ({type(error).__name__}); see the server's log"
             return
+        # What is there now stays: the collector need not look at it again for every few requests.
+        gc.collect()
+        gc.freeze()
         self.ready.set()
 
     def check_ready(self) -> None:
