@@ -77,14 +77,17 @@ class Classifier(NamedTuple):
         return image
 
 
-def load_classifier(path: str | Path, checkpoint: str = "best") -> Classifier:
+def load_classifier(
+    path: str | Path, checkpoint: str = "best", threads: int | None = None
+) -> Classifier:
     """Reads a run directory or an exported .onnx file; UserError where it is neither.
 
     checkpoint: of a run, see `load_trained`.
+    threads: that one call of an exported file uses; None: as many as there are cores.
     """
     path = Path(path).expanduser()
     if path.suffix == ".onnx":
-        return _exported(path)
+        return _exported(path, threads)
     return of_trained(load_trained(path, checkpoint))
 
 
@@ -149,7 +152,7 @@ def answer(classifier: Classifier, probabilities: np.ndarray, top: int = 5) -> d
     return {**said[0], "top": said}
 
 
-def _exported(path: Path) -> Classifier:
+def _exported(path: Path, threads: int | None) -> Classifier:
     """A model in an ONNX file, with its card inside or in the `model.json` beside it."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; give one that jaxcnn.export wrote")
@@ -159,8 +162,15 @@ def _exported(path: Path) -> Classifier:
         raise UserError(
             f"{path}: ONNX files take onnxruntime; pip install 'jaxcnn[export]'"
         ) from error
+    options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
+        # Threads that wait would keep cores busy which others have work for.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:  # onnxruntime's errors have no common class but this
         raise UserError(f"{path}: is no ONNX file that can be run ({error})") from error
     inside = session.get_modelmeta().custom_metadata_map.get("jaxcnn")

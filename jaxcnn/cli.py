@@ -140,7 +140,12 @@ def run(main: Callable[..., None], usage: str, arguments: str = "") -> NoReturn:
 
 def _has_config() -> bool:
     """Whether the command is about a config: an experiment's, or that of a run."""
-    return "config" in FLAGS or "workdir" in FLAGS
+    return "config" in FLAGS or _is_about_a_run()
+
+
+def _is_about_a_run() -> bool:
+    """Whether --workdir names one run, whose config may be changed."""
+    return "workdir" in FLAGS and not isinstance(FLAGS["workdir"], flags.MultiFlag)
 
 
 def _parse(argv: list[str], usage: str) -> list[str]:
@@ -151,7 +156,7 @@ def _parse(argv: list[str], usage: str) -> list[str]:
     path = None
     if "config" in FLAGS:
         path = _given_config(argv)
-    elif "workdir" in FLAGS and not ("artifact" in FLAGS and any(map(_ARTIFACT.match, argv))):
+    elif _is_about_a_run() and not ("artifact" in FLAGS and any(map(_ARTIFACT.match, argv))):
         _define_config_of_run(argv)
     if path is not None and path.is_dir():
         raise UserError(f"--config={path}: is a folder; give one of the experiment files in it")

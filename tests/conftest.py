@@ -113,6 +113,17 @@ def workdir(tmp_path_factory, cache_dir):
 
 
 @pytest.fixture(scope="session")
+def numbers():
+    """Images of digits, uint8[1797, 8, 8, 1]."""
+    import numpy as np
+
+    from jaxcnn.data import SOURCES
+
+    images, _ = SOURCES["digits"]()["train"].read(np.arange(1797))
+    return np.stack(images)
+
+
+@pytest.fixture(scope="session")
 def assessment(workdir):
     """What is known of that run's model on its test data."""
     from jaxcnn.assessment import assess, find_data

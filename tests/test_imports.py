@@ -69,6 +69,7 @@ ROOMS = {
     "prediction": {"classifier", "core", "data"} | FOUNDATION,
     "answers": {"classifier", "prediction", "report"} | FOUNDATION,
     "exporting": {"assessment", "classifier", "data", "exports", "runtime", "trained"} | FOUNDATION,
+    "serving": {"classifier", "core", "data", "report", "runtime"} | FOUNDATION,
     "check": {"build", "core", "data", "report", "runtime"} | FOUNDATION,
     "transfer": {"build", "config", "core", "pretrained", "runtime", "trained"} | FOUNDATION,
     "train": {"assessment", "auto", "build", "config", "core", "data", "report_run", "run"}
@@ -77,7 +78,8 @@ ROOMS = {
 }
 HEAVY = ("tensorflow", "tensorflow_datasets", "clu.metric_writers", "orbax", "sklearn", "cv2",
          "grain", "h5py", "safetensors", "simplejpeg", "PIL", "pydicom", "optuna", "keras",
-         "fastapi", "matplotlib", "onnx", "uvicorn")  # fmt: skip
+         "fastapi", "matplotlib", "onnx", "prometheus_client", "python_multipart", "starlette",
+         "uvicorn")  # fmt: skip
 
 
 def imports(file, top_level_only=False):

@@ -7,10 +7,12 @@ rest. Each check raises Damaged with the reason.
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 # Pillow's own limit for what may be a decompression bomb: half a gigabyte of RGB.
 MAX_PIXELS = 178_956_970
-
+_most_pixels = ContextVar("most_pixels", default=MAX_PIXELS)
 
 # More than any photograph or drawing needs; a WebP of 3 kB may promise a canvas of any size.
 _MAX_PIXELS_PER_BYTE = 1_000
@@ -31,6 +33,18 @@ def reason_of(error: Exception) -> str:
     return " ".join(str(error).split())[:150] or type(error).__name__
 
 
+@contextmanager
+def at_most(pixels: int) -> Iterator[None]:
+    """Within, in this thread, images of more pixels are refused: for a server, whose memory others
+    fill.
+    """
+    token = _most_pixels.set(min(pixels, MAX_PIXELS))
+    try:
+        yield
+    finally:
+        _most_pixels.reset(token)
+
+
 def check_size(width: int, height: int, length: int | None = None) -> None:
     """Refuses images whose pixels would fill the memory, before anything is decoded.
 
@@ -40,9 +54,9 @@ def check_size(width: int, height: int, length: int | None = None) -> None:
         raise Damaged(
             f"promises {width}x{height} pixels in {length} bytes, and may be a decompression bomb"
         )
-    if width * height > MAX_PIXELS:
+    if width * height > (most := _most_pixels.get()):
         raise Damaged(
-            f"promises {width}x{height} pixels; more than {MAX_PIXELS / 1e6:.0f} million are "
+            f"promises {width}x{height} pixels; more than {most / 1e6:.3g} million are "
             "refused, as they may be a decompression bomb"
         )
     if width * height == 0:
