@@ -2,15 +2,16 @@
 
 import base64
 import json
+import shutil
 import time
 
 import numpy as np
 import pytest
 
-from jaxcnn.classifier import answer
+from jaxcnn.classifier import answer, load_classifier
 from jaxcnn.errors import UserError
 from jaxcnn.serving.limits import Limits
-from jaxcnn.serving.served import by_name
+from jaxcnn.serving.served import by_name, serve_model
 from tests.images import saved
 from tests.serving.conftest import SMALL, serving
 
@@ -251,3 +252,24 @@ def test_the_pages_fetch_nothing_from_elsewhere(client):
         assert "://" not in said.text.replace("http://localhost:8000", "").replace(
             "http://www.w3.org", ""
         )
+
+
+def test_an_exported_file_gives_over_http_what_its_run_gives(workdir, command, tmp_path, numbers):
+    run = shutil.copytree(workdir, tmp_path / "run")
+    command("--workdir", run, "--format=onnx", module="jaxcnn.export", check=0)
+    exported = load_classifier(run / "export" / "model.onnx", threads=1)
+    models = [
+        serve_model(name, one, 8, 0.0, 64, workers)
+        for name, one, workers in (("run", load_classifier(run), 1), ("file", exported, 2))
+    ]
+    file = form(*[saved(numbers[k], "PNG") for k in range(8)])
+    with serving(models) as client:
+        of_run, of_file = (
+            client.post("/predict", params={"model": name}, files=file).json()["predictions"]
+            for name in ("run", "file")
+        )
+        assert client.get("/model?model=file").json()["explains"] is False
+    for one, other in zip(of_run, of_file, strict=True):
+        shares = {said["label"]: said["probability"] for said in one["top"]}
+        for said in other["top"]:
+            assert said["probability"] == pytest.approx(shares[said["label"]], abs=1e-5)
