@@ -118,9 +118,11 @@ class Batcher:
                 if left <= 0 or self._queued >= self.most or not self._open:
                     break
                 self._changed.wait(left)
+            # Each worker takes its share: one long batch beside idle workers would help nobody.
+            share = min(self.most, -(-self._queued // len(self._threads)))
             batch = [self._queue.popleft()]
             size = len(batch[0].images)
-            while self._queue and size + len(self._queue[0].images) <= self.most:
+            while self._queue and size + len(self._queue[0].images) <= share:
                 batch.append(self._queue.popleft())
                 size += len(batch[-1].images)
             self._queued -= size

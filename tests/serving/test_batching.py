@@ -153,3 +153,23 @@ def test_closing_answers_what_waits_and_then_refuses():
         return [one.tolist() for one in await asyncio.gather(*futures)]
 
     assert served(story, run, most=1) == [[2.0 * k] for k in range(6)]
+
+
+def test_workers_share_what_waits():
+    begin, sizes = threading.Event(), []
+
+    def run(image):
+        sizes.append(len(image))
+        begin.wait(5)
+        return doubled(image)
+
+    async def story(batcher):
+        futures = [batcher.submit(images(k)) for k in range(2)]
+        while len(sizes) < 2:
+            await asyncio.sleep(0.001)
+        futures += [batcher.submit(images(k)) for k in range(8)]
+        begin.set()
+        await asyncio.gather(*futures)
+
+    served(story, run, most=32, workers=2)
+    assert sizes[:2] == [1, 1] and sizes[2] == 4
