@@ -1,7 +1,7 @@
 """How large models are, what they cost and how fast they are on the devices at hand.
 
     python -m jaxcnn.benchmark --models
-    python -m jaxcnn.benchmark --models resnet18 efficientnet_b0 --batch_size=64 --dtype=bfloat16
+    python -m jaxcnn.benchmark --models resnet18 efficientnet_b0 --batch-size=64 --dtype=bfloat16
 
 A line for each model, of those named or of all, as soon as it is known (all of them take long on a
 CPU). GFLOPs: of one image forward, as XLA counts them: a multiplication and an addition are two.
@@ -25,9 +25,9 @@ from jaxcnn.runtime.rundir import environment, write_json
 DTYPES = ("float32", "bfloat16")
 
 _MODELS = flags.DEFINE_bool("models", False, "Measure models: those named, or all.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images a step.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch-size", 32, "Images a step.", lower_bound=1)
 _IMAGE_SIZE = flags.DEFINE_integer(
-    "image_size", None, "Pixels of a side. Default: what each model was made for.", lower_bound=1
+    "image-size", None, "Pixels of a side. Default: what each model was made for.", lower_bound=1
 )
 _DTYPE = flags.DEFINE_enum("dtype", "float32", DTYPES, "What models compute in.")
 _SECONDS = flags.DEFINE_float(

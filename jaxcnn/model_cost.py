@@ -79,7 +79,7 @@ def measure_model(
     try:
         shapes = jax.eval_shape(create)
     except ValueError as error:
-        raise UserError(f"{name}, --image_size={size}: {error}") from error
+        raise UserError(f"{name}, --image-size={size}: {error}") from error
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes.params))
     cost = ModelCost(name, size, parameters, _flops(model, shapes, size))
     try:
@@ -88,7 +88,7 @@ def measure_model(
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        return cost._replace(error=f"out of memory with --batch_size={batch_size}")
+        return cost._replace(error=f"out of memory with --batch-size={batch_size}")
 
 
 def _timed(

@@ -30,7 +30,7 @@ def test_models_have_a_size_they_were_made_for():
 
 
 def test_the_command_prints_a_line_for_each_model_and_keeps_them(command, tmp_path):
-    asked = ("--models", "lenet5", "--batch_size=2", "--seconds=0", f"--output={tmp_path}")
+    asked = ("--models", "lenet5", "--batch-size=2", "--seconds=0", f"--output={tmp_path}")
     done = command(*asked, module="jaxcnn.benchmark", check=0)
     assert re.search(r"^lenet5 +32 +0.06 ", done.stdout, re.MULTILINE)
     [model] = json.loads((tmp_path / "models.json").read_text())["models"]
@@ -42,7 +42,7 @@ def test_the_command_prints_a_line_for_each_model_and_keeps_them(command, tmp_pa
     [
         ((), "error: say what to measure, python -m jaxcnn.benchmark --models [NAME ...]"),
         (("--models", "resnet81"), "error: resnet81: no such model (did you mean resnet18?)"),
-        (("--models", "vgg11", "--image_size=16"), "error: vgg11, --image_size=16: "),
+        (("--models", "vgg11", "--image-size=16"), "error: vgg11, --image-size=16: "),
         (("--models", "--dtype=int8"), "error: "),
     ],
 )
