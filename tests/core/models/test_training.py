@@ -36,7 +36,7 @@ def start(model, tx, size, channels):
     )
 
 
-def losses(name, dtype, size, channels=3, **keywords):
+def losses(name, dtype, size, channels=3, learning_rate=LEARNING_RATE, **keywords):
     """Before, between and after two steps on the same two images."""
     batch = {
         "image": np.random.default_rng(0).integers(0, 256, (2, size, size, channels), np.uint8),
@@ -44,7 +44,7 @@ def losses(name, dtype, size, channels=3, **keywords):
         "mask": np.ones(2, bool),
         "index": np.arange(2, dtype=np.int32),
     }
-    model, tx = MODELS[name](num_classes=10, dtype=dtype, **keywords), optax.sgd(LEARNING_RATE)
+    model, tx = MODELS[name](num_classes=10, dtype=dtype, **keywords), optax.sgd(learning_rate)
     state = start(model, tx, size, channels)
     step, found = compiled_fast(make_train_step(model, tx)), []
     for _ in range(3):
@@ -84,4 +84,6 @@ def test_the_loss_falls_at_32_pixels(name, dtype):
 @both_dtypes
 @pytest.mark.parametrize("name", ["resnet18", "vgg11"])
 def test_the_loss_falls_at_the_native_size(name, dtype):
-    assert_learns(name, dtype, 224, **({"dropout": 0.0} if name == "vgg11" else {}))
+    # Without norms, and with 25,088 inputs to a dense layer, a step must be smaller.
+    how = {"dropout": 0.0, "learning_rate": 5e-5} if name == "vgg11" else {}
+    assert_learns(name, dtype, 224, **how)
