@@ -6,22 +6,25 @@
 A line for each model, of those named or of all, as soon as it is known (all of them take long on a
 CPU). GFLOPs: of one image forward, as XLA counts them: a multiplication and an addition are two.
 MB: what a training step keeps for each image besides parameters, as XLA plans it for the first
-device. Images/s: medians of steps on random images that are on the device already, in training
-(SGD with momentum, no augmentation) and in evaluation. Compiling is timed with an empty cache.
+device, which is the one that works. Images/s: medians of steps on random images that are on the
+device already, in training (SGD with momentum, no augmentation) and in evaluation. Compiling is
+timed without a cache. A model that cannot be measured says why, and the others go on.
 """
 
 import json
 from pathlib import Path
 
+import jax
 from absl import flags
 
 from jaxcnn import cli
 from jaxcnn.core.models import MODELS
 from jaxcnn.errors import UserError, nearest
-from jaxcnn.model_cost import HEADINGS, measure_model
-from jaxcnn.runtime.outdir import check_writable
-from jaxcnn.runtime.rundir import environment, write_json
+from jaxcnn.model_cost import HEADINGS, ModelCost, measure_model
+from jaxcnn.runtime.outdir import check_writable, write_files
+from jaxcnn.runtime.rundir import environment
 
+FILE = "models.json"
 DTYPES = ("float32", "bfloat16")
 
 _MODELS = flags.DEFINE_bool("models", False, "Measure models: those named, or all.")
@@ -33,7 +36,7 @@ _DTYPE = flags.DEFINE_enum("dtype", "float32", DTYPES, "What models compute in."
 _SECONDS = flags.DEFINE_float(
     "seconds", 2.0, "How long each is timed after its first step, at least.", lower_bound=0.0
 )
-_OUTPUT = flags.DEFINE_string("output", None, "A folder that models.json goes to.")
+_OUTPUT = flags.DEFINE_string("output", None, f"A folder that {FILE} goes to.")
 
 
 def main(*names: str) -> None:
@@ -45,19 +48,23 @@ def main(*names: str) -> None:
     output = None if _OUTPUT.value is None else Path(_OUTPUT.value).expanduser()
     if output is not None:
         check_writable(output, "output")
+    jax.config.update("jax_enable_compilation_cache", False)
     print(HEADINGS, flush=True)
-    found = []
+    found: list[ModelCost] = []
     for name in names or MODELS:
         cost = measure_model(
             name, _BATCH_SIZE.value, _IMAGE_SIZE.value, _DTYPE.value, _SECONDS.value
         )
         print(cost, flush=True)
-        found.append(cost._asdict())
+        found.append(cost)
+        if output is not None:  # after each: all of them may take hours
+            models = [one._asdict() for one in found]
+            content = {"models": models, "environment": environment()}
+            write_files(output, {FILE: json.dumps(content, indent=2).encode()}, "output")
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        content = {"models": found, "environment": environment()}
-        write_json(output / "models.json", json.loads(json.dumps(content)))
-        print(f"\nmore in {output / 'models.json'}")
+        print(f"\nmore in {output / FILE}")
+    if failed := [cost.name for cost in found if cost.error is not None]:
+        raise UserError(f"{', '.join(failed)}: not measured, see above")
 
 
 if __name__ == "__main__":

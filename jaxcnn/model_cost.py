@@ -16,7 +16,6 @@ from jaxcnn.core.models import IMAGE_SIZES, MODELS
 from jaxcnn.core.optim import make_optimizer
 from jaxcnn.core.state import TrainState, create_train_state
 from jaxcnn.core.step import make_predict_step, make_train_step
-from jaxcnn.errors import UserError
 from jaxcnn.runtime.compile import compile_step
 
 HEADINGS = """\
@@ -34,8 +33,8 @@ class ModelCost(NamedTuple):
 
     name: str
     image_size: int
-    parameters: int
-    flops: float | None
+    parameters: int | None = None
+    flops: float | None = None
     memory: float | None = None
     training: float | None = None
     evaluation: float | None = None
@@ -45,7 +44,7 @@ class ModelCost(NamedTuple):
     def __str__(self) -> str:
         """A line below `HEADINGS`."""
         start = (
-            f"{self.name:19} {self.image_size:7} {self.parameters / 1e6:10.2f} "
+            f"{self.name:19} {self.image_size:7} {_shown(self.parameters, 1e6, 2):>10} "
             f"{_shown(self.flops, 1e9, 3):>8}"
         )
         if self.error is not None:
@@ -70,7 +69,6 @@ def measure_model(
     """Measures a model of MODELS on colour images, with 1,000 classes or, of small images, 10.
 
     image_size: None is what the model was made for. seconds: how long each step is timed.
-    Raises UserError where the model cannot take such images.
     """
     size = image_size or IMAGE_SIZES.get(name, 224)
     model = MODELS[name](num_classes=1000 if size > 64 else 10, dtype=jnp.dtype(dtype))
@@ -79,7 +77,7 @@ def measure_model(
     try:
         shapes = jax.eval_shape(create)
     except ValueError as error:
-        raise UserError(f"{name}, --image-size={size}: {error}") from error
+        return ModelCost(name, size, error=f"cannot take images of {size} pixels: {error}")
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes.params))
     cost = ModelCost(name, size, parameters, _flops(model, shapes, size))
     try:

@@ -30,11 +30,15 @@ def test_models_have_a_size_they_were_made_for():
 
 
 def test_the_command_prints_a_line_for_each_model_and_keeps_them(command, tmp_path):
-    asked = ("--models", "lenet5", "--batch-size=2", "--seconds=0", f"--output={tmp_path}")
-    done = command(*asked, module="jaxcnn.benchmark", check=0)
-    assert re.search(r"^lenet5 +32 +0.06 ", done.stdout, re.MULTILINE)
-    [model] = json.loads((tmp_path / "models.json").read_text())["models"]
-    assert model["name"] == "lenet5" and model["training"] > 0
+    """Also those that cannot be measured, which stop no other."""
+    names = ("vgg11", "lenet5")  # five halvings leave nothing of 30 pixels
+    asked = ("--image-size=30", "--batch-size=2", "--seconds=0", f"--output={tmp_path}")
+    done = command("--models", *names, *asked, module="jaxcnn.benchmark", check=2)
+    assert done.stderr.splitlines()[-1] == "error: vgg11: not measured, see above"
+    assert re.search(r"^vgg11 +30 .*cannot take images of 30 pixels", done.stdout, re.MULTILINE)
+    assert re.search(r"^lenet5 +30 +0.0\d ", done.stdout, re.MULTILINE)
+    one, other = json.loads((tmp_path / "models.json").read_text())["models"]
+    assert one["training"] is None and other["training"] > 0
 
 
 @pytest.mark.parametrize(
@@ -42,7 +46,7 @@ def test_the_command_prints_a_line_for_each_model_and_keeps_them(command, tmp_pa
     [
         ((), "error: say what to measure, python -m jaxcnn.benchmark --models [NAME ...]"),
         (("--models", "resnet81"), "error: resnet81: no such model (did you mean resnet18?)"),
-        (("--models", "vgg11", "--image-size=16"), "error: vgg11, --image-size=16: "),
+        (("--models", "vgg11", "--image-size=16"), "error: vgg11: not measured, see above"),
         (("--models", "--dtype=int8"), "error: "),
     ],
 )
