@@ -122,8 +122,12 @@ def put_in_place(path: Path, final: Path) -> None:
         if final.is_dir():  # a folder does not replace one that has content
             aside = path.with_name(f"{path.name}.before")
             final.replace(aside)
-            path.replace(final)
-            shutil.rmtree(aside)
+            try:
+                path.replace(final)
+            except BaseException:
+                aside.replace(final)
+                raise
+            shutil.rmtree(aside, ignore_errors=True)
         else:
             path.replace(final)
     except OSError as error:
