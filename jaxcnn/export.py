@@ -51,8 +51,6 @@ def main() -> None:
     workdir = Path(flags.FLAGS.workdir).expanduser()
     folder = Path(_OUTPUT.value).expanduser() if _OUTPUT.value else workdir / "export"
     check_writable(folder, "output")
-    # Of Keras there is one backend in a process, and a SavedModel takes TensorFlow's.
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow" if "saved_model" in names else "jax")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Keras warns of .h5, which was asked for
     exported = export(
