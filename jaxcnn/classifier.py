@@ -109,12 +109,14 @@ def in_float32(trained: Trained) -> Trained:
 
 def make_probabilities(trained: Trained) -> Callable[[PyTree, jax.Array], jax.Array]:
     """Returns a pure `(variables, uint8[B, H, W, C]) -> float32[B, K]`: what the model sees is made
-    of the pixels inside, and logits are divided by the temperature where one was kept.
+    of the pixels inside, and logits are divided by the temperature where one was kept. Products are
+    in full float32 on any device, so that predict, serve and exports agree.
     """
     model, normalize, temperature = trained.model, trained.normalize, trained.temperature or 1.0
 
     def probabilities(variables: PyTree, image: jax.Array) -> jax.Array:
-        logits = jnp.asarray(model.apply(variables, normalize(image), train=False))
+        with jax.default_matmul_precision("highest"):
+            logits = jnp.asarray(model.apply(variables, normalize(image), train=False))
         return jax.nn.softmax(logits.astype(jnp.float32) / temperature)
 
     return probabilities

@@ -77,8 +77,7 @@ def reference(model: Model, image: np.ndarray) -> np.ndarray:
     """What the model in JAX says of images, float32[N, K]."""
     program = jax.jit(model.apply)
     variables = jax.device_put(model.variables)
-    with jax.default_matmul_precision("highest"):
-        return in_parts(lambda part: np.asarray(program(variables, part)), image, AT_ONCE)
+    return in_parts(lambda part: np.asarray(program(variables, part)), image, AT_ONCE)
 
 
 def in_parts(
