@@ -5,7 +5,6 @@ from jaxcnn.trained import load_trained
 export(load_trained("runs/digits"), "runs/digits/export", ["onnx"])
 """
 
-import dataclasses
 import logging
 import os
 import shutil
@@ -15,10 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcnn.assessment import find_data, spread_over
+from jaxcnn.assessment import find_data, parts_at, spread_over
 from jaxcnn.classifier import CARD, in_float32, make_probabilities, model_card
 from jaxcnn.data.pipeline import eval_batches
-from jaxcnn.data.source import Split
 from jaxcnn.errors import UserError
 from jaxcnn.exports import FORMATS
 from jaxcnn.exports.int8 import FILE as INT8_FILE
@@ -139,23 +137,13 @@ def _images(
             f"the images that files are compared on cannot be found ({error}); give others of the "
             "same classes with --config.data.dir=FOLDER"
         ) from error
-    parts = list(_spread(examined.parts, most))
+    parts = parts_at(examined.parts, spread_over(sum(map(len, examined.parts)), most))
     label = np.concatenate([part.label for part in parts])
     found = [b["image"][b["mask"]] for part in parts for b in eval_batches(part, LEAST)]
     image = np.concatenate(found)
     if len(image) < least:
         logger.warning("files are compared on %d images only, as there are no more", len(image))
     return examined.split, image, label
-
-
-def _spread(parts: Sequence[Split], most: int) -> Any:
-    """The parts with at most so many of their examples, from all over."""
-    start, chosen = 0, spread_over(sum(map(len, parts)), most)
-    for part in parts:
-        mine = chosen[(chosen >= start) & (chosen < start + len(part))] - start
-        if len(mine):
-            yield dataclasses.replace(part, rows=part.rows[mine])
-        start += len(part)
 
 
 def _write_int8(trained: Trained, model: Model, onnx: Path) -> tuple[dict[str, Any], str]:
