@@ -26,8 +26,8 @@ from jaxcnn.exports.triton import FOLDER as TRITON
 from jaxcnn.exports.triton import write_triton
 from jaxcnn.exports.verified import (
     Export,
+    answers,
     entry,
-    in_parts,
     put_in_place,
     reference,
     sha256,
@@ -153,7 +153,7 @@ def _write_int8(trained: Trained, model: Model, onnx: Path) -> tuple[dict[str, A
     what, image, label = _images(trained, None, _MEASURED)
 
     def accuracy(run: Callable[[np.ndarray], np.ndarray]) -> float:
-        return float((in_parts(run, image, model.batch).argmax(-1) == label).mean())
+        return float((answers(run, image, model.batch).argmax(-1) == label).mean())
 
     with unfinished(onnx.parent) as temporary:
         path = temporary / INT8_FILE
