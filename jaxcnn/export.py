@@ -31,8 +31,9 @@ from jaxcnn.errors import UserError, nearest, printable
 from jaxcnn.exporting import Exported, export
 from jaxcnn.exports import FORMATS
 from jaxcnn.runtime.outdir import check_writable
+from jaxcnn.trained import FREE_WHEN_ANSWERING
 
-cli.define_run()
+cli.define_run(FREE_WHEN_ANSWERING)
 _FORMAT = flags.DEFINE_list("format", "onnx,stablehlo", f"Which files: {', '.join(FORMATS)}.")
 _BATCH = flags.DEFINE_integer(
     "batch", None, "So many images at once, always. Default: any number.", lower_bound=1

@@ -204,6 +204,7 @@ def test_the_accuracy_of_8_bits_is_of_no_training_images(run, monkeypatch):
         (["--format="], "--format: is empty; give some of onnx"),
         (["--format=keras", "--int8"], "--int8 and --triton: are made of the ONNX file"),
         (["--batch=0"], "batch"),
+        (["--config.dtype=bfloat16"], "config.dtype: .*; what may be given is config.data.*"),
         (["--output=README.md"], "--output=README.md: README.md is a file; give a folder"),
         (
             ["--config.data.source=folder", "--config.data.dir=nowhere"],
