@@ -10,7 +10,7 @@ print(assessment.measured.metrics["accuracy"])
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -208,10 +208,10 @@ def _with_temperature(trained: Trained, examined: Examined, fitted: float | None
     return trained
 
 
-def parts_at(assessment: Assessment, positions: np.ndarray) -> list[Split]:
-    """The assessed examples at `positions`, int64[n] in increasing order, split by split."""
+def parts_at(parts: Sequence[Split], positions: np.ndarray) -> list[Split]:
+    """The examples of all parts at `positions`, int64[n] in increasing order, part by part."""
     found, start = [], 0
-    for part in assessment.examined.parts:
+    for part in parts:
         mine = positions[(positions >= start) & (positions < start + len(part))] - start
         if len(mine):
             found.append(dataclasses.replace(part, rows=part.rows[mine]))

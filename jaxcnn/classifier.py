@@ -6,16 +6,18 @@ image = classifier.read(Path("seven.png").read_bytes())
 answer(classifier, classifier.probabilities(image[None])[0])
 """
 
+import hashlib
 import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcnn.at_once import in_parts
 from jaxcnn.build import build_image_decoding
 from jaxcnn.core.state import PyTree
 from jaxcnn.data.decode import Decoding
@@ -24,12 +26,8 @@ from jaxcnn.errors import UserError
 from jaxcnn.runtime.rundir import read_json, versions
 from jaxcnn.trained import Trained, load_trained
 
-# Images that are answered at once, at most: more would take memory and hardly be faster.
-MOST_AT_ONCE = 64
-
-# What a file says of the model in it, and what is needed to use it.
+# What files say of the model in them.
 CARD = "model.json"
-_NEEDED = ("class_names", "image_shape", "decoding")
 
 
 class Classifier(NamedTuple):
@@ -96,7 +94,12 @@ def of_trained(trained: Trained) -> Classifier:
     trained = in_float32(trained)
     compiled = jax.jit(make_probabilities(trained))
     variables = jax.device_put(trained.state.variables)
-    run = partial(_in_powers_of_two, lambda image: np.asarray(compiled(variables, image)))
+    # Parts are filled up to powers of two, so that few sizes are compiled.
+    run = partial(
+        in_parts,
+        lambda image: np.asarray(compiled(variables, image)),
+        filled=lambda count: 1 << (count - 1).bit_length(),
+    )
     return Classifier(model_card(trained), run, trained)
 
 
@@ -109,12 +112,14 @@ def in_float32(trained: Trained) -> Trained:
 
 def make_probabilities(trained: Trained) -> Callable[[PyTree, jax.Array], jax.Array]:
     """Returns a pure `(variables, uint8[B, H, W, C]) -> float32[B, K]`: what the model sees is made
-    of the pixels inside, and logits are divided by the temperature where one was kept.
+    of the pixels inside, and logits are divided by the temperature where one was kept. Products are
+    in full float32 on any device, so that predict, serve and exports agree.
     """
     model, normalize, temperature = trained.model, trained.normalize, trained.temperature or 1.0
 
     def probabilities(variables: PyTree, image: jax.Array) -> jax.Array:
-        logits = jnp.asarray(model.apply(variables, normalize(image), train=False))
+        with jax.default_matmul_precision("highest"):
+            logits = jnp.asarray(model.apply(variables, normalize(image), train=False))
         return jax.nn.softmax(logits.astype(jnp.float32) / temperature)
 
     return probabilities
@@ -173,32 +178,58 @@ def _exported(path: Path, threads: int | None) -> Classifier:
         )
     except Exception as error:  # onnxruntime's errors have no common class but this
         raise UserError(f"{path}: is no ONNX file that can be run ({error})") from error
-    inside = session.get_modelmeta().custom_metadata_map.get("jaxcnn")
-    card = json.loads(inside) if inside else read_json(path.with_name(CARD))
-    if card is None or not card.keys() >= set(_NEEDED):
+    card = _card_of(path, session)
+    if card is None:
         raise UserError(f"{path}: says nothing of its classes; give one that jaxcnn.export wrote")
-
-    fixed = session.get_inputs()[0].shape[0]  # a number, or the name of one
-    size = fixed if isinstance(fixed, int) else MOST_AT_ONCE
+    batch = _batch(session, card)
+    if batch is None:
+        raise UserError(
+            f"{path}: takes or gives something else than it says; give one that jaxcnn.export wrote"
+        )
 
     def run(image: np.ndarray) -> np.ndarray:
-        found = []
-        for start in range(0, len(image), size):
-            part = image[start : start + size]
-            missing = fixed - len(part) if isinstance(fixed, int) else 0
-            filled = np.pad(part, ((0, missing), (0, 0), (0, 0), (0, 0)))
-            found.append(session.run(["probabilities"], {"image": filled})[0][: len(part)])
-        return np.concatenate(found)
+        return session.run(["probabilities"], {"image": image})[0]
 
-    return Classifier(card, run)
+    if batch == "any":
+        return Classifier(card, partial(in_parts, run))
+    return Classifier(card, partial(in_parts, run, most=batch, filled=lambda count: batch))
 
 
-def _in_powers_of_two(run: Callable[[np.ndarray], np.ndarray], image: np.ndarray) -> np.ndarray:
-    """run(image) in parts whose sizes are powers of two, filled up, so that few are compiled."""
-    found = []
-    for start in range(0, len(image), MOST_AT_ONCE):
-        part = image[start : start + MOST_AT_ONCE]
-        size = 1 << (len(part) - 1).bit_length()
-        filled = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), part.dtype)])
-        found.append(run(filled)[: len(part)])
-    return np.concatenate(found)
+def _card_of(path: Path, session: Any) -> dict[str, Any] | None:
+    """What a file says of its model, or the `model.json` beside it that lists just this file; None
+    where it is no such card.
+    """
+    inside = session.get_modelmeta().custom_metadata_map.get("jaxcnn")
+    try:
+        card: Any = json.loads(inside) if inside else read_json(path.with_name(CARD))
+        if not inside:
+            with path.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+            if digest not in [facts["sha256"] for facts in card["files"].values()]:
+                return None
+        names, shape = card["class_names"], card["image_shape"]
+        right = (
+            isinstance(card["name"], str)
+            and isinstance(card["decoding"], dict)
+            and isinstance(names, list)
+            and len(names) > 0
+            and all(isinstance(name, str) for name in names)
+            and [type(size) for size in shape] == [int] * 3
+        )
+    except (AttributeError, KeyError, TypeError, ValueError, UserError):
+        return None
+    return card if right else None
+
+
+def _batch(session: Any, card: dict[str, Any]) -> int | Literal["any"] | None:
+    """How many images a file takes at once; None where it is not what the card says."""
+    image, *more = session.get_inputs()
+    given = {output.name: output for output in session.get_outputs()}.get("probabilities")
+    if more or given is None or len(image.shape) != 4 or len(given.shape) != 2:
+        return None
+    found = (image.name, image.type, *image.shape[1:], given.type, given.shape[1])
+    shape, classes = card["image_shape"], len(card["class_names"])
+    if found != ("image", "tensor(uint8)", *shape, "tensor(float)", classes):
+        return None
+    fixed = image.shape[0]  # a number, or the name of one
+    return fixed if isinstance(fixed, int) else "any"

@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,6 +26,8 @@ from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.preemption import Interrupted
 from jaxcnn.runtime.progress import setup_logging
 from jaxcnn.trained import (
+    FREE_WHEN_ANSWERING,
+    FREE_WHEN_TRAINED,
     Trained,
     is_free,
     load_trained,
@@ -38,6 +41,9 @@ FLAGS = flags.FLAGS
 
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
 _ARTIFACT = re.compile(r"--?artifact(=|$)")
+
+# The keys of a run's config that the command takes; `define_run` puts them here.
+_free: list[str] = []
 
 flags.DEFINE_bool("debug", False, "Show the Python traceback of an error.")
 
@@ -53,11 +59,13 @@ def define_config() -> None:
     )
 
 
-def define_run() -> None:
+def define_run(free: tuple[str, ...] = FREE_WHEN_TRAINED) -> None:
     """Defines --workdir and --checkpoint, for commands about a trained model.
 
-    --config.KEY=VALUE then changes the config of the run in --workdir.
+    --config.KEY=VALUE then changes the config of the run in --workdir, for the keys in `free`, see
+    `jaxcnn.trained.is_free`.
     """
+    _free[:] = free
     flags.DEFINE_string("workdir", None, "The run directory that training made.")
     flags.DEFINE_string(
         "checkpoint", "best", "Which of its checkpoints: best (on validation), latest, or a step."
@@ -66,7 +74,7 @@ def define_run() -> None:
 
 def define_classifier() -> None:
     """Defines --artifact beside what `define_run` does, for commands that only need answers."""
-    define_run()
+    define_run(FREE_WHEN_ANSWERING)
     flags.DEFINE_string(
         "artifact", None, "In place of --workdir: a model.onnx that jaxcnn.export wrote."
     )
@@ -86,7 +94,8 @@ def classifier_from_flags() -> Classifier:
 def trained_from_flags() -> Trained:
     """The model in --workdir, its config with the overrides on the command line."""
     enable_compile_cache()
-    config = with_overrides(FLAGS.config, config_flags.get_override_values(FLAGS["config"]))
+    given = config_flags.get_override_values(FLAGS["config"])
+    config = with_overrides(FLAGS.config, given, tuple(_free))
     return load_trained(FLAGS.workdir, FLAGS.checkpoint)._replace(config=config)
 
 
@@ -227,7 +236,7 @@ def _help(usage: str) -> str:
     lines += [f"  --{name}: {FLAGS[name].help}" for name in FLAGS if _is_ours(name)]
     if not _has_config():
         return "\n".join(lines)
-    text = keys_text() if "config" in FLAGS else keys_text(is_free)
+    text = keys_text() if "config" in FLAGS else keys_text(partial(is_free, free=tuple(_free)))
     return "\n".join([*lines, text])
 
 

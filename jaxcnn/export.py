@@ -31,8 +31,9 @@ from jaxcnn.errors import UserError, nearest, printable
 from jaxcnn.exporting import Exported, export
 from jaxcnn.exports import FORMATS
 from jaxcnn.runtime.outdir import check_writable
+from jaxcnn.trained import FREE_WHEN_ANSWERING
 
-cli.define_run()
+cli.define_run(FREE_WHEN_ANSWERING)
 _FORMAT = flags.DEFINE_list("format", "onnx,stablehlo", f"Which files: {', '.join(FORMATS)}.")
 _BATCH = flags.DEFINE_integer(
     "batch", None, "So many images at once, always. Default: any number.", lower_bound=1
@@ -51,8 +52,6 @@ def main() -> None:
     workdir = Path(flags.FLAGS.workdir).expanduser()
     folder = Path(_OUTPUT.value).expanduser() if _OUTPUT.value else workdir / "export"
     check_writable(folder, "output")
-    # Of Keras there is one backend in a process, and a SavedModel takes TensorFlow's.
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow" if "saved_model" in names else "jax")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Keras warns of .h5, which was asked for
     exported = export(

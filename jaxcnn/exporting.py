@@ -5,28 +5,29 @@ from jaxcnn.trained import load_trained
 export(load_trained("runs/digits"), "runs/digits/export", ["onnx"])
 """
 
-import dataclasses
 import logging
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcnn.assessment import find_data, spread_over
+from jaxcnn.assessment import find_data, parts_at, spread_over
 from jaxcnn.classifier import CARD, in_float32, make_probabilities, model_card
 from jaxcnn.data.pipeline import eval_batches
-from jaxcnn.data.source import Split
 from jaxcnn.errors import UserError
 from jaxcnn.exports import FORMATS
 from jaxcnn.exports.int8 import FILE as INT8_FILE
 from jaxcnn.exports.int8 import write_int8
 from jaxcnn.exports.model import Model
+from jaxcnn.exports.triton import FOLDER as TRITON
 from jaxcnn.exports.triton import write_triton
 from jaxcnn.exports.verified import (
     Export,
+    answers,
     entry,
-    in_parts,
     put_in_place,
     reference,
     sha256,
@@ -62,38 +63,49 @@ def export(
     int8: bool = False,
     triton: bool = False,
 ) -> Exported:
-    """Writes some of FORMATS, and model.json, into a folder; raises UserError where nothing can be
-    written. What one format cannot say is in the `refused` of the answer.
+    """Writes some of FORMATS, and model.json after each, into a folder; raises UserError where
+    nothing can be written. What one format cannot say is in the `refused` of the answer.
 
     batch: the number of images the files take; None for any. int8, triton: also those, which are
-      made of the ONNX file.
+      made of the ONNX file; without them, such files of an earlier one go.
     """
     folder, model = Path(folder).expanduser(), make_model(trained, batch)
-    what, image, _ = _images(trained, None, MOST)
+    if "saved_model" in formats:  # in a process there is one backend of Keras, and it takes this
+        os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    what, image, _ = _images(trained, None, MOST, LEAST)
     expected = reference(model, image)
     lines: list[tuple[str, str]] = []
-    entries: dict[str, dict[str, Any]] = {}
     refused: list[str] = []
+    files = _listed(folder)
+    of_onnx = ((INT8_FILE, int8, _write_int8), (TRITON, triton, _write_triton))
+
+    def keep(name: str, facts: dict[str, Any], told: str) -> None:
+        files.pop(name, None)
+        files[name] = facts
+        write_json(folder / CARD, model.card | {"files": files})
+        lines.append((_shown(folder / name), told))
+
     for name in formats:
         try:
             made = write_verified(folder, name, model, image, expected)
         except UserError as error:
             refused.append(str(error))
             continue
-        entries[made.path.name] = entry(made, model.card)
-        lines.append((made.path.name, _told(made, what)))
-    if FORMATS["onnx"].file in entries:
-        onnx = folder / FORMATS["onnx"].file
-        if int8:
-            try:
-                entries[INT8_FILE], told = _write_int8(trained, model, onnx)
-                lines.append((INT8_FILE, told))
-            except UserError as error:
-                refused.append(str(error))
-        if triton:
-            lines.append(("triton/", _write_triton(model, onnx)))
-    if entries:
-        write_json(folder / CARD, model.card | {"files": _kept(folder, entries) | entries})
+        if name == "onnx":
+            unasked = [derived for derived, asked, _ in of_onnx if not asked]
+            lines += _without_derived(folder, files, unasked)
+        keep(made.path.name, entry(made, model.card), _told(made, what))
+    onnx = folder / FORMATS["onnx"].file
+    for name, asked, write in of_onnx:
+        if not asked or onnx.name not in dict(lines):
+            continue
+        try:
+            keep(name, *write(trained, model, onnx))
+        except UserError as error:
+            refused.append(str(error))
+            lines += _without_derived(folder, files, [name])
+            write_json(folder / CARD, model.card | {"files": files})
+    if lines:
         lines.append((CARD, "class names, decoding, metrics and hashes"))
     return Exported(lines, refused)
 
@@ -110,36 +122,28 @@ def make_model(trained: Trained, batch: int | None = None) -> Model:
     )
 
 
-def _images(trained: Trained, split: str | None, most: int) -> tuple[str, np.ndarray, np.ndarray]:
+def _images(
+    trained: Trained, split: str | None, most: int, least: int = 0
+) -> tuple[str, np.ndarray, np.ndarray]:
     """Images from all over a split, or the test data if that is None, with the split's name and
-    labels; of all data where the test data are too few.
+    labels; of all data where the test data are fewer than `least`.
     """
     try:
         examined = find_data(trained, split)
-        if split is None and sum(map(len, examined.parts)) < LEAST:
+        if split is None and sum(map(len, examined.parts)) < least:
             examined = find_data(trained, "all")
     except UserError as error:
         raise UserError(
             f"the images that files are compared on cannot be found ({error}); give others of the "
             "same classes with --config.data.dir=FOLDER"
         ) from error
-    parts = list(_spread(examined.parts, most))
+    parts = parts_at(examined.parts, spread_over(sum(map(len, examined.parts)), most))
     label = np.concatenate([part.label for part in parts])
     found = [b["image"][b["mask"]] for part in parts for b in eval_batches(part, LEAST)]
     image = np.concatenate(found)
-    if len(image) < LEAST:
+    if len(image) < least:
         logger.warning("files are compared on %d images only, as there are no more", len(image))
     return examined.split, image, label
-
-
-def _spread(parts: Sequence[Split], most: int) -> Any:
-    """The parts with at most so many of their examples, from all over."""
-    start, chosen = 0, spread_over(sum(map(len, parts)), most)
-    for part in parts:
-        mine = chosen[(chosen >= start) & (chosen < start + len(part))] - start
-        if len(mine):
-            yield dataclasses.replace(part, rows=part.rows[mine])
-        start += len(part)
 
 
 def _write_int8(trained: Trained, model: Model, onnx: Path) -> tuple[dict[str, Any], str]:
@@ -149,7 +153,7 @@ def _write_int8(trained: Trained, model: Model, onnx: Path) -> tuple[dict[str, A
     what, image, label = _images(trained, None, _MEASURED)
 
     def accuracy(run: Callable[[np.ndarray], np.ndarray]) -> float:
-        return float((in_parts(run, image, model.batch).argmax(-1) == label).mean())
+        return float((answers(run, image, model.batch).argmax(-1) == label).mean())
 
     with unfinished(onnx.parent) as temporary:
         path = temporary / INT8_FILE
@@ -165,26 +169,71 @@ def _write_int8(trained: Trained, model: Model, onnx: Path) -> tuple[dict[str, A
         "accuracy": after,
         "accuracy_float32": before,
         "num_images": len(image),
+        "split": what,
         "checkpoint_step": model.card["checkpoint_step"],
+        "made_of": sha256(onnx),
     }
     told = f"{_size(facts['bytes'])}  right on {after:.2%} of {len(image):,} {what} images, where "
     return facts, told + f"{onnx.name} is on {before:.2%} ({after - before:+.2%})"
 
 
-def _write_triton(model: Model, onnx: Path) -> str:
+def _write_triton(trained: Trained, model: Model, onnx: Path) -> tuple[dict[str, Any], str]:
+    """Writes the folder for Triton; what model.json and the last lines say of it."""
+    final = onnx.with_name(TRITON)
     with unfinished(onnx.parent) as temporary:
-        write_triton(temporary / "triton", onnx, model)
-        put_in_place(temporary / "triton", onnx.with_name("triton"))
-    return f"{_size(size_of(onnx.with_name('triton')))}  a copy of {onnx.name}, with config.pbtxt"
+        try:
+            write_triton(temporary / TRITON, onnx, model)
+        except OSError as error:
+            raise UserError(f"{final}: cannot be written ({error.strerror or error})") from error
+        put_in_place(temporary / TRITON, final)
+    facts = {
+        "sha256": sha256(final),
+        "bytes": size_of(final),
+        "checkpoint_step": model.card["checkpoint_step"],
+        "made_of": sha256(onnx),
+    }
+    return facts, f"{_size(facts['bytes'])}  a copy of {onnx.name}, with config.pbtxt"
 
 
-def _kept(folder: Path, new: dict[str, Any]) -> dict[str, Any]:
-    """What model.json said of files that were there before and still are as it says."""
-    before = (read_json(folder / CARD) or {}).get("files", {})
+def _without_derived(
+    folder: Path, files: dict[str, Any], names: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Deletes what was made of an ONNX file that is no more, and takes it from `files`; the lines
+    that say so. What model.json does not know, or someone has changed, stays.
+    """
+    lines = []
+    onnx = folder / FORMATS["onnx"].file
+    for name in names:
+        path = folder / name
+        if not path.exists() or files.get(name, {}).get("made_of") == sha256(onnx):
+            continue
+        shown = _shown(path)
+        if files.pop(name, None) is None:
+            lines.append((shown, f"stays as it was, and may not be of this {onnx.name}"))
+            continue
+        try:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be deleted ({error.strerror})") from error
+        lines.append((shown, f"deleted, as it was made of an earlier {onnx.name}"))
+    return lines
+
+
+def _listed(folder: Path) -> dict[str, dict[str, Any]]:
+    """What model.json says of the files that are as it says; nothing where it is damaged, or not
+    ours.
+    """
+    try:
+        files = (read_json(folder / CARD) or {})["files"].items()
+    except (UserError, AttributeError, KeyError, TypeError):
+        return {}
     return {
         name: facts
-        for name, facts in before.items()
-        if name not in new and (folder / name).exists() and sha256(folder / name) == facts["sha256"]
+        for name, facts in files
+        if isinstance(facts, dict)
+        and isinstance(facts.get("sha256"), str)
+        and (folder / name).exists()
+        and sha256(folder / name) == facts["sha256"]
     }
 
 
@@ -193,6 +242,10 @@ def _told(made: Export, what: str) -> str:
         f"{_size(made.size)}  differs from JAX by {made.difference:.1e} at most on "
         f"{made.num_images} {'images' if what == 'all' else f'{what} images'}"
     )
+
+
+def _shown(path: Path) -> str:
+    return f"{path.name}/" if path.is_dir() else path.name
 
 
 def _size(size: int) -> str:

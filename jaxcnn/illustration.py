@@ -87,7 +87,7 @@ def images(assessment: Assessment, positions: Positions) -> np.ndarray:
     order = np.argsort(positions, kind="stable")
     found = np.empty((len(positions), *assessment.trained.image_shape), np.uint8)
     done = 0
-    for part in parts_at(assessment, np.asarray(positions, np.int64)[order]):
+    for part in parts_at(assessment.examined.parts, np.asarray(positions, np.int64)[order]):
         (batch,) = eval_batches(part, len(part))
         found[order[done : done + len(part)]] = batch["image"]
         done += len(part)
@@ -103,7 +103,7 @@ def pictures(assessment: Assessment, positions: Positions) -> list[np.ndarray]:
     if assessment.paths is None or model_size >= _SHOWN:
         return found
     order = np.argsort(positions, kind="stable")
-    parts = parts_at(assessment, np.asarray(positions, np.int64)[order])
+    parts = parts_at(assessment.examined.parts, np.asarray(positions, np.int64)[order])
     rows = [(part.source, row) for part in parts if part.source for row in part.rows.tolist()]
     for place, (source, row) in zip(order.tolist(), rows, strict=True):
         how = assessment.examined.how
@@ -225,7 +225,7 @@ def features(assessment: Assessment, positions: np.ndarray) -> np.ndarray:
     trained = assessment.trained
     step = make_predict_step(trained.model, normalize=trained.normalize, features=True)
     run = on_devices(trained, step)
-    found = [run(part)["penultimate"] for part in parts_at(assessment, positions)]
+    found = [run(part)["penultimate"] for part in parts_at(assessment.examined.parts, positions)]
     return np.concatenate(found)
 
 

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.classifier import MOST_AT_ONCE, Classifier
+from jaxcnn.at_once import MOST_AT_ONCE
+from jaxcnn.classifier import Classifier
 from jaxcnn.data.ahead import lists_ahead
 from jaxcnn.data.damage import Damaged, format_of
 from jaxcnn.data.folder import read_file

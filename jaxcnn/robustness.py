@@ -146,7 +146,10 @@ def _over(
     assessment: Assessment, positions: np.ndarray, step: Callable[[Any, Batch], Batch]
 ) -> Callable[[jax.Array], np.ndarray]:
     """What `step((state, number), batch)` finds right of the images at some positions, bool[n]."""
-    run, parts = on_devices(assessment.trained, step), parts_at(assessment, positions)
+    run, parts = (
+        on_devices(assessment.trained, step),
+        parts_at(assessment.examined.parts, positions),
+    )
     return lambda number: np.concatenate([run(part, number)["right"] for part in parts])
 
 

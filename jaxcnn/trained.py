@@ -28,6 +28,9 @@ from jaxcnn.runtime.rundir import read_json, write_json
 # Keys of the config that may be changed for a model that is trained.
 FREE_WHEN_TRAINED = ("data.", "report.", "batch_size", "dtype")
 
+# Of these, what says anything where answers are in float32 to given images: predict, export.
+FREE_WHEN_ANSWERING = ("data.",)
+
 # Of these, what only training reads, or a trained model holds already.
 _TRAINING = ("data.mean", "data.std", "data.sampling", "report.at_end", "report.histograms")
 
@@ -116,19 +119,26 @@ def run_config(workdir: Path) -> ConfigDict:
     return load_config(workdir / "config.json")
 
 
-def is_free(key: str) -> bool:
-    """Whether a key of the config says anything about a model that is trained."""
-    return key.startswith(FREE_WHEN_TRAINED) and key not in _TRAINING
+def is_free(key: str, free: tuple[str, ...] = FREE_WHEN_TRAINED) -> bool:
+    """Whether a key of the config says anything about a model that is trained, to a command that
+    takes the keys in `free`.
+    """
+    return key.startswith(free) and key not in _TRAINING
 
 
-def with_overrides(config: ConfigDict, overrides: Collection[str]) -> ConfigDict:
-    """The config of a run, changed on the command line; UserError for what is trained already."""
+def with_overrides(
+    config: ConfigDict, overrides: Collection[str], free: tuple[str, ...] = FREE_WHEN_TRAINED
+) -> ConfigDict:
+    """The config of a run, changed on the command line; UserError for what the command does not
+    take, see `is_free`.
+    """
     for key in overrides:
-        if not is_free(key):
-            free = ", ".join(f"config.{k}" + "*" * k.endswith(".") for k in FREE_WHEN_TRAINED)
+        if not is_free(key, free):
+            known = ", ".join(f"config.{k}" + "*" * k.endswith(".") for k in free)
+            without = ", ".join(k for k in _TRAINING if k.startswith(free))
             raise UserError(
-                f"config.{key}: the model is trained already; what may be given is {free} "
-                f"(without {', '.join(_TRAINING)})"
+                f"config.{key}: the model is trained already; what may be given is {known} "
+                f"(without {without})"
             )
     return resolve(config, overrides)
 

@@ -1,12 +1,15 @@
 """What a trained model says of an image is the same wherever it is asked."""
 
 import csv
+import hashlib
+import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcnn.classifier import MOST_AT_ONCE, answer, load_classifier
+from jaxcnn.at_once import MOST_AT_ONCE
+from jaxcnn.classifier import answer, load_classifier
 from jaxcnn.data import SOURCES
 from jaxcnn.errors import UserError
 from tests.images import saved
@@ -58,3 +61,58 @@ def test_what_is_no_run_and_no_export_is_refused(tmp_path):
         load_classifier(tmp_path / "nothing")
     with pytest.raises(UserError, match="no such file"):
         load_classifier(tmp_path / "nothing.onnx")
+
+
+def model_file(path, card, name="image", size=8, classes=2):
+    """A small ONNX file that says what `card` is."""
+    from onnx import TensorProto, helper, save
+
+    image = helper.make_tensor_value_info(name, TensorProto.UINT8, ["B", size, size, 1])
+    given = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["B", classes])
+    nodes = [
+        helper.make_node("Cast", [name], ["real"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["real"], ["flat"]),
+        helper.make_node("Slice", ["flat", "from", "to", "axis"], ["probabilities"]),
+    ]
+    numbers = {"from": 0, "to": classes, "axis": 1}
+    constants = [helper.make_tensor(k, TensorProto.INT64, [1], [v]) for k, v in numbers.items()]
+    graph = helper.make_graph(nodes, "model", [image], [given], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    if card is not None:
+        helper.set_model_props(model, {"jaxcnn": card})
+    save(model, path)
+    return path
+
+
+CARD = {"name": "m", "class_names": ["a", "b"], "image_shape": [8, 8, 1], "decoding": {}}
+
+
+@pytest.mark.parametrize(
+    ("card", "model"),
+    [
+        ("{", {}),
+        ("[1]", {}),
+        ("{}", {}),
+        (json.dumps(CARD | {"class_names": "ab"}), {}),
+        (json.dumps(CARD | {"image_shape": 8}), {}),
+        (json.dumps(CARD), {"name": "x"}),
+        (json.dumps(CARD), {"size": 9}),
+        (json.dumps(CARD), {"classes": 3}),
+    ],
+)
+def test_a_file_that_is_not_what_it_says_is_refused_in_one_line(card, model, tmp_path):
+    path = model_file(tmp_path / "model.onnx", card, **model)
+    with pytest.raises(UserError, match=r"^.*; give one that jaxcnn.export wrote$"):
+        load_classifier(path)
+
+
+def test_a_card_beside_a_file_is_of_that_file(tmp_path):
+    path = model_file(tmp_path / "model.onnx", None)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    beside = tmp_path / "model.json"
+    beside.write_text(json.dumps(CARD | {"files": {"model.onnx": {"sha256": digest}}}))
+    assert load_classifier(path).class_names == ("a", "b")
+    for files in ({"model.onnx": {"sha256": "0" * 64}}, {}, [1]):
+        beside.write_text(json.dumps(CARD | {"files": files}))
+        with pytest.raises(UserError, match="says nothing of its classes; give one that"):
+            load_classifier(path)

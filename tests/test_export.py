@@ -1,5 +1,6 @@
 """python -m jaxcnn.export: from a run directory to files that other systems load."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 
+from jaxcnn import exporting
 from jaxcnn.classifier import load_classifier
 from jaxcnn.data import SOURCES
 from jaxcnn.exporting import export
@@ -82,10 +84,10 @@ def test_keras_files_open_where_there_is_no_jaxcnn(run, tmp_path, digits):
 @pytest.mark.slow
 def test_a_saved_model_answers_as_jax_does(run, command, has_tensorflow, monkeypatch):
     monkeypatch.delenv("KERAS_BACKEND", raising=False)  # which another test has brought here
-    given = ["--workdir", run, "--format=saved_model,keras"]
+    given = ["--workdir", run, "--format=keras,saved_model"]
     done = command(*given, module="jaxcnn.export", check=0, tensorflow=True)
     for file in ("saved_model", "model.keras"):
-        told = re.search(rf"{file} .* differs from JAX by (\S+) at most on 257 test", done.stdout)
+        told = re.search(rf"{file}/? .* differs from JAX by (\S+) at most on 257 test", done.stdout)
         assert float(told[1]) <= 1e-5
     again = command(*given, module="jaxcnn.export", check=0, tensorflow=True)  # in its place
     assert "saved_model" in again.stdout
@@ -136,6 +138,65 @@ def test_model_json_forgets_no_file_that_is_as_it_was(run):
     assert list(files) == ["model.safetensors", "model.stablehlo"]
 
 
+@pytest.mark.parametrize("damaged", ['{"files": {"model.onnx": {}}}', "{", "[1]"])
+def test_model_json_is_written_after_each_file_whatever_it_held(damaged, run, monkeypatch):
+    folder = run / "export"
+    folder.mkdir()
+    (folder / "model.onnx").touch()
+    (folder / "model.json").write_text(damaged)
+    write = exporting.write_verified
+
+    def interrupted(folder, name, *given):
+        if name == "stablehlo":
+            raise KeyboardInterrupt
+        return write(folder, name, *given)
+
+    monkeypatch.setattr(exporting, "write_verified", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export(load_trained(run), folder, ["onnx", "stablehlo"])
+    listed = json.loads((folder / "model.json").read_text())["files"]["model.onnx"]["sha256"]
+    assert listed == hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+
+
+def test_what_was_made_of_another_onnx_file_goes_with_it(run):
+    trained, folder = load_trained(run), run / "export"
+    export(trained, folder, ["onnx"], int8=True, triton=True)
+    made = json.loads((folder / "model.json").read_text())["files"]
+    assert list(made) == ["model.onnx", "model_int8.onnx", "triton"]
+    export(trained, folder, ["onnx"])
+    assert (folder / "triton").exists() and (folder / "model_int8.onnx").exists()  # of the same
+    (config,) = (folder / "triton").glob("*/config.pbtxt")
+    config.write_text("of someone's own")
+    lines = export(keep_temperature(trained, 3.0), folder, ["onnx"]).lines
+    assert [name for name, _ in lines] == ["model_int8.onnx", "triton/", "model.onnx", "model.json"]
+    assert lines[0][1].startswith("deleted") and lines[1][1].startswith("stays as it was")
+    assert not (folder / "model_int8.onnx").exists() and config.exists()
+    assert list(json.loads((folder / "model.json").read_text())["files"]) == ["model.onnx"]
+
+
+def test_a_disk_that_refuses_triton_is_a_reason_and_odd_names_are_none(run, tmp_path, monkeypatch):
+    trained = load_trained(run)
+    model = exporting.make_model(trained)
+    odd = dataclasses.replace(model, card=model.card | {"class_names": ["\udcff", "\u00e4"]})
+    exporting.write_triton(tmp_path / "odd", run / "config.json", odd)
+    (labels,) = (tmp_path / "odd").glob("*/labels.txt")
+    assert labels.read_bytes() == b"\xff\n\xc3\xa4\n"
+
+    def full(*given):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(exporting, "write_triton", full)
+    (why,) = export(trained, tmp_path, ["onnx"], triton=True).refused
+    assert why == f"{tmp_path / 'triton'}: cannot be written (No space left on device)"
+
+
+def test_the_accuracy_of_8_bits_is_of_no_training_images(run, monkeypatch):
+    monkeypatch.setattr(exporting, "LEAST", 10_000)  # so that all are compared
+    trained = load_trained(run)
+    _, told, *_ = (told for _, told in export(trained, run / "export", ["onnx"], int8=True).lines)
+    assert " of 359 test images" in told
+
+
 @pytest.mark.parametrize(
     ("flags", "error"),
     [
@@ -143,6 +204,7 @@ def test_model_json_forgets_no_file_that_is_as_it_was(run):
         (["--format="], "--format: is empty; give some of onnx"),
         (["--format=keras", "--int8"], "--int8 and --triton: are made of the ONNX file"),
         (["--batch=0"], "batch"),
+        (["--config.dtype=bfloat16"], "config.dtype: .*; what may be given is config.data.*"),
         (["--output=README.md"], "--output=README.md: README.md is a file; give a folder"),
         (
             ["--config.data.source=folder", "--config.data.dir=nowhere"],

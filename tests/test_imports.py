@@ -13,9 +13,10 @@ PACKAGE = Path(jaxcnn.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # What a room may import from, besides itself. Verbs (main, check_data, cli) may import anything.
-FOUNDATION = {"commands", "errors", "typecheck"}
+FOUNDATION = {"at_once", "commands", "errors", "typecheck"}
 ROOMS = {
     "core": set(),
+    "at_once": set(),
     "commands": set(),
     "errors": set(),
     "typecheck": set(),

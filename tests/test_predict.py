@@ -329,6 +329,7 @@ def test_help_tells_the_flags_and_the_inputs(command):
     done = command("--help", module=PREDICT, check=0)
     for word in ("INPUT", "--artifact", "--csv", "--every", "--smooth", "--save", "--strict"):
         assert word in done.stdout
+    assert "  data.window = " in done.stdout and "  batch_size = " not in done.stdout
 
 
 def test_an_artifact_stands_for_a_run(command):

@@ -265,8 +265,8 @@ def _clamp(equation: Any, operands: list[Operand]) -> Node:
     return Node("min", [raised, np.asarray(high)], x.shape, x.dtype)
 
 
-_ARITHMETIC = ("add", "add_any", "sub", "mul", "div", "max", "min", "pow")
-_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge", "select_n")
+_ARITHMETIC = ("add", "sub", "mul", "div", "max", "min", "pow")
+_COMPARISONS = ("eq", "lt", "le", "gt", "ge", "select_n")
 _FUNCTIONS = ("abs", "erf", "erfc", "exp", "expm1", "log", "log1p", "logistic", "neg", "rsqrt",
               "sign", "sqrt", "tanh", "convert_element_type")  # fmt: skip
 ELEMENTWISE = frozenset({*_ARITHMETIC, *_COMPARISONS, *_FUNCTIONS, "copy", "copy_p"})
@@ -280,7 +280,6 @@ RULES: dict[str, Callable[[Any, list[Operand]], Any]] = {
     "copy": _same,
     "copy_p": _same,
     "dot_general": _dense,
-    "expand_dims": _reshape,
     "integer_pow": _integer_pow,
     "pad": _keeping("padding_config"),
     "reduce_max": _keeping("axes"),

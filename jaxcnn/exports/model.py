@@ -28,9 +28,8 @@ class Model:
     batch: int | None = None
 
     def probabilities(self, image: jax.Array) -> jax.Array:
-        """uint8[B, H, W, C] -> float32[B, K], in full float32 on any device."""
-        with jax.default_matmul_precision("highest"):
-            return self.apply(self.variables, image)
+        """uint8[B, H, W, C] -> float32[B, K]."""
+        return self.apply(self.variables, image)
 
     @cached_property
     def graph(self) -> Node:

@@ -23,8 +23,8 @@ def write(path: Path, model: Model) -> None:
 
     if (backend := import_keras().backend.backend()) != "tensorflow":
         raise UserError(
-            f"saved_model: is made by Keras on TensorFlow, and KERAS_BACKEND={backend}; leave that "
-            "unset"
+            f"saved_model: is made by Keras on TensorFlow, and here Keras is on {backend}; start "
+            "another process for it, with KERAS_BACKEND unset"
         )
     net = build_keras(model)
     image = tf.TensorSpec((model.batch, *model.image_shape), tf.uint8, name="image")

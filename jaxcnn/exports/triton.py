@@ -13,6 +13,7 @@ from jaxcnn.exports.model import Model
 # Images that the server puts into one batch, and how long it waits for them.
 MAX_BATCH, MAX_DELAY_MICROSECONDS = 64, 2000
 
+FOLDER = "triton"
 LABELS = "labels.txt"
 
 
@@ -26,8 +27,10 @@ def write_triton(folder: Path, exported: Path, model: Model) -> None:
     place = folder / repository_name(model)
     (place / "1").mkdir(parents=True)
     shutil.copyfile(exported, place / "1" / "model.onnx")
-    (place / LABELS).write_text("".join(f"{n}\n" for n in map(_line, model.card["class_names"])))
-    (place / "config.pbtxt").write_text(config(model))
+    labels = "".join(f"{name}\n" for name in map(_line, model.card["class_names"]))
+    # Names of folders that are no UTF-8 stay the bytes that they were.
+    (place / LABELS).write_text(labels, encoding="utf-8", errors="surrogateescape")
+    (place / "config.pbtxt").write_text(config(model), encoding="utf-8")
 
 
 def config(model: Model) -> str:

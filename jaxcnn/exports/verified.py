@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxcnn.at_once import MOST_AT_ONCE, in_parts
 from jaxcnn.errors import UserError
 from jaxcnn.exports import FORMATS
 from jaxcnn.exports.graph import Unsupported
@@ -18,9 +19,6 @@ from jaxcnn.exports.model import Model
 
 # Between probabilities in float32.
 TOLERANCE = 1e-5
-
-# Images that are answered at once.
-AT_ONCE = 64
 
 
 class Export(NamedTuple):
@@ -47,7 +45,7 @@ def write_verified(
         path = temporary / chosen.file
         try:
             chosen.write(path, model)
-            found = in_parts(chosen.load(path, model), image, model.batch)
+            found = answers(chosen.load(path, model), image, model.batch)
         except UserError:
             raise
         except Unsupported as error:
@@ -77,24 +75,18 @@ def reference(model: Model, image: np.ndarray) -> np.ndarray:
     """What the model in JAX says of images, float32[N, K]."""
     program = jax.jit(model.apply)
     variables = jax.device_put(model.variables)
-    with jax.default_matmul_precision("highest"):
-        return in_parts(lambda part: np.asarray(program(variables, part)), image, AT_ONCE)
+    return answers(lambda part: np.asarray(program(variables, part)), image, MOST_AT_ONCE)
 
 
-def in_parts(
+def answers(
     run: Callable[[np.ndarray], np.ndarray], image: np.ndarray, batch: int | None
 ) -> np.ndarray:
     """run(image), some at a time: each time `batch` of them, or if any number will do, one and then
     64 each time.
     """
     if batch is None:
-        return np.concatenate(list(map(run, np.split(image, range(1, len(image), AT_ONCE)))))
-    found = []
-    for start in range(0, len(image), batch):
-        part = image[start : start + batch]
-        missing = np.zeros((batch - len(part), *part.shape[1:]), part.dtype)
-        found.append(run(np.concatenate([part, missing]))[: len(part)])
-    return np.concatenate(found)
+        return np.concatenate(list(map(run, np.split(image, range(1, len(image), MOST_AT_ONCE)))))
+    return in_parts(run, image, batch, lambda count: batch)
 
 
 def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
@@ -122,8 +114,12 @@ def put_in_place(path: Path, final: Path) -> None:
         if final.is_dir():  # a folder does not replace one that has content
             aside = path.with_name(f"{path.name}.before")
             final.replace(aside)
-            path.replace(final)
-            shutil.rmtree(aside)
+            try:
+                path.replace(final)
+            except BaseException:
+                aside.replace(final)
+                raise
+            shutil.rmtree(aside, ignore_errors=True)
         else:
             path.replace(final)
     except OSError as error:

@@ -1,6 +1,7 @@
 """What is exported is what was trained, whichever format and model; or it is refused."""
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 from jaxcnn.core.models import MODELS
 from jaxcnn.errors import UserError
 from jaxcnn.exports import FORMATS
-from jaxcnn.exports.verified import TOLERANCE, reference, write_verified
+from jaxcnn.exports.verified import TOLERANCE, put_in_place, reference, write_verified
 from tests.exports.models import crops, make_model
 
 # TensorFlow's needs a process of its own, see tests/test_export.py.
@@ -132,3 +133,21 @@ def test_batch_norm_is_gone_from_the_convolutions_of_an_onnx_file(tmp_path):
         *("Conv", "Relu", "Conv", "Relu", "MaxPool") * 2,
         "GlobalAveragePool", "Flatten", "Gemm", "Softmax", "Identity",
     ]  # fmt: skip
+
+
+def test_a_folder_that_cannot_be_put_in_place_leaves_the_earlier_one(tmp_path, monkeypatch):
+    final, path = tmp_path / "triton", tmp_path / "unfinished" / "triton"
+    final.mkdir()
+    (final / "before").touch()
+    path.mkdir(parents=True)
+    replace = Path.replace
+
+    def interrupted(self, target):
+        if self == path:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        put_in_place(path, final)
+    assert [file.name for file in final.iterdir()] == ["before"]
