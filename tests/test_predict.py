@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import pytest
 from jaxcnn.classifier import load_classifier
 from jaxcnn.config import default_config
 from jaxcnn.data.inputs import find_inputs
+from jaxcnn.errors import UserError
 from jaxcnn.prediction import predict, smoothed
+from jaxcnn.report.film import Film
 from tests.images import saved
 from tests.processes import environment
 
@@ -231,6 +234,23 @@ def test_the_annotated_video_has_the_frames_of_the_video_with_a_label_on_each(
         assert np.median(changed[24:]) < 12
     assert not after.read()[0]
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_a_film_for_which_the_disk_has_no_room_is_not_kept(tmp_path, suffix):
+    """As much of it as the system takes is a file that other programs open, or do not."""
+    path = tmp_path / f"film{suffix}"
+    path.write_bytes(b"an earlier one")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    noise = np.random.default_rng(0)
+    try:
+        with pytest.raises(UserError, match="cannot be written whole"), Film(path) as film:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+            for _ in range(100):
+                film.write(noise.integers(0, 255, (64, 64, 3), np.uint8), 25)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == b"an earlier one" and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_video_that_is_cut_short_is_answered_as_far_as_it_goes(said, film, tmp_path):
