@@ -16,9 +16,11 @@ and error, and the rest go on.
 import contextlib
 import itertools
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 from absl import flags
 
@@ -59,23 +61,21 @@ def main(*words: str) -> None:
         )
     if (camera := next(filter(is_camera, words), None)) and len(words) > 1:
         raise UserError(f"{camera}: no such file, and a camera of that number is given alone")
+    if _CSV.value is not None:
+        _check_table(Path(_CSV.value).expanduser(), words)
     inputs = find_inputs(words, read_lines(_STDIN))
     film = None
     if _SAVE.value is not None:
         film = _film(Path(_SAVE.value).expanduser(), found := list(itertools.islice(inputs, 2)))
         inputs = iter(found)
-    answered = failed = 0
+    signal.signal(signal.SIGTERM, _terminate)
     try:
-        for failure in _answers(cli.classifier_from_flags(), inputs, words, film):
-            answered += 1
-            failed += failure
-    except KeyboardInterrupt:
+        answered, failed = _answer(cli.classifier_from_flags(), inputs, words, film)
+    except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(143 if isinstance(stop, _Terminated) else 130)
     except BrokenPipeError:
-        # Whoever reads has enough. Python would complain about what it still holds.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return
+        return  # whoever reads has enough
     if failed:
         told = f'{failed:,} of {answered:,} could not be read; the lines with "error" say why'
         if _STRICT.value:
@@ -83,12 +83,23 @@ def main(*words: str) -> None:
         print(f"warning: {told}", file=sys.stderr)
 
 
-def _answers(
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends everything as Ctrl-C does."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    del frame
+    signal.signal(number, signal.SIG_IGN)  # what there is is being saved
+    raise _Terminated
+
+
+def _answer(
     classifier: Classifier, inputs: Iterator[Input], words: tuple[str, ...], film: Film | None
-) -> Iterator[bool]:
-    """Writes one answer after another; whether each is an error."""
+) -> tuple[int, int]:
+    """Writes one answer after another; how many, and how many of them are errors."""
     known = sys.stderr.isatty() and STANDARD_INPUT not in words
     total = count(find_inputs(words), _EVERY.value) if known else None
+    answered = failed = 0
     with contextlib.ExitStack() as stack:
         table = (
             stack.enter_context(Table(_CSV.value, classifier.class_names)) if _CSV.value else None
@@ -112,10 +123,32 @@ def _answers(
                 table.write(example)
             if bar is not None and sys.stdout.isatty():
                 bar.clear()  # it comes again below the line
-            print(as_json(classifier, example, _TOP.value), flush=True)
+            _print(as_json(classifier, example, _TOP.value))
             if bar is not None:
                 bar.update()
-            yield example.error is not None
+            answered += 1
+            failed += example.error is not None
+    return answered, failed
+
+
+def _print(line: str) -> None:
+    """A BrokenPipeError where nobody reads any more; UserError where it cannot be written."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        # Python would complain at its end about what it still holds.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise UserError(f"standard output: cannot be written ({error.strerror})") from error
+
+
+def _check_table(path: Path, words: tuple[str, ...]) -> None:
+    """UserError where --csv would take the place of an input."""
+    for word in words:
+        with contextlib.suppress(OSError):
+            if path.samefile(Path(word).expanduser()):
+                raise UserError(f"--csv={path}: is an INPUT itself; give another name")
 
 
 def _film(path: Path, inputs: list[Input]) -> Film:

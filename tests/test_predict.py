@@ -279,8 +279,24 @@ def test_a_mistake_on_the_command_line_is_told_in_one_line(command, workdir, arg
 
 def test_the_input_itself_is_not_overwritten(command, workdir, film):
     before = film.read_bytes()
-    done = command("--workdir", workdir, film, f"--save={film}", module=PREDICT, check=2)
-    assert "is the INPUT itself" in done.stderr and film.read_bytes() == before
+    for flag in ("--save", "--csv"):
+        done = command("--workdir", workdir, film, f"{flag}={film}", module=PREDICT, check=2)
+        assert "INPUT itself" in done.stderr and film.read_bytes() == before
+
+
+def test_a_full_disk_is_told_in_one_line_and_an_earlier_table_stays(workdir, photos, tmp_path):
+    done = shell(workdir, "$PREDICT first/001.png > /dev/full", photos)
+    assert done.returncode == 2
+    assert done.stderr.endswith(
+        b"error: standard output: cannot be written (No space left on device)\n"
+    )
+    done = shell(workdir, "$PREDICT first/001.png --csv=/dev/full", photos)
+    assert done.returncode == 2 and b"error: --csv=/dev/full: cannot be written" in done.stderr
+    assert b"Traceback" not in done.stderr
+    (tmp_path / "a.csv").write_text("an earlier one")
+    done = shell(workdir, f"ulimit -f 1; $PREDICT first --csv={tmp_path}/a.csv", photos)
+    assert done.returncode == 2 and (tmp_path / "a.csv").read_text() == "an earlier one"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
 def test_paths_come_on_standard_input_and_a_closed_pipe_ends_quietly(workdir, photos):
@@ -296,9 +312,22 @@ def test_paths_come_on_standard_input_and_a_closed_pipe_ends_quietly(workdir, ph
     assert b"Broken" not in done.stderr and b"Exception" not in done.stderr
 
 
-def test_the_first_answer_is_there_before_the_last_path_and_ctrl_c_ends_with_130(workdir, photos):
+def test_a_closed_pipe_leaves_the_film_and_the_table_so_far(workdir, film, tmp_path):
+    line = f"set -o pipefail; $PREDICT {film} --save=o.avi --csv=o.csv | head -1"
+    done = shell(workdir, line, tmp_path)
+    assert done.returncode == 0 and b"Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.avi", "o.csv"]
+    assert cv2.VideoCapture(str(tmp_path / "o.avi")).read()[0]
+    assert "film.avi,0,0," in (tmp_path / "o.csv").read_text()
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_first_answer_is_there_before_the_last_path_and_a_signal_ends_it(
+    workdir, photos, tmp_path, number, code
+):
+    table = tmp_path / "answers.csv"
     process = subprocess.Popen(
-        [sys.executable, "-m", PREDICT, "--workdir", str(workdir), "-"],
+        [sys.executable, "-m", PREDICT, "--workdir", str(workdir), "-", f"--csv={table}"],
         cwd=photos, env=environment(1), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -306,11 +335,12 @@ def test_the_first_answer_is_there_before_the_last_path_and_ctrl_c_ends_with_130
         process.stdin.write(b"first/001.png\n")
         process.stdin.flush()
         assert json.loads(process.stdout.readline())["label"] == "1"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         began = time.monotonic()
-        assert process.wait(20) == 130 and time.monotonic() - began < 10
+        assert process.wait(20) == code and time.monotonic() - began < 10
         stderr = process.stderr.read()
         assert stderr.endswith(b"stopped\n") and b"Traceback" not in stderr
+        assert "first/001.png,,,1," in table.read_text()
     finally:
         process.kill()
         process.communicate()
