@@ -168,6 +168,32 @@ def test_a_folder_gives_its_images_and_videos_once_each(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_pattern_with_two_stars_gives_each_file_once(tmp_path):
+    for name in ("a/1.png", "a/b/2.png", "3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for pattern in ("**", "**/*", "**/*.png"):
+        found = [one.path for one in find_inputs([f"{tmp_path}/{pattern}"])]
+        assert sorted(found) == [f"{tmp_path}/{name}" for name in ("3.png", "a/1.png", "a/b/2.png")]
+    assert [one.path for one in find_inputs([f"{tmp_path}/**/b"])] == [f"{tmp_path}/a/b/2.png"]
+
+
+def test_a_path_that_the_system_refuses_is_a_bad_one(tmp_path, monkeypatch):
+    reasons = [one.reason for one in find_inputs(["x" * 300, "-"], ["y" * 300, "a\0b"])]
+    assert reasons == [
+        "cannot be read (File name too long)",
+        "cannot be read (File name too long)",
+        "cannot be read (embedded null byte)",
+    ]
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", refuse)  # tests may run as root, whom nothing is refused
+    (one,) = find_inputs([str(tmp_path / "x.png")])
+    assert one.kind == "bad" and one.reason == "cannot be read (Permission denied)"
+
+
 def test_a_bare_number_is_a_camera_unless_a_file_has_that_name(
     tmp_path, monkeypatch, said, command
 ):
@@ -175,6 +201,7 @@ def test_a_bare_number_is_a_camera_unless_a_file_has_that_name(
     assert [one.kind for one in find_inputs(["0"])] == ["camera"]
     (tmp_path / "0").write_bytes(b"")
     assert [one.kind for one in find_inputs(["0"])] == ["file"]
+    assert [one.kind for one in find_inputs(["9" * 20])] == ["bad"]
     assert said("93") == [{"path": "93", "error": "cannot be opened"}]
 
 
