@@ -18,14 +18,14 @@ from jaxcnn.report.caption import captioned
 
 def as_json(classifier: Classifier, example: Example, top: int) -> str:
     """{"path", "label", "probability", "top"}, of a video with "frame" and "seconds" after the
-    path; or {"path", "error"}.
+    path; with "error" in place of an answer where there is none.
     """
     said: dict[str, Any] = {"path": example.path}
-    if example.probabilities is None:
-        return json.dumps(said | {"error": example.error})
     if example.frame is not None:
         said |= {"frame": example.frame, "seconds": round(example.seconds or 0.0, 6)}
-    return json.dumps(said | answer(classifier, example.probabilities, top))
+    if example.probabilities is None:
+        return json.dumps(said | {"error": example.error}, allow_nan=False)
+    return json.dumps(said | answer(classifier, example.probabilities, top), allow_nan=False)
 
 
 class Table:
@@ -95,8 +95,12 @@ class Table:
 
 
 def annotated(classifier: Classifier, example: Example) -> np.ndarray:
-    """A frame, uint8[h, w, 3], with the likeliest class and its probability drawn on it."""
-    if example.pixels is None or example.probabilities is None:
-        raise ValueError("expected a frame with its pixels and an answer")
+    """A frame, uint8[h, w, 3], with the likeliest class and its probability drawn on it, or as it
+    is where it has no answer.
+    """
+    if example.pixels is None:
+        raise ValueError("expected a frame with its pixels")
+    if example.probabilities is None:
+        return example.pixels
     said = answer(classifier, example.probabilities, top=1)
     return captioned(example.pixels, f"{said['label']}  {said['probability']:.0%}")

@@ -15,10 +15,11 @@ and error, and the rest go on.
 
 import contextlib
 import itertools
+import math
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -27,7 +28,7 @@ from absl import flags
 from jaxcnn import cli
 from jaxcnn.answers import Table, annotated, as_json
 from jaxcnn.classifier import Classifier
-from jaxcnn.data.inputs import STANDARD_INPUT, Input, find_inputs, is_camera, read_lines
+from jaxcnn.data.inputs import Input, find_inputs, is_camera, read_lines
 from jaxcnn.errors import UserError
 from jaxcnn.prediction import count, predict
 from jaxcnn.report.film import CODECS, Film
@@ -61,8 +62,10 @@ def main(*words: str) -> None:
         )
     if (camera := next(filter(is_camera, words), None)) and len(words) > 1:
         raise UserError(f"{camera}: no such file, and a camera of that number is given alone")
-    if _CSV.value is not None:
-        _check_table(Path(_CSV.value).expanduser(), words)
+    if not math.isfinite(_SMOOTH.value):
+        raise UserError(f"--smooth={_SMOOTH.value}: give a number of seconds")
+    if _CSV.value is not None and _is_one_of(Path(_CSV.value).expanduser(), words):
+        raise UserError(f"--csv={_CSV.value}: is an INPUT itself; give another name")
     inputs = find_inputs(words, read_lines(_STDIN))
     film = None
     if _SAVE.value is not None:
@@ -97,8 +100,7 @@ def _answer(
     classifier: Classifier, inputs: Iterator[Input], words: tuple[str, ...], film: Film | None
 ) -> tuple[int, int]:
     """Writes one answer after another; how many, and how many of them are errors."""
-    known = sys.stderr.isatty() and STANDARD_INPUT not in words
-    total = count(find_inputs(words), _EVERY.value) if known else None
+    total = count(words, _EVERY.value) if sys.stderr.isatty() else None
     answered = failed = 0
     with contextlib.ExitStack() as stack:
         table = (
@@ -143,12 +145,13 @@ def _print(line: str) -> None:
         raise UserError(f"standard output: cannot be written ({error.strerror})") from error
 
 
-def _check_table(path: Path, words: tuple[str, ...]) -> None:
-    """UserError where --csv would take the place of an input."""
+def _is_one_of(path: Path, words: Iterable[str]) -> bool:
+    """Whether a file that is to be written is the same as one of these."""
     for word in words:
         with contextlib.suppress(OSError):
             if path.samefile(Path(word).expanduser()):
-                raise UserError(f"--csv={path}: is an INPUT itself; give another name")
+                return True
+    return False
 
 
 def _film(path: Path, inputs: list[Input]) -> Film:
@@ -157,9 +160,9 @@ def _film(path: Path, inputs: list[Input]) -> Film:
         raise UserError(f"--save={path}: give a name that ends in {', '.join(CODECS)}")
     if len(inputs) != 1 or inputs[0].kind not in ("video", "camera", "file"):
         raise UserError("--save: takes one video, or a camera, as its only INPUT")
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - a name may be too long for pathlib's
         raise UserError(f"--save={path}: is a folder; give the name of a file in it")
-    if inputs[0].kind != "camera" and path.exists() and path.samefile(inputs[0].path):
+    if inputs[0].kind != "camera" and _is_one_of(path, [inputs[0].path]):
         raise UserError(f"--save={path}: is the INPUT itself; give another name")
     check_writable(path.parent, "save")
     return Film(path)

@@ -13,11 +13,13 @@ import cv2
 import numpy as np
 import pytest
 
+from jaxcnn.answers import annotated, as_json
 from jaxcnn.classifier import load_classifier
 from jaxcnn.config import default_config
 from jaxcnn.data.inputs import find_inputs
 from jaxcnn.errors import UserError
-from jaxcnn.prediction import predict, smoothed
+from jaxcnn.prediction import count, predict, smoothed
+from jaxcnn.report.caption import captioned
 from jaxcnn.report.film import Film
 from tests.images import saved
 from tests.processes import environment
@@ -280,6 +282,36 @@ def test_a_film_for_which_the_disk_has_no_room_is_not_kept(tmp_path, suffix):
     assert path.read_bytes() == b"an earlier one" and list(tmp_path.iterdir()) == [path]
 
 
+def test_an_answer_without_numbers_is_an_error_and_the_frame_stays_as_it_is(workdir, film):
+    classifier = load_classifier(workdir)
+
+    def probabilities(images):
+        answers = classifier.probabilities(images)
+        answers[3:5] = np.nan
+        return answers
+
+    broken = classifier._replace(probabilities=probabilities)
+    answers = everything(broken, film, smooth=0.5, keep_frames=True)[:6]
+    lines = [json.loads(as_json(broken, example, 5)) for example in answers]
+    assert ["error" in line for line in lines] == [False] * 3 + [True] * 2 + [False]
+    assert lines[3] == {
+        "path": str(film), "frame": 3, "seconds": 0.3, "error": "the model gives no numbers for it",
+    }  # fmt: skip
+    assert annotated(broken, answers[3]) is answers[3].pixels
+
+
+def test_a_caption_is_one_line_whatever_the_name_of_the_class():
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    np.testing.assert_array_equal(captioned(pixels, "a\nb"), captioned(pixels, "a b"))
+
+
+def test_the_bar_knows_its_end_only_where_that_is_told_at_once(photos, film):
+    first = str(photos / "first/000.png")
+    assert count([first, first], 1) == 2 and count([str(film)], 7) == 5
+    for words in ([str(photos)], [f"{photos}/*/*.png"], ["-"], ["0"], [first, str(film)]):
+        assert count(words, 1) is None
+
+
 def test_a_video_that_is_cut_short_is_answered_as_far_as_it_goes(said, film, tmp_path):
     content = film.read_bytes()
     (tmp_path / "cut.avi").write_bytes(content[: len(content) // 3])
@@ -296,6 +328,7 @@ def test_a_video_that_is_cut_short_is_answered_as_far_as_it_goes(said, film, tmp
         (["film.mp4", "--save=x.gif"], "a name that ends in .mp4"),
         (["a.jpg", "--top=0"], "--top=0"),
         (["a.jpg", "--csv=no/such/place.csv"], "--csv=no/such/place.csv: cannot be written"),
+        (["a.jpg", "--smooth=nan"], "--smooth=nan: give a number of seconds"),
         (["a.jpg", "--artifact=model.onnx"], "leave out --workdir"),
     ],
 )
@@ -411,6 +444,8 @@ def test_help_tells_the_flags_and_the_inputs(command):
 def test_an_artifact_stands_for_a_run(command):
     done = command("--artifact=none.onnx", "a.jpg", module=PREDICT, check=2)
     assert "none.onnx: no such file" in done.stderr
+    done = command("--artifact=m.onnx", "--checkpoint=5", "a.jpg", module=PREDICT, check=2)
+    assert "leave out --checkpoint" in done.stderr
     done = command("a.jpg", module=PREDICT, check=2)
     assert "--workdir: give the folder of a trained model" in done.stderr
     assert "or an --artifact=model.onnx" in done.stderr

@@ -1,5 +1,6 @@
 """A video file, written frame by frame."""
 
+import contextlib
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -67,7 +68,8 @@ class Film:
                     raise UserError(f"{self._path}: cannot be written whole (is the disk full?)")
                 self._unfinished.replace(self._path)
         finally:
-            self._unfinished.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a name too long to be written is none to unlink
+                self._unfinished.unlink()
 
     def _is_whole(self) -> bool:
         try:
