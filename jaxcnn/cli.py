@@ -86,6 +86,8 @@ def classifier_from_flags() -> Classifier:
         return of_trained(trained_from_flags())
     if FLAGS.workdir is not None:
         raise UserError("--artifact: is a model of its own; leave out --workdir")
+    if FLAGS["checkpoint"].present:
+        raise UserError("--artifact: has one state of the model; leave out --checkpoint")
     if Path(FLAGS.artifact).suffix != ".onnx":
         raise UserError(f"--artifact={FLAGS.artifact}: give a .onnx file; a run is --workdir")
     return load_classifier(FLAGS.artifact)

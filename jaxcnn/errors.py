@@ -15,6 +15,13 @@ class UserError(Exception):
         return [f"error: {self}"]
 
 
+def is_end(kind: type[BaseException] | None) -> bool:
+    """Whether work ends because it is done or somebody has enough of it (Ctrl-C, SIGTERM, a closed
+    pipe), and not because of an error: what there is of its results is then kept.
+    """
+    return kind is None or not issubclass(kind, Exception) or issubclass(kind, BrokenPipeError)
+
+
 def printable(text: str) -> str:
     """One line that any terminal can show: line breaks and broken UTF-8 become escapes."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -15,17 +15,20 @@ and error, and the rest go on.
 
 import contextlib
 import itertools
+import math
 import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import FrameType
 
 from absl import flags
 
 from jaxcnn import cli
 from jaxcnn.answers import Table, annotated, as_json
 from jaxcnn.classifier import Classifier
-from jaxcnn.data.inputs import STANDARD_INPUT, Input, find_inputs, is_camera, read_lines
+from jaxcnn.data.inputs import Input, find_inputs, is_camera, read_lines
 from jaxcnn.errors import UserError
 from jaxcnn.prediction import count, predict
 from jaxcnn.report.film import CODECS, Film
@@ -59,23 +62,23 @@ def main(*words: str) -> None:
         )
     if (camera := next(filter(is_camera, words), None)) and len(words) > 1:
         raise UserError(f"{camera}: no such file, and a camera of that number is given alone")
+    if not math.isfinite(_SMOOTH.value):
+        raise UserError(f"--smooth={_SMOOTH.value}: give a number of seconds")
+    if _CSV.value is not None and _is_one_of(Path(_CSV.value).expanduser(), words):
+        raise UserError(f"--csv={_CSV.value}: is an INPUT itself; give another name")
     inputs = find_inputs(words, read_lines(_STDIN))
     film = None
     if _SAVE.value is not None:
         film = _film(Path(_SAVE.value).expanduser(), found := list(itertools.islice(inputs, 2)))
         inputs = iter(found)
-    answered = failed = 0
+    signal.signal(signal.SIGTERM, _terminate)
     try:
-        for failure in _answers(cli.classifier_from_flags(), inputs, words, film):
-            answered += 1
-            failed += failure
-    except KeyboardInterrupt:
+        answered, failed = _answer(cli.classifier_from_flags(), inputs, words, film)
+    except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(143 if isinstance(stop, _Terminated) else 130)
     except BrokenPipeError:
-        # Whoever reads has enough. Python would complain about what it still holds.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return
+        return  # whoever reads has enough
     if failed:
         told = f'{failed:,} of {answered:,} could not be read; the lines with "error" say why'
         if _STRICT.value:
@@ -83,12 +86,22 @@ def main(*words: str) -> None:
         print(f"warning: {told}", file=sys.stderr)
 
 
-def _answers(
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends everything as Ctrl-C does."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    del frame
+    signal.signal(number, signal.SIG_IGN)  # what there is is being saved
+    raise _Terminated
+
+
+def _answer(
     classifier: Classifier, inputs: Iterator[Input], words: tuple[str, ...], film: Film | None
-) -> Iterator[bool]:
-    """Writes one answer after another; whether each is an error."""
-    known = sys.stderr.isatty() and STANDARD_INPUT not in words
-    total = count(find_inputs(words), _EVERY.value) if known else None
+) -> tuple[int, int]:
+    """Writes one answer after another; how many, and how many of them are errors."""
+    total = count(words, _EVERY.value) if sys.stderr.isatty() else None
+    answered = failed = 0
     with contextlib.ExitStack() as stack:
         table = (
             stack.enter_context(Table(_CSV.value, classifier.class_names)) if _CSV.value else None
@@ -112,10 +125,33 @@ def _answers(
                 table.write(example)
             if bar is not None and sys.stdout.isatty():
                 bar.clear()  # it comes again below the line
-            print(as_json(classifier, example, _TOP.value), flush=True)
+            _print(as_json(classifier, example, _TOP.value))
             if bar is not None:
                 bar.update()
-            yield example.error is not None
+            answered += 1
+            failed += example.error is not None
+    return answered, failed
+
+
+def _print(line: str) -> None:
+    """A BrokenPipeError where nobody reads any more; UserError where it cannot be written."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        # Python would complain at its end about what it still holds.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise UserError(f"standard output: cannot be written ({error.strerror})") from error
+
+
+def _is_one_of(path: Path, words: Iterable[str]) -> bool:
+    """Whether a file that is to be written is the same as one of these."""
+    for word in words:
+        with contextlib.suppress(OSError):
+            if path.samefile(Path(word).expanduser()):
+                return True
+    return False
 
 
 def _film(path: Path, inputs: list[Input]) -> Film:
@@ -124,9 +160,9 @@ def _film(path: Path, inputs: list[Input]) -> Film:
         raise UserError(f"--save={path}: give a name that ends in {', '.join(CODECS)}")
     if len(inputs) != 1 or inputs[0].kind not in ("video", "camera", "file"):
         raise UserError("--save: takes one video, or a camera, as its only INPUT")
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - a name may be too long for pathlib's
         raise UserError(f"--save={path}: is a folder; give the name of a file in it")
-    if inputs[0].kind != "camera" and path.exists() and path.samefile(inputs[0].path):
+    if inputs[0].kind != "camera" and _is_one_of(path, [inputs[0].path]):
         raise UserError(f"--save={path}: is the INPUT itself; give another name")
     check_writable(path.parent, "save")
     return Film(path)

@@ -7,9 +7,10 @@ for example in predict(load_classifier("runs/digits"), find_inputs(["photos"])):
     print(example.path, example.error or example.probabilities)
 """
 
+import contextlib
 import math
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from jaxcnn.classifier import Classifier
 from jaxcnn.data.ahead import lists_ahead
 from jaxcnn.data.damage import Damaged, format_of
 from jaxcnn.data.folder import read_file
-from jaxcnn.data.inputs import Input
+from jaxcnn.data.inputs import Input, find_inputs, is_camera
 from jaxcnn.data.video import Frame, frames, open_video
 from jaxcnn.errors import UserError
 
@@ -96,26 +97,29 @@ def smoothed(
     return (kept * before + (1 - kept) * now).astype(np.float32)
 
 
-def count(inputs: Iterable[Input], every: int) -> int | None:
-    """How many answers there will be, about, for a progress bar; None where nobody knows."""
+def count(words: Sequence[str], every: int) -> int | None:
+    """How many answers there will be, about, for a progress bar; None where only finding and
+    opening many inputs would tell.
+    """
+    if any(is_camera(word) or not os.path.isfile(word) for word in words):  # noqa: PTH113
+        return None
     total = 0
-    for one in inputs:
-        if one.kind == "camera":
-            return None
+    for one in find_inputs(words):
         declared = every
         if one.kind == "video":
-            try:
-                with open_video(one.path) as video:
-                    declared = video.num_frames
-            except ValueError:
-                pass
+            if len(words) > 1:
+                return None
+            with contextlib.suppress(ValueError), open_video(one.path) as video:
+                declared = video.num_frames or every
         total += -(-declared // every)
     return total
 
 
 def _follow(before: Example | None, example: Example, smooth: float) -> Example:
     """A frame with its answer smoothed, or with that of the last one `before` that was asked."""
-    if before is None or before.probabilities is None or example.frame == 0:
+    if example.error is not None or example.frame == 0:
+        return example
+    if before is None or before.probabilities is None:
         return example
     if example.probabilities is None:
         return example._replace(probabilities=before.probabilities)
@@ -131,11 +135,15 @@ def _answered(classifier: Classifier, batch: list[Example]) -> list[Example]:
         return batch
     answers = iter(classifier.probabilities(np.stack(images)))
     return [
-        example
-        if example.image is None
-        else example._replace(image=None, probabilities=next(answers))
+        example if example.image is None else _with_answer(example, next(answers))
         for example in batch
     ]
+
+
+def _with_answer(example: Example, probabilities: np.ndarray) -> Example:
+    if not np.isfinite(probabilities).all():
+        return example._replace(image=None, error="the model gives no numbers for it")
+    return example._replace(image=None, probabilities=probabilities)
 
 
 def _read(

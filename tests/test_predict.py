@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,10 +13,14 @@ import cv2
 import numpy as np
 import pytest
 
+from jaxcnn.answers import annotated, as_json
 from jaxcnn.classifier import load_classifier
 from jaxcnn.config import default_config
 from jaxcnn.data.inputs import find_inputs
-from jaxcnn.prediction import predict, smoothed
+from jaxcnn.errors import UserError
+from jaxcnn.prediction import count, predict, smoothed
+from jaxcnn.report.caption import captioned
+from jaxcnn.report.film import Film
 from tests.images import saved
 from tests.processes import environment
 
@@ -165,6 +170,32 @@ def test_a_folder_gives_its_images_and_videos_once_each(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_pattern_with_two_stars_gives_each_file_once(tmp_path):
+    for name in ("a/1.png", "a/b/2.png", "3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for pattern in ("**", "**/*", "**/*.png"):
+        found = [one.path for one in find_inputs([f"{tmp_path}/{pattern}"])]
+        assert sorted(found) == [f"{tmp_path}/{name}" for name in ("3.png", "a/1.png", "a/b/2.png")]
+    assert [one.path for one in find_inputs([f"{tmp_path}/**/b"])] == [f"{tmp_path}/a/b/2.png"]
+
+
+def test_a_path_that_the_system_refuses_is_a_bad_one(tmp_path, monkeypatch):
+    reasons = [one.reason for one in find_inputs(["x" * 300, "-"], ["y" * 300, "a\0b"])]
+    assert reasons == [
+        "cannot be read (File name too long)",
+        "cannot be read (File name too long)",
+        "cannot be read (embedded null byte)",
+    ]
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", refuse)  # tests may run as root, whom nothing is refused
+    (one,) = find_inputs([str(tmp_path / "x.png")])
+    assert one.kind == "bad" and one.reason == "cannot be read (Permission denied)"
+
+
 def test_a_bare_number_is_a_camera_unless_a_file_has_that_name(
     tmp_path, monkeypatch, said, command
 ):
@@ -172,6 +203,7 @@ def test_a_bare_number_is_a_camera_unless_a_file_has_that_name(
     assert [one.kind for one in find_inputs(["0"])] == ["camera"]
     (tmp_path / "0").write_bytes(b"")
     assert [one.kind for one in find_inputs(["0"])] == ["file"]
+    assert [one.kind for one in find_inputs(["9" * 20])] == ["bad"]
     assert said("93") == [{"path": "93", "error": "cannot be opened"}]
 
 
@@ -233,6 +265,53 @@ def test_the_annotated_video_has_the_frames_of_the_video_with_a_label_on_each(
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_a_film_for_which_the_disk_has_no_room_is_not_kept(tmp_path, suffix):
+    """As much of it as the system takes is a file that other programs open, or do not."""
+    path = tmp_path / f"film{suffix}"
+    path.write_bytes(b"an earlier one")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    noise = np.random.default_rng(0)
+    try:
+        with pytest.raises(UserError, match="cannot be written whole"), Film(path) as film:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+            for _ in range(100):
+                film.write(noise.integers(0, 255, (64, 64, 3), np.uint8), 25)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == b"an earlier one" and list(tmp_path.iterdir()) == [path]
+
+
+def test_an_answer_without_numbers_is_an_error_and_the_frame_stays_as_it_is(workdir, film):
+    classifier = load_classifier(workdir)
+
+    def probabilities(images):
+        answers = classifier.probabilities(images)
+        answers[3:5] = np.nan
+        return answers
+
+    broken = classifier._replace(probabilities=probabilities)
+    answers = everything(broken, film, smooth=0.5, keep_frames=True)[:6]
+    lines = [json.loads(as_json(broken, example, 5)) for example in answers]
+    assert ["error" in line for line in lines] == [False] * 3 + [True] * 2 + [False]
+    assert lines[3] == {
+        "path": str(film), "frame": 3, "seconds": 0.3, "error": "the model gives no numbers for it",
+    }  # fmt: skip
+    assert annotated(broken, answers[3]) is answers[3].pixels
+
+
+def test_a_caption_is_one_line_whatever_the_name_of_the_class():
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    np.testing.assert_array_equal(captioned(pixels, "a\nb"), captioned(pixels, "a b"))
+
+
+def test_the_bar_knows_its_end_only_where_that_is_told_at_once(photos, film):
+    first = str(photos / "first/000.png")
+    assert count([first, first], 1) == 2 and count([str(film)], 7) == 5
+    for words in ([str(photos)], [f"{photos}/*/*.png"], ["-"], ["0"], [first, str(film)]):
+        assert count(words, 1) is None
+
+
 def test_a_video_that_is_cut_short_is_answered_as_far_as_it_goes(said, film, tmp_path):
     content = film.read_bytes()
     (tmp_path / "cut.avi").write_bytes(content[: len(content) // 3])
@@ -249,6 +328,7 @@ def test_a_video_that_is_cut_short_is_answered_as_far_as_it_goes(said, film, tmp
         (["film.mp4", "--save=x.gif"], "a name that ends in .mp4"),
         (["a.jpg", "--top=0"], "--top=0"),
         (["a.jpg", "--csv=no/such/place.csv"], "--csv=no/such/place.csv: cannot be written"),
+        (["a.jpg", "--smooth=nan"], "--smooth=nan: give a number of seconds"),
         (["a.jpg", "--artifact=model.onnx"], "leave out --workdir"),
     ],
 )
@@ -259,8 +339,24 @@ def test_a_mistake_on_the_command_line_is_told_in_one_line(command, workdir, arg
 
 def test_the_input_itself_is_not_overwritten(command, workdir, film):
     before = film.read_bytes()
-    done = command("--workdir", workdir, film, f"--save={film}", module=PREDICT, check=2)
-    assert "is the INPUT itself" in done.stderr and film.read_bytes() == before
+    for flag in ("--save", "--csv"):
+        done = command("--workdir", workdir, film, f"{flag}={film}", module=PREDICT, check=2)
+        assert "INPUT itself" in done.stderr and film.read_bytes() == before
+
+
+def test_a_full_disk_is_told_in_one_line_and_an_earlier_table_stays(workdir, photos, tmp_path):
+    done = shell(workdir, "$PREDICT first/001.png > /dev/full", photos)
+    assert done.returncode == 2
+    assert done.stderr.endswith(
+        b"error: standard output: cannot be written (No space left on device)\n"
+    )
+    done = shell(workdir, "$PREDICT first/001.png --csv=/dev/full", photos)
+    assert done.returncode == 2 and b"error: --csv=/dev/full: cannot be written" in done.stderr
+    assert b"Traceback" not in done.stderr
+    (tmp_path / "a.csv").write_text("an earlier one")
+    done = shell(workdir, f"ulimit -f 1; $PREDICT first --csv={tmp_path}/a.csv", photos)
+    assert done.returncode == 2 and (tmp_path / "a.csv").read_text() == "an earlier one"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
 def test_paths_come_on_standard_input_and_a_closed_pipe_ends_quietly(workdir, photos):
@@ -276,9 +372,22 @@ def test_paths_come_on_standard_input_and_a_closed_pipe_ends_quietly(workdir, ph
     assert b"Broken" not in done.stderr and b"Exception" not in done.stderr
 
 
-def test_the_first_answer_is_there_before_the_last_path_and_ctrl_c_ends_with_130(workdir, photos):
+def test_a_closed_pipe_leaves_the_film_and_the_table_so_far(workdir, film, tmp_path):
+    line = f"set -o pipefail; $PREDICT {film} --save=o.avi --csv=o.csv | head -1"
+    done = shell(workdir, line, tmp_path)
+    assert done.returncode == 0 and b"Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.avi", "o.csv"]
+    assert cv2.VideoCapture(str(tmp_path / "o.avi")).read()[0]
+    assert "film.avi,0,0," in (tmp_path / "o.csv").read_text()
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_first_answer_is_there_before_the_last_path_and_a_signal_ends_it(
+    workdir, photos, tmp_path, number, code
+):
+    table = tmp_path / "answers.csv"
     process = subprocess.Popen(
-        [sys.executable, "-m", PREDICT, "--workdir", str(workdir), "-"],
+        [sys.executable, "-m", PREDICT, "--workdir", str(workdir), "-", f"--csv={table}"],
         cwd=photos, env=environment(1), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -286,11 +395,12 @@ def test_the_first_answer_is_there_before_the_last_path_and_ctrl_c_ends_with_130
         process.stdin.write(b"first/001.png\n")
         process.stdin.flush()
         assert json.loads(process.stdout.readline())["label"] == "1"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         began = time.monotonic()
-        assert process.wait(20) == 130 and time.monotonic() - began < 10
+        assert process.wait(20) == code and time.monotonic() - began < 10
         stderr = process.stderr.read()
         assert stderr.endswith(b"stopped\n") and b"Traceback" not in stderr
+        assert "first/001.png,,,1," in table.read_text()
     finally:
         process.kill()
         process.communicate()
@@ -335,6 +445,8 @@ def test_help_tells_the_flags_and_the_inputs(command):
 def test_an_artifact_stands_for_a_run(command):
     done = command("--artifact=none.onnx", "a.jpg", module=PREDICT, check=2)
     assert "none.onnx: no such file" in done.stderr
+    done = command("--artifact=m.onnx", "--checkpoint=5", "a.jpg", module=PREDICT, check=2)
+    assert "leave out --checkpoint" in done.stderr
     done = command("a.jpg", module=PREDICT, check=2)
     assert "--workdir: give the folder of a trained model" in done.stderr
     assert "or an --artifact=model.onnx" in done.stderr

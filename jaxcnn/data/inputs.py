@@ -1,9 +1,10 @@
 """What answers are wanted of: files, folders, patterns and lists of them, found one by one."""
 
 import glob
+import itertools
 import os
+import stat
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from jaxcnn.data.folder import SUFFIXES
@@ -13,6 +14,8 @@ VIDEO_SUFFIXES = (
     ".ogv", ".mts", ".m2ts",
 )  # fmt: skip
 STANDARD_INPUT = "-"
+# OpenCV takes the hundreds of a camera's number for the library that reads it.
+_MOST_DIGITS = 4
 
 
 class Input(NamedTuple):
@@ -47,15 +50,16 @@ def find_inputs(words: Iterable[str], listed: Iterable[str] = ()) -> Iterator[In
             yield from _find_path(word)
         else:
             found = sorted(glob.iglob(word, recursive=True))  # noqa: PTH207 - keeps it as given
-            for path in found:
-                yield from _find_path(path)
+            everything = itertools.chain.from_iterable(map(_find_path, found))
+            yield from _once(everything) if "**" in word else everything
             if not found:
                 yield Input(word, "bad", "matches no file")
 
 
 def is_camera(word: str) -> bool:
-    """Whether a word is the number of a camera: no file has that name."""
-    return word.isascii() and word.isdecimal() and not os.path.lexists(word)
+    """Whether a word is the number of a camera: no file has that name, and it is not too long."""
+    few = len(word) <= _MOST_DIGITS
+    return few and word.isascii() and word.isdecimal() and not os.path.lexists(word)
 
 
 def read_lines(descriptor: int) -> Iterator[str]:
@@ -74,19 +78,39 @@ def read_lines(descriptor: int) -> Iterator[str]:
         yield os.fsdecode(path)
 
 
+def _once(found: Iterable[Input]) -> Iterator[Input]:
+    """Each path once: "**" matches folders too, and what is in them."""
+    seen = set()
+    for one in found:
+        if (path := os.path.normpath(one.path)) not in seen:
+            seen.add(path)
+            yield one
+
+
 def _find_path(path: str) -> Iterator[Input]:
-    if Path(path).is_dir():
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        yield Input(path, "bad", "no such file")
+    except (OSError, ValueError) as error:  # a name that is too long, or has a zero in it
+        yield Input(path, "bad", f"cannot be read ({getattr(error, 'strerror', error)})")
+    else:
+        yield from _find_mode(path, mode)
+
+
+def _find_mode(path: str, mode: int) -> Iterator[Input]:
+    if stat.S_ISDIR(mode):
         empty = True
         for found in _below(path, frozenset()):
             empty = False
             yield found
         if empty:
             yield Input(path, "bad", "has no images or videos of a kind jaxcnn reads")
-    elif Path(path).is_file():
+    elif stat.S_ISREG(mode):
         yield Input(path, _kind(path) or "file")
     else:
         # A pipe would be waited for without end.
-        yield Input(path, "bad", "no regular file" if Path(path).exists() else "no such file")
+        yield Input(path, "bad", "no regular file")
 
 
 def _below(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[Input]:

@@ -20,6 +20,7 @@ def captioned(pixels: np.ndarray, text: str) -> np.ndarray:
     Letters are a twentieth of the picture's height, or smaller where they would not fit its width.
     """
     height, width = pixels.shape[:2]
+    text = " ".join(text.splitlines())  # PIL does not measure line breaks
     letters = _line(text, max(_SMALLEST, round(height * _LETTERS)), width)[:height]
     drawn = pixels.copy()
     corner = drawn[: letters.shape[0], : letters.shape[1]]

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxcnn.data.damage import Damaged
 from jaxcnn.data.opencv import silent_opencv
-from jaxcnn.errors import UserError
+from jaxcnn.data.video import count_frames
+from jaxcnn.errors import UserError, is_end
 
 # What the FFmpeg in OpenCV's wheels can write everywhere; it has no H.264 encoder.
 CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".webm": "VP80", ".avi": "MJPG"}
@@ -27,6 +29,7 @@ class Film:
         self._path = path
         self._unfinished = path.with_name(f".unfinished-{path.name}")
         self._writer: Any = None
+        self._written = 0
 
     def __enter__(self) -> "Film":
         return self
@@ -45,6 +48,7 @@ class Film:
             if not self._writer.isOpened():
                 raise UserError(f"{self._path}: a video of {width}x{height} cannot be written")
         self._writer.write(cv2.cvtColor(pixels[:height, :width], cv2.COLOR_RGB2BGR))
+        self._written += 1
 
     def __exit__(
         self,
@@ -52,12 +56,23 @@ class Film:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """What there is is kept, also when somebody stops it: that is how a camera's film ends."""
+        """What there is is kept, also when somebody stops it: that is how a camera's film ends.
+        UserError where the disk has not taken all of it, which OpenCV does not tell.
+        """
         if self._writer is None:
             return
         self._writer.release()
-        if kind in (None, KeyboardInterrupt):
-            self._unfinished.replace(self._path)
-        else:
-            with contextlib.suppress(FileNotFoundError):
+        try:
+            if is_end(kind):
+                if not self._is_whole():
+                    raise UserError(f"{self._path}: cannot be written whole (is the disk full?)")
+                self._unfinished.replace(self._path)
+        finally:
+            with contextlib.suppress(OSError):  # a name too long to be written is none to unlink
                 self._unfinished.unlink()
+
+    def _is_whole(self) -> bool:
+        try:
+            return count_frames(str(self._unfinished)) == self._written
+        except Damaged:
+            return False
