@@ -19,7 +19,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -71,9 +71,8 @@ def main(*words: str) -> None:
     if _SAVE.value is not None:
         film = _film(Path(_SAVE.value).expanduser(), found := list(itertools.islice(inputs, 2)))
         inputs = iter(found)
-    signal.signal(signal.SIGTERM, _terminate)
     try:
-        answered, failed = _answer(cli.classifier_from_flags(), inputs, words, film)
+        answered, failed = _answer(cli.classifier_from_flags(), inputs, words, film, _watch())
     except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)
         sys.exit(143 if isinstance(stop, _Terminated) else 130)
@@ -90,14 +89,33 @@ class _Terminated(KeyboardInterrupt):
     """SIGTERM, which ends everything as Ctrl-C does."""
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    del frame
-    signal.signal(number, signal.SIG_IGN)  # what there is is being saved
-    raise _Terminated
+def _watch() -> Callable[[], None]:
+    """Notes Ctrl-C and SIGTERM; what comes back raises them. A second one ends the process.
+
+    Raised at once they could be lost: Python drops what a callback of its garbage collector raises.
+    """
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        noted.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    def check() -> None:
+        if noted:
+            raise _Terminated if noted[0] == signal.SIGTERM else KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    return check
 
 
 def _answer(
-    classifier: Classifier, inputs: Iterator[Input], words: tuple[str, ...], film: Film | None
+    classifier: Classifier,
+    inputs: Iterator[Input],
+    words: tuple[str, ...],
+    film: Film | None,
+    check: Callable[[], None],
 ) -> tuple[int, int]:
     """Writes one answer after another; how many, and how many of them are errors."""
     total = count(words, _EVERY.value) if sys.stderr.isatty() else None
@@ -116,6 +134,7 @@ def _answer(
             smooth=_SMOOTH.value,
             keep_frames=film is not None,
             live=is_camera(words[0]),
+            check=check,
         ):
             if film is not None and example.pixels is not None:
                 film.write(annotated(classifier, example), example.rate)

@@ -10,7 +10,7 @@ for example in predict(load_classifier("runs/digits"), find_inputs(["photos"])):
 import contextlib
 import math
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -65,6 +65,7 @@ def predict(
     smooth: float = 0.0,
     keep_frames: bool = False,
     live: bool = False,
+    check: Callable[[], None] = lambda: None,
 ) -> Iterator[Example]:
     """Answers all inputs in their order, each as soon as it may be.
 
@@ -72,12 +73,13 @@ def predict(
     smooth: seconds over which the answers to a video's frames are averaged, see `smoothed`.
     keep_frames: every frame comes with its pixels, also those that are not asked.
     live: the input is a camera: each frame at once, none waits.
+    check: called between answers, and while none comes; what it raises ends it all.
     """
     most = 1 if live else _FRAMES_AT_ONCE if keep_frames else MOST_AT_ONCE
     examples = _read(classifier, inputs, every, keep_frames)
     patience, ahead = (0.0, 1) if live else (_PATIENCE, most if keep_frames else 2 * most)
     before: Example | None = None
-    for batch in lists_ahead(examples, most, patience, ahead):
+    for batch in lists_ahead(examples, most, patience, ahead, check):
         for example in _answered(classifier, batch):
             if example.frame is not None:
                 example = _follow(before, example, smooth)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from queue import Empty, Full, Queue
 from typing import Any, NamedTuple, TypeVar
@@ -22,13 +22,17 @@ class _End(NamedTuple):
 
 
 def lists_ahead(
-    items: Generator[Future[_T] | _T, None, None], most: int, patience: float, ahead: int
+    items: Generator[Future[_T] | _T, None, None],
+    most: int,
+    patience: float,
+    ahead: int,
+    check: Callable[[], None] = lambda: None,
 ) -> Iterator[list[_T]]:
     """Lists of 1 to `most` items, in order; of a future, its result.
 
     A list is handed over when it is full or its first item has waited for `patience` seconds, so
     that many items come together and few do not wait. A thread makes up to `ahead` items meanwhile;
-    an error in it is raised here.
+    an error in it is raised here. check: called again and again while nothing comes; may raise.
     """
     queue: Queue[Any] = Queue(ahead)
     stopped = threading.Event()
@@ -37,7 +41,7 @@ def lists_ahead(
     try:
         end = None
         while end is None:
-            gathered, end = _gather(queue, most, patience)
+            gathered, end = _gather(queue, most, patience, check)
             if gathered:
                 yield gathered
         if end.error is not None:
@@ -50,12 +54,14 @@ def lists_ahead(
                 item.cancel()
 
 
-def _gather(queue: Queue[Any], most: int, patience: float) -> tuple[list[Any], _End | None]:
+def _gather(
+    queue: Queue[Any], most: int, patience: float, check: Callable[[], None]
+) -> tuple[list[Any], _End | None]:
     found: list[Any] = []
     until = 0.0
     while len(found) < most:
+        check()
         try:
-            # With a time, however long, because Ctrl-C does not end a plain wait on Windows.
             item = queue.get(timeout=max(until - time.monotonic(), 0) if found else _LOOK)
         except Empty:
             if found:
