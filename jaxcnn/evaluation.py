@@ -52,8 +52,8 @@ def evaluate(
     state: TrainState,
     batches: Iterable[Any],
     parallel: Parallel,
-) -> dict[str, float]:
-    """Metrics of a state on all examples, see `jaxcnn.core.metrics.summarize`.
+) -> list[dict[str, float]]:
+    """Metrics of a state on all examples, see `jaxcnn.core.metrics.summarize`, for each member.
 
     eval_step: compiled; state and batches: placed as it expects.
     """
@@ -61,8 +61,7 @@ def evaluate(
     under_way: deque = deque()
 
     def collect() -> None:
-        sums = jax.device_get(parallel.one_copy(under_way.popleft()))
-        for name, value in sums.items():
+        for name, value in parallel.each(under_way.popleft()).items():
             kind = np.float64 if value.dtype.kind == "f" else np.int64
             totals[name] = totals.get(name, 0) + value.astype(kind)
 
@@ -72,4 +71,5 @@ def evaluate(
             collect()
     while under_way:
         collect()
-    return summarize(totals)
+    members = len(totals["loss"])
+    return [summarize({name: value[i] for name, value in totals.items()}) for i in range(members)]

@@ -21,7 +21,7 @@ from jaxcnn.core.augment import normalize
 from jaxcnn.core.state import TrainState
 from jaxcnn.core.step import Normalize
 from jaxcnn.errors import UserError
-from jaxcnn.run import state_maker, state_shapes
+from jaxcnn.first_state import state_maker, state_shapes
 from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.rundir import read_json, write_json
 
@@ -113,6 +113,11 @@ def run_config(workdir: Path) -> ConfigDict:
     """The config of a run; UserError where `workdir` holds none."""
     if not (workdir / "config.json").is_file():
         what = "no run in it (config.json is missing)" if workdir.is_dir() else "no such folder"
+        if seeds := sorted(path.name for path in workdir.glob("seed_*") if path.is_dir()):
+            raise UserError(
+                f"--workdir={workdir}: holds runs of several seeds; give one of them, "
+                f"--workdir={workdir / seeds[0]}"
+            )
         raise UserError(
             f"--workdir={workdir}: {what}; give the folder that python -m jaxcnn.main trained in"
         )

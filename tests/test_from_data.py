@@ -10,7 +10,8 @@ from jaxcnn.core.augment import normalize
 from jaxcnn.core.models.airbench import whitening_weights
 from jaxcnn.data.sample import sample_images
 from jaxcnn.data.splits import describe
-from jaxcnn.run import build_run, first_state
+from jaxcnn.first_state import first_state
+from jaxcnn.run import build_run
 from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.mesh import make_parallel
 
@@ -26,10 +27,11 @@ def begin(config, workdir, devices=1, mode="jit"):
     config = resolve(config)
     dataset = build_dataset(config)
     parallel = make_parallel(mode, config.batch_size, jax.devices()[:devices])
-    run = build_run(config, dataset, describe(dataset), parallel)
+    run = build_run([config], dataset, describe(dataset), parallel)
     checkpoints = Checkpoints(workdir / "checkpoints", config.best_metric)
-    state, *_ = first_state(run, checkpoints, lambda fresh: (fresh, None))
-    return run, jax.device_get(run.parallel.one_copy(state)), checkpoints
+    begin_with = lambda fresh: (fresh, None)  # noqa: E731
+    state, *_ = first_state(run.make_states[0], run.from_data, checkpoints, begin_with)
+    return run, jax.device_get(state), checkpoints
 
 
 def kernel(state):

@@ -35,16 +35,16 @@ ROOMS = {
     "build_optimizer": {"config", "core", "durations"} | FOUNDATION,
     "auto": {"build", "config", "data"} | FOUNDATION,
     "evaluation": {"core", "data", "runtime"} | FOUNDATION,
-    "run": {
-        "build",
-        "build_optimizer",
-        "config",
-        "core",
-        "data",
-        "durations",
-        "evaluation",
-        "runtime",
-    }
+    "population": {"config", "core", "runtime"} | FOUNDATION,
+    "first_state": {"build", "build_optimizer", "config", "core", "data", "durations", "runtime"}
+    | FOUNDATION,
+    "run": {"build", "build_optimizer", "config", "core", "data", "durations", "evaluation"}
+    | {"first_state", "population", "runtime"}
+    | FOUNDATION,
+    "resume": {"config", "core", "data", "runtime"} | FOUNDATION,
+    "member": {"config", "core", "durations", "resume", "runtime", "transfer"} | FOUNDATION,
+    "training": {"build", "config", "core", "data", "first_state", "member", "resume", "run"}
+    | {"runtime", "transfer"}
     | FOUNDATION,
     "assessment": {
         "analysis",
@@ -64,7 +64,7 @@ ROOMS = {
     | {"runtime", "trained"}
     | FOUNDATION,
     "comparison": {"analysis", "config", "report", "report_run", "runtime", "trained"} | FOUNDATION,
-    "trained": {"build", "config", "core", "run", "runtime"} | FOUNDATION,
+    "trained": {"build", "config", "core", "first_state", "runtime"} | FOUNDATION,
     "classifier": {"build", "core", "data", "runtime", "trained"} | FOUNDATION,
     "model_cost": {"core", "runtime"} | FOUNDATION,
     "prediction": {"classifier", "core", "data"} | FOUNDATION,
@@ -73,8 +73,11 @@ ROOMS = {
     "serving": {"classifier", "core", "data", "report", "runtime"} | FOUNDATION,
     "check": {"build", "core", "data", "report", "runtime"} | FOUNDATION,
     "transfer": {"build", "config", "core", "pretrained", "runtime", "trained"} | FOUNDATION,
-    "train": {"assessment", "auto", "build", "config", "core", "data", "report_run", "run"}
-    | {"runtime", "trained", "transfer"}
+    "seeds": {"analysis", "auto", "config", "population", "report", "report_run", "runtime"}
+    | {"train", "training"}
+    | FOUNDATION,
+    "train": {"assessment", "auto", "config", "core", "first_state", "report_run", "resume"}
+    | {"runtime", "trained", "training"}
     | FOUNDATION,
 }
 HEAVY = ("tensorflow", "tensorflow_datasets", "clu.metric_writers", "orbax", "sklearn", "cv2",

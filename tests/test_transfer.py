@@ -19,7 +19,8 @@ from jaxcnn.core.models import MODELS
 from jaxcnn.core.state import create_train_state
 from jaxcnn.data.splits import describe
 from jaxcnn.errors import UserError
-from jaxcnn.run import build_run, first_state, state_maker
+from jaxcnn.first_state import first_state, state_maker
+from jaxcnn.run import build_run
 from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.mesh import make_parallel
 from jaxcnn.train import train
@@ -256,14 +257,17 @@ def test_weights_of_pytorch_give_its_logits_and_its_accuracy(shared, tmp_path):
     dataset = build_dataset(config)
     facts = describe(dataset, config.data.mean, config.data.std)
     parallel = make_parallel("jit", 100, jax.devices()[:1])
-    run = build_run(config, dataset, facts, parallel)
+    run = build_run([config], dataset, facts, parallel)
     checkpoints = Checkpoints(tmp_path / "checkpoints", "accuracy")
     state, _, origin = first_state(
-        run, checkpoints, lambda fresh: load_pretrained(config, 10, (32, 32, 3), fresh)
+        run.make_states[0],
+        run.from_data,
+        checkpoints,
+        lambda fresh: load_pretrained(config, 10, (32, 32, 3), fresh),
     )
     checkpoints.close()
     assert (len(origin["taken"]), origin["new"], origin["ignored"]) == (97, {}, [])
-    metrics = run.evaluate(state, "train")
+    (metrics,) = run.evaluate(parallel.place_states([state]), "train")
     assert (metrics["accuracy"], metrics["num_examples"]) == (0.999, 1000)
 
     image = dataset.splits["train"].images.image[:16]

@@ -30,7 +30,7 @@ def cross_entropy(
         nll = -(label * log_probabilities).sum(-1)
     else:
         nll = -jnp.take_along_axis(log_probabilities, label[:, None], axis=-1)[:, 0]
-    if not label_smoothing:
+    if isinstance(label_smoothing, int | float) and label_smoothing == 0:
         return nll
     return (1 - label_smoothing) * nll - label_smoothing * log_probabilities.mean(-1)
 

@@ -229,7 +229,9 @@ def _decaying(
     if "weight_decay" in parameters and mask_name:
         # Always passed: some of Optax's defaults are not zero.
         return [optimizer(rate, **keywords, weight_decay=decay, **{mask_name: decay_mask})]
-    before = [optax.add_decayed_weights(decay, decay_mask)] if decay else []
+    # A member's own decay is an array, and none is 0 (see jaxcnn.population).
+    without = isinstance(decay, int | float) and decay == 0
+    before = [] if without else [optax.add_decayed_weights(decay, decay_mask)]
     return [*before, optimizer(rate, **keywords)]
 
 

@@ -1,9 +1,10 @@
 """TensorBoard's event files, written by a process of their own.
 
-    python -P events.py WORKDIR < LINES
+    python -P events.py < LINES
 
-A line is {"step": 7, "scalars": {"train/loss": 0.5}}; instead of scalars there may be "images" (PNG
-files in base64, by name), "histograms" (values, by name) or, without a step, "hparams".
+A line is {"workdir": "runs/a", "step": 7, "scalars": {"train/loss": 0.5}}; instead of scalars there
+may be "images" (PNG files in base64, by name), "histograms" (values, by name) or, without a step,
+"hparams". Each directory gets files of its own.
 
 CLU imports TensorFlow, which takes seconds and talks on stderr. Out here it holds up no training
 step, touches none of the run's devices, and writes what it was given even if the run is killed.
@@ -22,7 +23,7 @@ import threading
 import numpy as np
 
 
-def main(workdir: str) -> None:
+def main() -> None:
     """Copies lines from stdin to event files until stdin ends; exit code 3 without TensorFlow."""
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
@@ -37,16 +38,21 @@ def main(workdir: str) -> None:
     os.environ["JAX_PLATFORMS"] = "cpu"
     try:
         from clu.metric_writers import SummaryWriter
-
-        writer = SummaryWriter(workdir)
     except Exception as error:  # a broken TensorFlow raises anything
         print(f"{type(error).__name__}: {error}".splitlines()[0])
         sys.exit(3)
+    writers: dict[str, SummaryWriter] = {}
     while line := lines.get():
-        _write(writer, **json.loads(line))
+        content = json.loads(line)
+        workdir = content.pop("workdir")
+        if workdir not in writers:
+            writers[workdir] = SummaryWriter(workdir)
+        _write(writers[workdir], **content)
         if lines.empty():
-            writer.flush()
-    writer.close()
+            for writer in writers.values():
+                writer.flush()
+    for writer in writers.values():
+        writer.close()
 
 
 def _write(writer, step=0, scalars=None, images=None, histograms=None, hparams=None):
@@ -68,4 +74,4 @@ def _pixels(png: str) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

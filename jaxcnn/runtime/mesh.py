@@ -1,9 +1,11 @@
-"""How a run lies on the devices: `jit` over a mesh, or `pmap`. The steps do not know."""
+"""How a run, or a population of runs, lies on the devices. The steps do not know."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -15,23 +17,30 @@ AXIS = "data"
 
 
 class Parallel(NamedTuple):
-    """One way to run a step on several devices.
+    """One way to run a step on several devices, for one run or for several at once, the members.
 
     num_devices: what the batch size must be a multiple of.
     axis_name: what the steps and the model's BatchNorm must be given.
-    place_state: a state of host or device arrays -> one that lies as the steps expect.
+    place_state: a state of host or device arrays -> one that lies as the steps expect; for a
+      population, what all members share.
+    place_states: the states of all members -> one that lies as the steps expect.
     place_batch: a batch of NumPy arrays, the whole of it -> one that lies as the steps expect.
     transform: a step -> a compilable function of (state, batch); donate=True lets it reuse the
       state's memory.
     one_copy: what lies on all devices -> the single copy that checkpoints and metrics use.
+    member: (what a step returned, number) -> that member's part, the single copy.
+    each: what a step returned -> on the host, with the members on the leading axis of each array.
     """
 
     num_devices: int
     axis_name: str | None
     place_state: Callable[[PyTree], PyTree]
+    place_states: Callable[[Sequence[PyTree]], PyTree]
     place_batch: Callable[[PyTree], PyTree]
     transform: Callable[..., Any]
     one_copy: Callable[[PyTree], PyTree]
+    member: Callable[[PyTree, int], PyTree]
+    each: Callable[[PyTree], PyTree]
 
 
 def jit_parallel(devices: Sequence[jax.Device]) -> Parallel:
@@ -54,9 +63,12 @@ def jit_parallel(devices: Sequence[jax.Device]) -> Parallel:
         num_devices=len(devices),
         axis_name=None,
         place_state=lambda state: jax.device_put(state, replicated),
+        place_states=lambda states: jax.device_put(_only(states), replicated),
         place_batch=place_batch,
         transform=transform,
         one_copy=lambda tree: tree,
+        member=lambda tree, number: tree,
+        each=_with_axis,
     )
 
 
@@ -83,14 +95,87 @@ def pmap_parallel(devices: Sequence[jax.Device]) -> Parallel:
     def transform(step, *, donate: bool):
         return jax.pmap(step, axis_name=AXIS, devices=devices, donate_argnums=0 if donate else ())
 
+    def one_copy(tree):
+        return jax.tree.map(lambda leaf: leaf[0], tree)
+
     return Parallel(
         num_devices=count,
         axis_name=AXIS,
         place_state=place_state,
+        place_states=lambda states: place_state(_only(states)),
         place_batch=place_batch,
         transform=transform,
-        one_copy=lambda tree: jax.tree.map(lambda leaf: leaf[0], tree),
+        one_copy=one_copy,
+        member=lambda tree, number: one_copy(tree),
+        each=lambda tree: _with_axis(one_copy(tree)),
     )
+
+
+def population_parallel(devices: Sequence[jax.Device], members: int) -> Parallel:
+    """Several runs in one program: `vmap` of a step over members, which are split over devices.
+
+    In a batch, "store" is what all members share, "values" has the members on the leading axes;
+    the other arrays have them there if "index" has two axes, else the batch is that of all members.
+    Where the devices do not divide the members, copies of the last one fill the places.
+    """
+    mesh = Mesh(np.asarray(devices), (AXIS,))
+    replicated, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
+    idle = -members % len(devices)
+
+    @partial(jax.jit, out_shardings=split)
+    def stack(states):
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+    @partial(jax.jit, out_shardings=replicated)
+    def take(tree, number):
+        return jax.tree.map(lambda leaf: leaf[number], tree)
+
+    def place_states(states):
+        # Some may lie on one device, restored, and others on all.
+        states = jax.device_put(list(states), replicated)
+        return stack([*states, *[states[-1]] * idle])
+
+    def place_batch(batch):
+        if batch["index"].ndim == 1:
+            return jax.device_put(batch, replicated)
+        return jax.device_put(
+            {k: np.concatenate([v, *[v[-1:]] * idle]) for k, v in batch.items()}, split
+        )
+
+    def transform(step, *, donate: bool):
+        def step_of_all(state, batch):
+            own = 0 if batch["index"].ndim == 2 else None
+            axes = dict.fromkeys(batch, own) | {"store": None, "values": 0}
+            return jax.vmap(step, in_axes=(0, {k: axes[k] for k in batch}))(state, batch)
+
+        return jax.jit(
+            step_of_all,
+            in_shardings=(split, None),  # batches come placed
+            out_shardings=split,
+            donate_argnums=0 if donate else (),
+        )
+
+    return Parallel(
+        num_devices=1,
+        axis_name=None,
+        place_state=lambda tree: jax.device_put(tree, replicated),
+        place_states=place_states,
+        place_batch=place_batch,
+        transform=transform,
+        one_copy=lambda tree: tree,
+        member=take,
+        each=lambda tree: jax.tree.map(lambda leaf: leaf[:members], jax.device_get(tree)),
+    )
+
+
+def _only(states: Sequence[PyTree]) -> PyTree:
+    (state,) = states
+    return state
+
+
+def _with_axis(tree: PyTree) -> PyTree:
+    """On the host, as those of a population of one."""
+    return jax.tree.map(lambda leaf: leaf[None], jax.device_get(tree))
 
 
 PARALLEL: dict[str, Callable[[Sequence[jax.Device]], Parallel]] = {

@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -62,15 +63,18 @@ class Progress:
         self,
         step: int,
         epoch: float,
-        train: dict[str, float],
-        validation: dict[str, float] | None,
+        train: Mapping[int, dict[str, float]],
+        validation: Mapping[int, dict[str, float]],
     ) -> None:
-        """Logs the metrics of an evaluation."""
-        parts = [f"train loss {train['loss']:.4f}, accuracy {train['accuracy']:.2%}"]
-        if validation is not None:
-            parts.append(
-                f"validation loss {validation['loss']:.4f}, accuracy {validation['accuracy']:.2%}"
-            )
+        """Logs the metrics of an evaluation: of a run, or from the least to the greatest of the
+        members' by number.
+        """
+        parts = []
+        for split, metrics in (("train", train), ("validation", validation)):
+            if metrics:
+                loss = _range([one["loss"] for one in metrics.values()], ".4f")
+                accuracy = _range([one["accuracy"] for one in metrics.values()], ".2%")
+                parts.append(f"{split} loss {loss}, accuracy {accuracy}")
         logger.info("epoch %.4g · step %d · %s", epoch, step, " · ".join(parts))
         self._last = time.perf_counter()
 
@@ -106,6 +110,11 @@ class _Handler(logging.Handler):
             sys.modules["tqdm"].tqdm.write(text, file=sys.stderr)
         else:
             print(text, file=sys.stderr, flush=True)
+
+
+def _range(values: list[float], form: str) -> str:
+    low, high = format(min(values), form), format(max(values), form)
+    return low if low == high else f"{low} to {high}"
 
 
 def _duration(seconds: float) -> str:

@@ -10,14 +10,14 @@ import numpy as np
 
 
 class MetricWindow:
-    """The metrics of the steps since the last line of `metrics.jsonl`.
+    """The metrics of the steps since the last line of `metrics.jsonl`, for each member.
 
     Steps are dispatched faster than they finish; only `collect` waits for all of them.
     """
 
-    def __init__(self, one_copy: Callable[[Any], Any]):
-        """one_copy: see `jaxcnn.runtime.mesh.Parallel`."""
-        self._one_copy = one_copy
+    def __init__(self, each: Callable[[Any], Any]):
+        """each: see `jaxcnn.runtime.mesh.Parallel`."""
+        self._each = each
         self._metrics: list[tuple[int, Any]] = []
         # Enough to keep a device busy; on the CPU the host has to share its cores with the steps.
         self._ahead = 2 if jax.default_backend() == "cpu" else 16
@@ -37,36 +37,37 @@ class MetricWindow:
             self._metrics[-1 - self._ahead][1]["loss"].block_until_ready()
 
     def latest(self) -> tuple[int, float] | None:
-        """The newest step known to have finished and its mean loss; the first one is waited for.
-
-        None where the window is empty.
+        """The newest step known to have finished and its mean loss, over members whose loss is a
+        number; the first step is waited for. None where the window is empty.
         """
         if not self._metrics:
             return None
         step, metrics = self._metrics[max(0, len(self._metrics) - 1 - self._ahead)]
-        return step, _mean([self._fetch(metrics)], "loss")
+        loss = _mean([self._each(metrics)], "loss")
+        numbers = loss[np.isfinite(loss)]
+        return step, float(numbers.mean()) if len(numbers) else math.nan
 
-    def collect(self) -> dict[str, float]:
-        """Waits for all steps and empties the window: {"loss", "accuracy", "images_per_second"}.
+    def collect(self) -> list["dict[str, float] | NonFiniteLoss"]:
+        """Waits for all steps and empties the window: for each member {"loss", "accuracy",
+        "images_per_second"}, or the first loss of it that is no number.
 
         The first two are means over the examples as the steps saw them, augmented, dropout on.
-        Raises NonFiniteLoss.
         """
-        fetched = [self._fetch(metrics) for _, metrics in self._metrics]
+        steps = [step for step, _ in self._metrics]
+        fetched = [self._each(metrics) for _, metrics in self._metrics]
         seconds = time.perf_counter() - self._started
-        for (step, _), metrics in zip(self._metrics, fetched, strict=True):
-            if not math.isfinite(metrics["loss"]):
-                raise NonFiniteLoss(step, float(metrics["loss"]))
         self._metrics.clear()
-        count = sum(float(metrics["count"]) for metrics in fetched)
-        return {
-            "loss": _mean(fetched, "loss"),
-            "accuracy": _mean(fetched, "correct"),
-            "images_per_second": round(count / seconds, 1),
-        }
-
-    def _fetch(self, metrics: Any) -> dict[str, np.ndarray]:
-        return jax.device_get(self._one_copy(metrics))
+        losses = np.stack([metrics["loss"] for metrics in fetched], axis=-1)
+        accuracy, rate = _mean(fetched, "correct"), sum(m["count"] for m in fetched) / seconds
+        lines: list[dict[str, float] | NonFiniteLoss] = []
+        for member, loss in enumerate(_mean(fetched, "loss")):
+            wrong = np.flatnonzero(~np.isfinite(losses[member]))
+            if len(wrong):
+                lines.append(NonFiniteLoss(steps[wrong[0]], float(losses[member, wrong[0]])))
+                continue
+            line = {"loss": float(loss), "accuracy": float(accuracy[member])}
+            lines.append(line | {"images_per_second": round(float(rate[member]), 1)})
+        return lines
 
 
 class NonFiniteLoss(Exception):
@@ -77,6 +78,7 @@ class NonFiniteLoss(Exception):
         super().__init__(f"{what} is {loss} at step {step}")
 
 
-def _mean(fetched: list[dict[str, np.ndarray]], name: str) -> float:
-    total = sum(float(metrics[name]) for metrics in fetched)
-    return total / max(sum(float(metrics["count"]) for metrics in fetched), 1)
+def _mean(fetched: list[dict[str, np.ndarray]], name: str) -> np.ndarray:
+    """float64[members]."""
+    total = sum(metrics[name].astype(np.float64) for metrics in fetched)
+    return total / np.maximum(sum(metrics["count"].astype(np.float64) for metrics in fetched), 1)

@@ -10,7 +10,7 @@ import pytest
 from jaxcnn import MODELS, Rule, create_train_state, make_optimizer, make_train_step
 from jaxcnn.core.average import exponential, make_average
 from jaxcnn.core.optim import SCHEDULES
-from jaxcnn.run import state_shapes
+from jaxcnn.first_state import state_shapes
 from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.mesh import make_parallel
 from tests.steps import SHAPE, leaves, real_batch

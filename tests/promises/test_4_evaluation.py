@@ -24,7 +24,8 @@ def everything(num_examples, batch_size, mode="jit", num_devices=1):
     *_, eval_step = build(parallel.axis_name)
     step = parallel.transform(eval_step, donate=False)
     batches = map(parallel.place_batch, eval_batches(split, batch_size))
-    return evaluate(step, parallel.place_state(fresh_state()), batches, parallel)
+    (metrics,) = evaluate(step, parallel.place_state(fresh_state()), batches, parallel)
+    return metrics
 
 
 def test_every_metric_equals_scikit_learn():

@@ -53,7 +53,8 @@ def test_elsewhere_there_is_a_line_every_few_seconds(monkeypatch, capsys):
         lines.report(21, 2.0)
         assert lines.due()
         lines.report(60, 1.0)
-        lines.note(60, 3.0, {"loss": 1.0, "accuracy": 0.5}, {"loss": 2.0, "accuracy": 0.25})
+        train, validation = {"loss": 1.0, "accuracy": 0.5}, {"loss": 2.0, "accuracy": 0.25}
+        lines.note(60, 3.0, {0: train}, {0: validation})
     first, second, third = capsys.readouterr().err.splitlines()
     assert first.startswith("step 21 · loss 2.0000 · ")
     assert second.startswith("step 60 of 100 · loss 1.0000 · ") and second.endswith(" left")

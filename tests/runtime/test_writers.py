@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.runtime.progress import setup_logging
+from jaxcnn.runtime.tensorboard import TensorBoard
 from jaxcnn.runtime.writers import MetricWriter
 from tests.processes import ROOT, environment
 
@@ -69,11 +70,13 @@ def test_resuming_cuts_off_what_came_after_the_checkpoint(tmp_path):
 def test_without_tensorflow_there_is_one_warning_and_the_numbers_are_kept(tmp_path, capsys):
     """As everywhere in these tests, the writer's process finds one that cannot be imported."""
     setup_logging()
-    writer = MetricWriter(tmp_path, resume_step=0)
-    writer.start()
-    writer.start()
+    tensorboard = TensorBoard()
+    writer = MetricWriter(tmp_path, 0, tensorboard)
+    tensorboard.start()
+    tensorboard.start()
     writer.write(1, 1, "train", {"loss": 0.5})
     writer.close()
+    tensorboard.close()
     told = capsys.readouterr().err
     assert told.count("warning: no TensorBoard files: ImportError: hidden from this test") == 1
     assert len(lines(tmp_path)) == 1
@@ -84,15 +87,18 @@ import os, sys
 from pathlib import Path
 import cv2
 import numpy as np
+from jaxcnn.runtime.tensorboard import TensorBoard
 from jaxcnn.runtime.writers import MetricWriter
 
-writer = MetricWriter(Path(sys.argv[1]), 0)
+workdir, tensorboard = Path(sys.argv[1]), TensorBoard()
+writer = MetricWriter(workdir, 0, tensorboard)
 writer.write(1, 1, "train", {"loss": 0.5})
-writer.write_hparams({"optimizer.name": "sgd", "augment": (("crop", 4),), "model.dense": None})
-writer.start()
+config = {"optimizer.name": "sgd", "augment": (("crop", 4),), "model.dense": None}
+tensorboard.hparams(workdir, config)
+tensorboard.start()
 picture = cv2.imencode(".png", np.zeros((4, 6, 3), np.uint8))[1].tobytes()
-writer.write_images(7, {"report/confusion_matrix": picture})
-writer.write_histograms(7, {"params/kernel": np.arange(50_000.0).reshape(5, -1)})
+tensorboard.images(workdir, 7, {"report/confusion_matrix": picture})
+tensorboard.histograms(workdir, 7, {"params/kernel": np.arange(50_000.0).reshape(5, -1)})
 writer.write(8, 2, "train", {"loss": 0.25})
 writer.write(8, 2, "validation", {"accuracy": 0.75})
 os.kill(os.getpid(), 9)
@@ -133,7 +139,7 @@ def test_a_disk_that_refuses_is_one_line_and_ends_the_writer(tmp_path):
         "import resource, signal, sys\nfrom pathlib import Path\n"
         "from jaxcnn.errors import UserError\n"
         "from jaxcnn.runtime.writers import MetricWriter\n"
-        "writer = MetricWriter(Path(sys.argv[1]), 0)\nwriter.start()\n"
+        "writer = MetricWriter(Path(sys.argv[1]), 0)\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
         "try:\n    writer.write(1, 1, 'train', {'loss': 0.5})\n"

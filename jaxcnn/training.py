@@ -1,0 +1,250 @@
+"""The loop: runs on their way from step to step, one or several at once.
+
+with Training([config], ["runs/mine"]) as training:
+    for step, validations in training:
+        print(step, validations[0]["accuracy"])
+"""
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from jaxcnn.build import build_dataset
+from jaxcnn.config import flatten, to_json
+from jaxcnn.core.state import TrainState
+from jaxcnn.data.source import Dataset
+from jaxcnn.errors import UserError
+from jaxcnn.first_state import describe_parameters, first_state
+from jaxcnn.member import Member, open_member
+from jaxcnn.resume import check_same_data, describe_data
+from jaxcnn.run import Run, build_run, compile_run
+from jaxcnn.runtime.mesh import Parallel, device_memory, make_parallel, population_parallel
+from jaxcnn.runtime.preemption import Interrupted, catch_signals
+from jaxcnn.runtime.progress import Progress
+from jaxcnn.runtime.rundir import environment, write_json, write_text
+from jaxcnn.runtime.tensorboard import TensorBoard
+from jaxcnn.runtime.window import MetricWindow, NonFiniteLoss
+from jaxcnn.runtime.writers import MetricWriter
+from jaxcnn.transfer import keep_origin, load_pretrained
+
+logger = logging.getLogger(__name__)
+
+_WHERE = {"memory": "in memory", "device": "on the devices", "stream": "streamed from disk"}
+
+
+class Training:
+    """Runs that go through the same steps, each in a directory of its own.
+
+    Iterating trains; after each evaluation it gives (step, {number of a member: its metrics on
+    validation}), without validation data the latter is empty. Saved are the checkpoints that the
+    configs ask for. Test data are not looked at; see `jaxcnn.train.finish`.
+
+    configs: resolved; several must be a group of `jaxcnn.population.groups`.
+    tensorboard: whether TensorBoard's files are written.
+    Raises UserError, in `__enter__` and the loop, for what the user can mend; Interrupted after
+    Ctrl-C or SIGTERM, when all is saved.
+    """
+
+    def __init__(
+        self, configs: Sequence[ConfigDict], workdirs: Sequence[Path], tensorboard: bool = True
+    ):
+        self._given = list(zip(configs, workdirs, strict=True))
+        self._exit = ExitStack()
+        self._tensorboard = TensorBoard() if tensorboard else None
+        self.members: list[Member] = []
+        self.run: Run
+        self.facts: dict[str, Any]
+        self.state: TrainState
+        self._start = 0
+
+    def __enter__(self) -> "Training":
+        with ExitStack() as stack:
+            if self._tensorboard is not None:
+                stack.callback(self._tensorboard.close)
+            for config, workdir in self._given:
+                self.members.append(open_member(config, workdir))
+                stack.callback(self.members[-1].close)
+            self._begin()
+            self._exit = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._exit.close()
+
+    @property
+    def failed(self) -> dict[int, str]:
+        """Why members ended that did not do so as planned, in one line each."""
+        return {n: one.failed for n, one in enumerate(self.members) if one.failed is not None}
+
+    def stop(self, number: int) -> None:
+        """Ends a member; the others go on."""
+        self.members[number].going = False
+
+    def show(self, number: int, step: int, pictures: dict[str, bytes]) -> None:
+        """Shows a member's PNG files, by name, in TensorBoard."""
+        if self._tensorboard is not None:
+            self._tensorboard.start()  # also of a run that had only its end to make
+            self._tensorboard.images(self.members[number].workdir, step, pictures)
+
+    def __iter__(self) -> Iterator[tuple[int, dict[int, dict[str, float]]]]:
+        run, plan = self.run, self.run.plan
+        for member in self.members:  # it may have been killed between this decision and its end
+            member.going = member.going and not member.stops(plan)
+        window = MetricWindow(run.parallel.each)
+        progress = Progress(plan.num_steps, self._start, run.config.batch_size * len(self.members))
+        with catch_signals() as stop, progress:
+            for step, batch in enumerate(self._batches(), self._start + 1):
+                self.state, metrics = run.train_step(self.state, batch)
+                window.add(step, metrics)
+                if self._tensorboard is not None:
+                    self._tensorboard.start()  # its slow import, while the device is busy
+                first = step == self._start + 1
+                if (first or progress.due()) and (latest := window.latest()):
+                    progress.report(*latest)
+
+                last, signal = step == plan.num_steps, stop.signal
+                saving = plan.checkpoint_every.due(step) or last
+                # A checkpoint is ranked by its validation, so each has one; but for one in a hurry.
+                evaluating = plan.eval_every.due(step) or saving
+                if not (evaluating or signal is not None or plan.log_every.due(step)):
+                    continue
+                lines = self._log(step, window)
+                found = self._validate(step, batch) if evaluating else {}
+                if evaluating:
+                    progress.note(step, run.epoch(step), lines, found)
+                self._save(step, found, saving or signal is not None)
+                if signal is not None and len(self.failed) < len(self.members):
+                    for member in self.members:
+                        member.checkpoints.wait()
+                    raise Interrupted(signal, step)
+                if evaluating:
+                    yield step, found
+                if not self._going():
+                    break
+                window.restart_clock()
+
+    def _batches(self) -> Iterator[Any]:
+        return self.run.train_batches(self._start) if self._going() else iter(())
+
+    def _going(self) -> list[int]:
+        return [number for number, member in enumerate(self.members) if member.going]
+
+    def _log(self, step: int, window: MetricWindow) -> dict[int, dict[str, float]]:
+        """Writes the lines of the steps since the last ones; a loss that is none ends its run."""
+        lines, found = window.collect(), {}
+        for number in self._going():
+            line = lines[number]
+            if isinstance(line, NonFiniteLoss):
+                self._fail(number, line)
+                continue
+            line["learning_rate"] = float(self.run.schedules[number](step - 1))
+            self.members[number].write(step, self.run.epoch(step), "train", line)
+            found[number] = line
+        return found
+
+    def _validate(self, step: int, batch: Any) -> dict[int, dict[str, float]]:
+        """Writes the metrics on validation, and histograms where they are asked for."""
+        run, found = self.run, {}
+        if "validation" in run.dataset.splits and self._going():
+            metrics = run.evaluate(self.state, "validation")
+            for number in self._going():
+                if not math.isfinite(loss := metrics[number]["loss"]):
+                    self._fail(number, NonFiniteLoss(step, loss, "validation loss"))
+                    continue
+                self.members[number].write(step, run.epoch(step), "validation", metrics[number])
+                found[number] = metrics[number]
+        if run.config.report.histograms and self._tensorboard is not None and self._going():
+            histograms = run.histograms(self.state, batch)
+            for number in self._going():
+                self._tensorboard.histograms(self.members[number].workdir, step, histograms[number])
+        return found
+
+    def _save(self, step: int, found: dict[int, dict[str, float]], saving: bool) -> None:
+        """Saves all, or those that stop here."""
+        for number in self._going():
+            member = self.members[number]
+            stopping = number in found and member.stops(self.run.plan)
+            if not (saving or stopping):
+                continue
+            try:
+                member.save(step, self.run.parallel.member(self.state, number), found.get(number))
+            except NonFiniteLoss as error:
+                self._fail(number, error)
+            if stopping:
+                member.going = False
+
+    def _fail(self, number: int, error: NonFiniteLoss) -> None:
+        self.members[number].fail(error, float(self.run.schedules[number](error.step - 1)))
+
+    def _begin(self) -> None:
+        """Loads data, builds, restores or initialises, compiles; writes what describes a run."""
+        configs = [member.config for member in self.members]
+        dataset = load_data(configs[0])
+        for member in self.members:
+            if member.begun:
+                check_same_data(dataset, member.workdir)
+        begun = next((member.workdir for member in self.members if member.begun), None)
+        self.facts = facts = describe_data(configs[0], dataset, begun)
+        self.run = run = build_run(configs, dataset, facts, _parallel(configs))
+        describe_parameters(run.make_states[0], run.rules)
+        self._place_first_states()
+        for member in self.members:
+            write_text(member.workdir / "config.json", to_json(member.config))
+            write_json(member.workdir / "dataset.json", facts)
+            write_json(member.workdir / "environment.json", environment())
+        self.run = compile_run(run, self.state)
+        for member in self.members:
+            member.writer = MetricWriter(member.workdir, self._start, self._tensorboard)
+            if self._tensorboard is not None:
+                self._tensorboard.hparams(member.workdir, flatten(member.config))
+
+    def _place_first_states(self) -> None:
+        run, states, starts = self.run, [], []
+        for make_state, member in zip(run.make_states, self.members, strict=True):
+            classes, shape = len(run.dataset.class_names), run.dataset.image_shape
+            begin_with = partial(load_pretrained, member.config, classes, shape)
+            state, start, origin = first_state(
+                make_state, run.from_data, member.checkpoints, begin_with
+            )
+            states.append(state)
+            starts.append(start)
+            if start == 0:
+                keep_origin(member.workdir, origin)
+        if len(set(starts)) > 1:
+            raise UserError(
+                f"{self.members[0].workdir.parent}: the runs in it are at different steps now, as "
+                "a damaged checkpoint was moved aside; start again, to resume each from its own"
+            )
+        self._start = starts[0]
+        if self._start:
+            logger.info("resuming from step %d of %d", self._start, run.plan.num_steps)
+        self.state = run.parallel.place_states(states)
+
+
+def load_data(config: ConfigDict) -> Dataset:
+    """The data set of a config; the log says what it is."""
+    clock = time.perf_counter()
+    dataset = build_dataset(config, device_memory())
+    logger.info(
+        "data: %s pixels, %d classes, %s images, %s (%.1f s)",
+        "x".join(map(str, dataset.image_shape)),
+        len(dataset.class_names),
+        " + ".join(f"{len(split):,} {role}" for role, split in dataset.splits.items()),
+        _WHERE[dataset.mode],
+        time.perf_counter() - clock,
+    )
+    return dataset
+
+
+def _parallel(configs: Sequence[ConfigDict]) -> Parallel:
+    if len(configs) > 1:
+        return population_parallel(jax.devices(), len(configs))
+    return make_parallel(configs[0].parallel.mode, configs[0].batch_size, jax.devices())
