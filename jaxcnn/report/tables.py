@@ -166,8 +166,13 @@ def _interval(name: str, found: "Estimate") -> str:
     return f"{_number(name, found.low).removesuffix(' %')} to {_number(name, found.high)}"
 
 
+def is_share(name: str) -> bool:
+    """Whether a metric is read as a percentage."""
+    return not name.startswith(_PLAIN)
+
+
 def _number(name: str, value: float) -> str:
-    return f"{value:.3f}" if name.startswith(_PLAIN) else f"{100 * value:.1f} %"
+    return f"{100 * value:.1f} %" if is_share(name) else f"{value:.3f}"
 
 
 def _said(told: str, found: "Estimate") -> Html:
