@@ -155,6 +155,11 @@ def marked(right: bool, words: object) -> Html:
     return Html(f'<span class="{kind}">{spoken}{text(words)}</span>')
 
 
+def unbroken(words: object) -> Html:
+    """Words on one line, in a table that can be scrolled."""
+    return Html(f'<span class="unbroken">{text(words)}</span>')
+
+
 def row(parts: Iterable[Html]) -> Html:
     """Parts side by side, as many as fit."""
     return Html(f'<div class="row">{join(parts)}</div>')

@@ -47,6 +47,7 @@ thead th { color: var(--soft); font-weight: 600; font-size: .9rem; white-space: 
 tbody th { font-weight: 400; min-width: 7rem; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .between { color: var(--soft); font-size: .85em; }
+.unbroken { white-space: nowrap; }
 .wide { overflow-x: auto; margin: .8rem 0; }
 .row .wide { margin: 0 1.2rem 0 0; }
 .bar { background: var(--blue); height: .8rem; margin-top: .35rem; min-width: 1px;

@@ -74,13 +74,8 @@ def history_chart(search: Search, theme: Theme = LIGHT) -> "Figure":
         axes.plot(number[failed], np.full(failed.sum(), edge), "x", **style)
     if (best := search.best) is not None:
         style = {"mec": theme.lines[1], "mfc": "none", "ms": 11, "mew": 1.8, "clip_on": False}
-        axes.plot(
-            [best.number],
-            np.array([best.value], float),
-            "o",
-            label=f"best: trial {best.number}",
-            **style,
-        )
+        place, label = (best.number, best.value or 0.0), f"best: trial {best.number}"
+        axes.plot(*place, "o", label=label, **style)
     _value_limits(axes, search)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.margins(x=0.03)

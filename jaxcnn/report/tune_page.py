@@ -19,16 +19,17 @@ from jaxcnn.report.page import (
     page,
     paragraph,
     table,
+    unbroken,
 )
 from jaxcnn.report.parameter_charts import parallel_coordinates_chart, searched, slices_chart
-from jaxcnn.report.scale import parameter_scale, short_number, trial_values
+from jaxcnn.report.scale import parameter_scale, short_keys, short_number, trial_values
 from jaxcnn.report.search_charts import (
     history_chart,
     importance_chart,
     learning_curves_chart,
     shown_value,
 )
-from jaxcnn.report.style import Theme, in_both_themes
+from jaxcnn.report.style import Theme, in_both_themes, short_name
 from jaxcnn.report.tables import folded, is_share
 from jaxcnn.report.trial import Search, Trial
 from jaxcnn.report.verdict import Note
@@ -41,6 +42,8 @@ _STATES = ("complete", "pruned", "failed", "running")
 _MANY = 10
 # Near: the outermost share of an axis.
 _NEAR = 0.05
+# Trials that are named for a reason, and characters of it in the table of all trials.
+_LISTED, _REASON = 10, 60
 
 _CHARTS: dict[str, "Callable[[Search, Theme], Figure]"] = {
     "history": history_chart,
@@ -119,8 +122,8 @@ def search_notes(search: Search) -> list[Note]:
         found.append(
             Note(
                 f"Validation chose this trial among {rivals:,}, so its number there flatters it.",
-                "The number on test is the honest one: no test image had a part in the search. "
-                "How much of a lead is luck, several seeds of the best config tell (--seeds).",
+                "A number on test is the honest one: no test image had a part in the search. "
+                "How much of its lead is luck, several seeds tell (--seeds).",
             )
         )
     equals = [
@@ -196,7 +199,11 @@ def _tune_page(search: Search, shown: dict[str, Html]) -> str:
             "Pruned trials end early, because others were better at that step. One that would "
             "have overtaken them late is lost that way.",
         ),
-        Section("All trials", _trials_table(search), "In the order of their starts."),
+        Section(
+            "All trials",
+            join([_failures(search), _trials_table(search)]),
+            "In the order of their starts.",
+        ),
         Section(
             "Do it again",
             command(search.command) if search.command else Html(""),
@@ -231,20 +238,34 @@ def _best(search: Search) -> Html:
     return join(parts)
 
 
+def _failures(search: Search) -> Html:
+    """What went wrong, the most frequent reason first."""
+    trials: dict[str, list[str]] = {}
+    for trial in search.trials:
+        if trial.state == "failed":
+            trials.setdefault(trial.reason or "not known", []).append(str(trial.number))
+    rows = [
+        (reason, len(own), ", ".join(own[:_LISTED]) + ", …" * (len(own) > _LISTED))
+        for reason, own in sorted(trials.items(), key=lambda item: -len(item[1]))
+    ]
+    return folded(("why trials failed", "times", "trials"), rows, "reasons") if rows else Html("")
+
+
 def _trials_table(search: Search) -> Html:
     if not search.trials:
         return Html("")
     keys = searched(search)
     reasons = any(trial.reason for trial in search.trials)
-    header = ["trial", "state", search.metric, *keys, "seconds", *["reason"] * reasons]
+    names = short_keys(keys).values()
+    header = ["trial", "state", search.metric, *names, "seconds", *["reason"] * reasons]
     rows = [
         [
             trial.number,
-            f"{trial.state}, best" if trial is search.best else trial.state,
+            unbroken(f"{trial.state}, best" if trial is search.best else trial.state),
             _value(search, trial),
             *(_cell(trial.params[key]) if key in trial.params else "–" for key in keys),
             Number("–" if trial.seconds is None else f"{trial.seconds:.1f}"),
-            *[trial.reason] * reasons,
+            *[unbroken(short_name(trial.reason, _REASON))] * reasons,
         ]
         for trial in search.trials
     ]
@@ -261,7 +282,9 @@ def _value(search: Search, trial: Trial) -> Number:
 
 def _cell(value: Any) -> object:
     """Numbers on the right, words on the left."""
-    return Number(_shown(value)) if isinstance(value, float) else _shown(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Number(_shown(value))
+    return unbroken(short_name(_shown(value), _REASON))
 
 
 def _shown(value: Any) -> str:
