@@ -117,6 +117,11 @@ def command(line: str) -> Html:
     return Html(f"<pre><code>{text(line)}</code></pre>")
 
 
+def link(address: str, words: object) -> Html:
+    """A link to a file beside the page."""
+    return Html(f'<a href="{html.escape(address)}">{text(words)}</a>')
+
+
 def picture(content: bytes, description: str, width: int | None = None) -> Html:
     """A PNG or JPEG inside the page. description: for those who cannot see it.
 
