@@ -138,9 +138,16 @@ class Run:
 
 
 def build_run(
-    configs: Sequence[ConfigDict], dataset: Dataset, facts: dict[str, Any], parallel: Parallel
+    configs: Sequence[ConfigDict],
+    dataset: Dataset,
+    facts: dict[str, Any],
+    parallel: Parallel,
+    schedule_of: Callable[[ConfigDict, Plan], optax.Schedule] = build_schedule,
 ) -> Run:
-    """Builds all that the members' configs name; facts: the content of `dataset.json`."""
+    """Builds all that the members' configs name; facts: the content of `dataset.json`.
+
+    schedule_of: what gives a config's learning rate, where that is not the config's own.
+    """
     config = configs[0]
     num_train = len(dataset.splits["train"])
     if config.batch_size > num_train:
@@ -166,7 +173,7 @@ def build_run(
     }
 
     def tx_of(config: ConfigDict) -> optax.GradientTransformation:
-        schedule = build_schedule(config, plan)
+        schedule = schedule_of(config, plan)
         return build_optimizer(config, schedule, rules, model, dataset.image_shape)
 
     def train_step_of(config: ConfigDict) -> TrainStep:
@@ -195,7 +202,7 @@ def build_run(
         values=parallel.place_states(values) if any(values) else {},
         plan=plan,
         parallel=parallel,
-        schedules=tuple(_rate(build_schedule(one, plan), one) for one in configs),
+        schedules=tuple(_rate(schedule_of(one, plan), one) for one in configs),
         rules=rules,
         make_states=state_makers(
             seeds, plain, tx_of(config), average is not None, dataset.image_shape
