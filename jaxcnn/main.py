@@ -2,9 +2,11 @@
 
     python -m jaxcnn.main --config experiments/digits.py
     python -m jaxcnn.main --config experiments/digits.py --workdir runs/small --config.num_epochs=5
+    python -m jaxcnn.main --config experiments/digits.py --workdir runs/five --seeds 5
 
 Start the same command again to resume. The run directory then holds config.json, metrics.jsonl,
-TensorBoard files, checkpoints/ and eval.json with the final test.
+TensorBoard files, checkpoints/ and eval.json with the final test. With --seeds it holds seed_0/,
+seed_1/, ..., and eval.json the mean, standard deviation and 95 % interval of each metric.
 """
 
 from pathlib import Path
@@ -13,11 +15,16 @@ from absl import flags
 
 from jaxcnn import cli
 from jaxcnn.errors import UserError
+from jaxcnn.seeds import train_seeds
 from jaxcnn.train import train
 
 cli.define_config()
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run directory. Default: runs/<name of the experiment file>."
+)
+
+_SEEDS = flags.DEFINE_integer(
+    "seeds", None, "Train with so many seeds, from config.seed on, and say how sure the result is."
 )
 
 
@@ -26,7 +33,21 @@ def main() -> None:
         raise UserError("--workdir: is empty; give a folder, or leave the flag out")
     default = Path("runs") / Path(cli.config_path().split(":")[0]).stem
     workdir = Path(_WORKDIR.value or default).expanduser()
-    train(cli.config_from_flags(workdir), workdir)
+    if _SEEDS.value is None:
+        _refuse_seeds(workdir)
+        train(cli.config_from_flags(workdir), workdir)
+    else:
+        config = cli.config_from_flags(workdir / f"seed_{cli.FLAGS.config.get('seed', 0)}")
+        train_seeds(config, workdir, _SEEDS.value)
+
+
+def _refuse_seeds(workdir: Path) -> None:
+    """UserError where `workdir` holds the runs of several seeds."""
+    if seeds := [path.name for path in workdir.glob("seed_*") if path.is_dir()]:
+        raise UserError(
+            f"--workdir={workdir}: holds runs of several seeds ({', '.join(sorted(seeds))}); give "
+            f"--seeds {len(seeds)} to go on with them, or a new --workdir"
+        )
 
 
 if __name__ == "__main__":

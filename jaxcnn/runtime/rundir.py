@@ -19,7 +19,8 @@ def make_writable(workdir: Path) -> None:
     if workdir.is_file():
         raise UserError(f"--workdir={workdir}: is a file; give a folder for the run")
     names = {path.name for path in workdir.glob("[!.]*")}
-    if names and not names & {"config.json", "metrics.jsonl", "checkpoints"}:
+    seeds = any(name.startswith("seed_") for name in names)
+    if names and not (seeds or names & {"config.json", "metrics.jsonl", "checkpoints"}):
         raise UserError(
             f"--workdir={workdir}: holds other files ({min(names)}, ...) and no run; give a new or "
             "an empty folder"

@@ -1,0 +1,103 @@
+"""The same recipe over several seeds, and how sure its numbers are.
+
+    from jaxcnn.seeds import train_seeds
+    metrics = train_seeds(config, "runs/mine", 5)
+
+`seed_<n>/` in the directory are whole runs; `eval.json` and `report/` beside them are about all.
+"""
+
+import logging
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxcnn.analysis.seeds import seeds_eval, seeds_headline
+from jaxcnn.auto import prepare
+from jaxcnn.config import flatten, resolve, unflatten
+from jaxcnn.errors import UserError
+from jaxcnn.population import groups
+from jaxcnn.report.seeds_page import seeds_files
+from jaxcnn.report_run import history
+from jaxcnn.runtime.compile import enable_compile_cache
+from jaxcnn.runtime.outdir import write_files
+from jaxcnn.runtime.progress import setup_logging
+from jaxcnn.runtime.rundir import make_writable, write_json
+from jaxcnn.train import finish, finished_run
+from jaxcnn.training import Training
+
+logger = logging.getLogger(__name__)
+
+
+def train_seeds(config: ConfigDict, workdir: str | Path, count: int) -> dict[str, Any]:
+    """Trains `config` with `count` seeds, from its own on, in `workdir`; what is finished stays.
+
+    Returns the content of `eval.json`: the means, with "std" and "ci95". The seeds that can be are
+    trained as one population, see `jaxcnn.population.groups`. One that fails is named when the
+    others are done. Raises UserError and Interrupted as `jaxcnn.train.train` does.
+    """
+    setup_logging()
+    enable_compile_cache()
+    workdir = Path(workdir).expanduser()
+    if count < 1:
+        raise UserError(f"--seeds={count}: expected a number of seeds, from 1")
+    if (workdir / "config.json").is_file():
+        raise UserError(
+            f"--workdir={workdir}: holds a run of one seed; give a new --workdir for several"
+        )
+    config = prepare(config, workdir=workdir / f"seed_{config.seed}")
+    configs = {
+        seed: resolve(unflatten(flatten(config) | {"seed": seed}))
+        for seed in range(config.seed, config.seed + count)
+    }
+    make_writable(workdir)
+    found, failed = _train(configs, {seed: workdir / f"seed_{seed}" for seed in configs})
+    if failed:
+        rest = "; the others are finished" if found else ""
+        told = f" ({len(failed)} of {count} seeds failed{rest})" if count > 1 else ""
+        raise UserError(f"seed {min(failed)}: {failed[min(failed)]}{told}")
+    content = seeds_eval(found)
+    write_json(workdir / "eval.json", content)
+    _report(configs[config.seed], workdir, found)
+    logger.info("%s", seeds_headline(content))
+    return content
+
+
+def _train(
+    configs: Mapping[int, ConfigDict], workdirs: Mapping[int, Path]
+) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
+    """By seed, the final tests, and why there is none."""
+    found: dict[int, dict[str, Any]] = {}
+    failed: dict[int, str] = {}
+    for seed, config in configs.items():
+        make_writable(workdirs[seed])
+        if (metrics := finished_run(config, workdirs[seed])) is not None:
+            found[seed] = metrics
+    rest = [seed for seed in configs if seed not in found]
+    together = groups([configs[seed] for seed in rest], [workdirs[seed] for seed in rest])
+    for group in ([rest[number] for number in numbers] for numbers in together):
+        logger.info("seed %s of %s", ", ".join(map(str, group)), ", ".join(map(str, configs)))
+        with Training([configs[s] for s in group], [workdirs[s] for s in group]) as training:
+            for _ in training:
+                pass
+            found |= {group[number]: metrics for number, metrics in finish(training).items()}
+            failed |= {group[number]: reason for number, reason in training.failed.items()}
+    return dict(sorted(found.items())), failed
+
+
+def _report(config: ConfigDict, workdir: Path, found: Mapping[int, Mapping[str, Any]]) -> None:
+    """Writes `report/` about all seeds."""
+    if not config.report.at_end:
+        return
+    files = seeds_files(
+        title=f"{config.model.name} on {config.data.get('name') or config.data.source}",
+        metrics=found,
+        histories={seed: history(workdir / f"seed_{seed}") for seed in found},
+        config={k: str(v) for k, v in flatten(config).items() if v is not None and k != "seed"},
+        command_line=shlex.join(["python", "-m", "jaxcnn.main", *sys.argv[1:]]),
+    )
+    write_files(workdir / "report", dict(files), "workdir")
+    logger.info("report: %s", workdir / "report" / "report.html")
