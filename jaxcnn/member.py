@@ -13,6 +13,7 @@ from jaxcnn.core.state import TrainState, all_finite
 from jaxcnn.durations import Plan
 from jaxcnn.resume import check_same_config
 from jaxcnn.runtime.checkpoint import Checkpoints
+from jaxcnn.runtime.rundir import make_writable
 from jaxcnn.runtime.window import NonFiniteLoss
 from jaxcnn.runtime.writers import MetricWriter
 from jaxcnn.transfer import check_pretrained
@@ -89,7 +90,10 @@ class Member:
 
 
 def open_member(config: ConfigDict, workdir: Path) -> Member:
-    """A run in its directory, which may have begun; UserError where that has another config."""
+    """A run in its directory, which may have begun; UserError where that has another config, or
+    cannot be written.
+    """
+    make_writable(workdir)
     checkpoints = Checkpoints(workdir / "checkpoints", config.best_metric)
     try:
         if begun := checkpoints.latest_step() is not None:

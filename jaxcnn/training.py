@@ -26,9 +26,10 @@ from jaxcnn.first_state import describe_parameters, first_state
 from jaxcnn.member import Member, open_member
 from jaxcnn.resume import check_same_data, describe_data
 from jaxcnn.run import Run, build_run, compile_run
+from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.mesh import Parallel, device_memory, make_parallel, population_parallel
 from jaxcnn.runtime.preemption import Interrupted, catch_signals
-from jaxcnn.runtime.progress import Progress
+from jaxcnn.runtime.progress import Progress, setup_logging
 from jaxcnn.runtime.rundir import environment, write_json, write_text
 from jaxcnn.runtime.tensorboard import TensorBoard
 from jaxcnn.runtime.window import MetricWindow, NonFiniteLoss
@@ -66,6 +67,8 @@ class Training:
         self._start = 0
 
     def __enter__(self) -> "Training":
+        setup_logging()
+        enable_compile_cache()
         with ExitStack() as stack:
             if self._tensorboard is not None:
                 stack.callback(self._tensorboard.close)

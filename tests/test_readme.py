@@ -38,6 +38,16 @@ def test_the_evaluation_example_runs_as_printed_on_a_finished_run(digits, tmp_pa
     )
 
 
+def test_the_population_example_runs_as_printed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(re.search(r"<!-- population example -->\n```python\n(.*?)```", TEXT, re.S)[1], names)
+    assert names["group"] == [0, 1]
+    assert sorted(names["metrics"]) == [0, 1]
+    assert capsys.readouterr().out.startswith("11 {0: 0.")
+    assert (tmp_path / "runs/rate_0.001/eval.json").is_file()
+
+
 def test_the_quick_start_is_two_commands_and_ci_runs_the_second():
     section = TEXT.split("## Quick start")[1].split("\n## ")[0]
     commands = re.findall(r"```bash\n(.*?)\n```", section, re.S)
@@ -66,7 +76,9 @@ def test_every_key_and_recipe_the_readme_names_exists():
 def test_the_recipe_in_the_readme_resolves():
     from jaxcnn.config import resolve
 
-    code = re.search(r"```python\n(from jaxcnn.config.*?)```", TEXT, re.S)[1]
+    code = re.search(
+        r"```python\n(from jaxcnn.config import default_config\n\n\ndef.*?)```", TEXT, re.S
+    )[1]
     names = {}
     exec(code, names)
     assert resolve(names["get_config"]()).model.name == "resnet18"

@@ -188,8 +188,6 @@ def test_a_population_leaves_the_directories_of_lone_runs(cache_dir, tmp_path):
         for seed, rate in ((0, 0.01), (1, 0.001), (2, 0.003))
     ]
     workdirs = [tmp_path / f"seed_{n}" for n in range(3)]
-    for workdir in workdirs:
-        workdir.mkdir()
     with Training(configs, workdirs, tensorboard=False) as training:
         seen = [(step, sorted(found)) for step, found in training]
         metrics = finish(training)
@@ -216,8 +214,6 @@ def test_a_member_that_fails_or_is_stopped_does_not_disturb_the_others(cache_dir
     config = {"parallel__population": True, "optimizer__name": "sgd"}
     configs = [small(cache_dir, optimizer__learning_rate=rate, **config) for rate in rates]
     workdirs = [tmp_path / str(n) for n in range(3)]
-    for workdir in workdirs:
-        workdir.mkdir()
     with Training(configs, workdirs, tensorboard=False) as training:
         seen = []
         for step, found in training:
