@@ -133,11 +133,8 @@ def told(
             f"{now:.2g}",
         ]
     if stopped:
-        end = (
-            f"grew to {DIVERGED:g} times its least"
-            if math.isfinite(losses[-1])
-            else "was no number"
-        )
+        finite = math.isfinite(losses[-1])
+        end = f"grew to {DIVERGED:g} times its least" if finite else "was no number any more"
         lines.append(f"the loss {end} at {rates[-1]:.2g}, after {len(rates)} steps")
     elif found.least == rates[-1]:
         lines.append(f"the loss was still falling at {rates[-1]:.2g}: give a higher --to")
