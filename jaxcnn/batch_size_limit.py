@@ -61,8 +61,11 @@ class Fit(NamedTuple):
         return line if self.fits else f"{line}  does not fit"
 
 
-def find_batch_size(config: ConfigDict, output: Path) -> str:
+def find_batch_size(config: ConfigDict, output: Path, *, memory: int | None = None) -> str:
     """Writes batch_size.json; returns a table and the largest batch that fits, for a terminal.
+
+    memory: bytes of one device to plan with; None: nine tenths of what it has, on a CPU half of
+      what the machine could give now.
 
     Tried are powers of two, from the config's batch size on, and then sizes between the largest
     that fits and the next. A batch is at most as large as the training set. Raises UserError.
@@ -71,7 +74,7 @@ def find_batch_size(config: ConfigDict, output: Path) -> str:
     enable_compile_cache()
     config = prepare(config)
     dataset = load_data(config)
-    limit, limit_told = memory_limit()
+    limit, limit_told = memory_limit() if memory is None else (memory, _bytes(memory))
     tried: dict[int, Fit] = {}
 
     def fits(batch_size: int) -> bool:

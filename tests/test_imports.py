@@ -46,6 +46,11 @@ ROOMS = {
     "training": {"build", "config", "core", "data", "first_state", "member", "resume", "run"}
     | {"runtime", "transfer"}
     | FOUNDATION,
+    "learning_rate_range": {"analysis", "auto", "config", "first_state", "report", "resume", "run"}
+    | {"runtime", "training", "transfer"}
+    | FOUNDATION,
+    "batch_size_limit": {"auto", "config", "data", "resume", "run", "runtime", "training"}
+    | FOUNDATION,
     "assessment": {
         "analysis",
         "build",
