@@ -4,6 +4,7 @@ import re
 
 import jax
 import numpy as np
+import pytest
 
 from tests.conftest import ROOT
 
@@ -19,6 +20,7 @@ def test_the_custom_steps_run_as_printed_and_learn():
         assert np.mean(losses[-3:]) < 0.8 * losses[0]
 
 
+@pytest.mark.slow
 def test_the_population_runs_as_printed_and_its_worst_learn_from_its_best():
     names = {}
     for block in PYTHON.findall((ROOT / "docs/populations.md").read_text()):

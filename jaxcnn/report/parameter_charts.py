@@ -90,6 +90,9 @@ def _lines(axes: "Axes", theme: Theme, search: Search, places: np.ndarray) -> No
     axes.add_collection(
         LineCollection(lines, colors=ramp(search, theme)[order], linewidths=1.1, alpha=alpha)
     )
+    for k in order:  # a value between two that are missing has no line
+        if np.isnan(places[k]).any():
+            axes.plot(across, places[k], "o", color=theme.lines[0], ms=3)
     label = "the more colour, the better"
     axes.plot([], [], color=theme.lines[0], linewidth=1.1, label=label)
     for k, trial in enumerate(search.trials):

@@ -48,7 +48,9 @@ def history_chart(search: Search, theme: Theme = LIGHT) -> "Figure":
     low, high = value_window(search)
     title = f"Validation {search.metric} of each trial"
     dress(axes, theme, title, x="trial")
-    values, edge = trial_values(search), high if search.lower_is_better else low
+    values = trial_values(search)
+    _value_limits(axes, search)
+    edge = axes.get_ylim()[search.lower_is_better]
     _line_of_the_best(axes, theme, search)
     number = np.array([trial.number for trial in search.trials])
     state = np.array([trial.state for trial in search.trials])
@@ -57,12 +59,13 @@ def history_chart(search: Search, theme: Theme = LIGHT) -> "Figure":
         "pruned": (theme.lines[3], "none", "^"),
         "running": (theme.soft, "none", "s"),
     }
-    for name, (color, inside, mark) in looks.items():
+    for name, (color, face, mark) in looks.items():
         own = (state == name) & (np.isfinite(values) | (name == "pruned"))
-        shown = np.clip(np.nan_to_num(values[own], nan=edge), low, high)
+        inside = (low <= values[own]) & (values[own] <= high)
+        shown = np.where(inside, values[own], edge)
         style: dict[str, Any] = {
             "mec": color,
-            "mfc": inside,
+            "mfc": face,
             "ms": 5,
             "label": name,
             "clip_on": False,
@@ -76,7 +79,6 @@ def history_chart(search: Search, theme: Theme = LIGHT) -> "Figure":
         style = {"mec": theme.lines[1], "mfc": "none", "ms": 11, "mew": 1.8, "clip_on": False}
         place, label = (best.number, best.value or 0.0), f"best: trial {best.number}"
         axes.plot(*place, "o", label=label, **style)
-    _value_limits(axes, search)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.margins(x=0.03)
     if ((values < low) | (values > high)).any():
