@@ -118,14 +118,14 @@ def seeds_verdict(metrics: Mapping[int, Mapping[str, Any]]) -> str:
     """One sentence: the mean accuracy, its interval, and how far a single seed is from it."""
     found = over_seeds(metrics)["accuracy"]
     count, split = len(found.values), _shared(metrics, "split")
-    if found.std is None or found.low is None or found.high is None:
+    if found.std is None or found.half_width is None:
         return (
             f"{_percent(found.mean)} of the {split} images are right with one seed; how much of "
             "that is luck is not known."
         )
     if found.std == 0:
         return f"All {count} seeds have {_percent(found.mean)} of the {split} images right."
-    half = 100 * (found.high - found.mean)
+    half = 100 * found.half_width
     return (
         f"{_percent(found.mean)} ± {half:.2f} of the {split} images are right on average of "
         f"{count} seeds (95 % interval of the mean: {_interval('accuracy', found)}); a single seed "
