@@ -24,6 +24,7 @@ from jaxcnn.data.cache import memory_size
 from jaxcnn.data.pipeline import train_rows
 from jaxcnn.data.source import Dataset, Images
 from jaxcnn.errors import UserError
+from jaxcnn.first_state import describe_parameters, state_maker
 from jaxcnn.resume import describe_data
 from jaxcnn.run import Run, build_run
 from jaxcnn.runtime.compile import compile_step, enable_compile_cache
@@ -70,10 +71,12 @@ def find_batch_size(config: ConfigDict, output: Path, *, memory: int | None = No
     Tried are powers of two, from the config's batch size on, and then sizes between the largest
     that fits and the next. A batch is at most as large as the training set. Raises UserError.
     """
-    check_writable(output, "output")
+    check_writable(output, "workdir")
     enable_compile_cache()
     config = prepare(config)
     dataset = load_data(config)
+    num_train, classes = len(dataset.splits["train"]), len(dataset.class_names)
+    describe_parameters(state_maker(config, num_train, classes, dataset.image_shape), ())
     limit, limit_told = memory_limit() if memory is None else (memory, _bytes(memory))
     tried: dict[int, Fit] = {}
 
@@ -84,8 +87,7 @@ def find_batch_size(config: ConfigDict, output: Path, *, memory: int | None = No
             logger.info("%s", tried[batch_size])
         return tried[batch_size].fits
 
-    num_train, unit = len(dataset.splits["train"]), len(jax.devices())
-    largest = search(fits, config.batch_size, num_train, unit)
+    largest = search(fits, config.batch_size, num_train, len(jax.devices()))
     if largest is None:
         least = tried[min(tried)]
         raise UserError(
@@ -101,7 +103,7 @@ def find_batch_size(config: ConfigDict, output: Path, *, memory: int | None = No
         "tried": [fit._asdict() for fit in found],
     }
     files = {"batch_size.json": json.dumps(content, indent=2).encode() + b"\n"}
-    write_files(output, files, "output")
+    write_files(output, files, "workdir")
     return told(config, found, largest, limit_told, num_train)
 
 

@@ -50,7 +50,7 @@ def find_learning_rate(
     where the loss has grown to 4 times its least. Raises UserError.
     """
     _check(low, high, steps)
-    check_writable(output, "output")
+    check_writable(output, "workdir")
     enable_compile_cache()
     config = prepare(config)
     check_pretrained(config)
@@ -61,7 +61,7 @@ def find_learning_rate(
         "learning_rate.json": _json(config, rates, losses, found, stopped),
         "learning_rate.png": to_png(learning_rate_chart(rates, losses, found)),
     }
-    write_files(output, files, "output")
+    write_files(output, files, "workdir")
     return told(config, rates, losses, found, stopped)
 
 

@@ -98,6 +98,12 @@ def test_a_model_that_fits_nowhere_is_an_error_that_says_so(digits, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_model_that_cannot_be_built_is_an_error_in_one_line(digits, tmp_path):
+    digits.model.strides = 99
+    with pytest.raises(UserError, match=r"^config\.model: .*shrunk"):
+        find_batch_size(digits, tmp_path)
+
+
 def test_the_limit_is_a_stated_share():
     limit, told = memory_limit()
     assert 0 < limit < 2**50 and "50 % of the memory that is available now" in told

@@ -49,7 +49,8 @@ ROOMS = {
     "learning_rate_range": {"analysis", "auto", "config", "first_state", "report", "resume", "run"}
     | {"runtime", "training", "transfer"}
     | FOUNDATION,
-    "batch_size_limit": {"auto", "config", "data", "resume", "run", "runtime", "training"}
+    "batch_size_limit": {"auto", "config", "data", "first_state", "resume", "run", "runtime"}
+    | {"training"}
     | FOUNDATION,
     "assessment": {
         "analysis",
