@@ -27,3 +27,13 @@ def get_config():
     config.optimizer.weight_decay = 0.05
     config.schedule.name = "triangular"
     return config
+
+
+def search(trial, config):
+    """What python -m jaxcnn.tune --config experiments/digits.py tries."""
+    learning_rate = trial.suggest_float("optimizer.learning_rate", 1e-4, 1e-1, log=True)
+    config.optimizer.learning_rate = learning_rate
+    weight_decay = trial.suggest_float("optimizer.weight_decay", 1e-3, 1.0, log=True)
+    config.optimizer.weight_decay = weight_decay
+    config.model.dropout = trial.suggest_float("model.dropout", 0.0, 0.8)
+    config.loss.label_smoothing = trial.suggest_float("loss.label_smoothing", 0.0, 0.3)

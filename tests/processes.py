@@ -27,9 +27,11 @@ WITHOUT_TENSORFLOW = _HIDING + os.pathsep + WITH_TENSORFLOW
 
 # The commands themselves are not among them: each child runs its own, as `__main__`.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    ["jaxcnn.check", "jaxcnn.cli", "jaxcnn.train", "cv2", "orbax.checkpoint", "sklearn.datasets"]
-)
+_PRELOADED = (
+    "jaxcnn.check", "jaxcnn.cli", "jaxcnn.train", "jaxcnn.tuning", "cv2", "optuna",
+    "orbax.checkpoint", "sklearn.datasets",
+)  # fmt: skip
+_FORKS.set_forkserver_preload(list(_PRELOADED))
 
 
 def command_line(*arguments, cache_dir, module="jaxcnn.main"):

@@ -85,8 +85,13 @@ ROOMS = {
     "train": {"assessment", "auto", "config", "core", "first_state", "report_run", "resume"}
     | {"runtime", "trained", "training"}
     | FOUNDATION,
+    "search": {"choices", "config", "durations", "report", "runtime", "train", "training"}
+    | FOUNDATION,
+    "tuning": {"config", "durations", "first_state", "population", "resume", "run", "runtime"}
+    | {"search", "training"}
+    | FOUNDATION,
 }
-HEAVY = ("tensorflow", "tensorflow_datasets", "clu.metric_writers", "orbax", "sklearn", "cv2",
+HEAVY = ("cmaes", "tensorflow", "tensorflow_datasets", "clu.metric_writers", "orbax", "sklearn", "cv2",
          "grain", "h5py", "safetensors", "simplejpeg", "PIL", "pydicom", "optuna", "keras",
          "fastapi", "matplotlib", "onnx", "prometheus_client", "python_multipart", "starlette",
          "uvicorn")  # fmt: skip

@@ -1,0 +1,245 @@
+"""What a search has found: trials.csv, best.json, best.py, a page with pictures, TensorBoard."""
+
+import csv
+import io
+import json
+import logging
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from jaxcnn.errors import UserError
+from jaxcnn.report.trial import Search, Trial
+from jaxcnn.report.tune_page import tune_files
+from jaxcnn.runtime.outdir import write_files
+from jaxcnn.runtime.rundir import read_json
+from jaxcnn.runtime.tensorboard import TensorBoard
+from jaxcnn.search.recipe import recipe_text
+from jaxcnn.search.storage import storing, without_password
+from jaxcnn.search.study import Study
+from jaxcnn.search.trials import locked, read_history
+from jaxcnn.train import finish, finished_run
+from jaxcnn.training import Training
+
+logger = logging.getLogger(__name__)
+
+_STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
+
+# With fewer, how much a parameter explains of the values is anybody's guess.
+_FOR_IMPORTANCE = 5
+
+
+class Found(NamedTuple):
+    """What a study has come to.
+
+    log: the parameters searched on a log scale. best: the winner; None where no trial is complete.
+    """
+
+    metric: str
+    trials: list[Trial]
+    best: Trial | None
+    log: frozenset[str]
+    importance: dict[str, float] | None
+
+    def told(self) -> str:
+        """The winner in one line."""
+        assert self.best is not None
+        return f"trial {self.best.number} with {show(self.metric, self.best.value)} on validation"
+
+
+def show(metric: str, value: float | None) -> str:
+    """A metric and its value, for people."""
+    if value is None:
+        return f"no {metric}"
+    return f"{metric} {value:.4f}" if metric == "loss" else f"{metric} {value:.2%}"
+
+
+def read_study(study: Study, metric: str) -> Found:
+    """All trials of a study, with what the run directories here add to them."""
+    with storing(study.address):
+        frozen = study.trials()
+        best = study.best()
+        trials = [_trial(study, one, metric) for one in frozen if one.state.name in _STATES]
+        return Found(
+            metric=metric,
+            trials=trials,
+            best=None
+            if best is None
+            else trials[[one.number for one in trials].index(best.number)],
+            log=frozenset(
+                key
+                for one in frozen
+                for key, distribution in one.distributions.items()
+                if getattr(distribution, "log", False)
+            ),
+            importance=_importance(study),
+        )
+
+
+def _trial(study: Study, frozen: Any, metric: str) -> Trial:
+    known = frozen.user_attrs.get("history")
+    history = (
+        dict(map(tuple, known)) if known else read_history(study.folder(frozen.number), metric)
+    )
+    choose = min if metric == "loss" else max
+    return Trial(
+        number=frozen.number,
+        state=_STATES[frozen.state.name],
+        params=dict(frozen.params),
+        value=choose(history.values()) if history else None,
+        history=sorted(history.items()),
+        seconds=frozen.user_attrs.get("seconds"),
+        reason=frozen.user_attrs.get("reason", ""),
+    )
+
+
+def _importance(study: Study) -> dict[str, float] | None:
+    """By fANOVA (Hutter et al. 2014): how much of the variance of the values each explains."""
+    import optuna
+
+    complete = study.trials("COMPLETE")
+    if len(complete) < _FOR_IMPORTANCE or len({one.value for one in complete}) == 1:
+        return None
+    shared = set.intersection(*(set(one.params) for one in complete))
+    if len(shared) < 2:
+        return None
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    return optuna.importance.get_param_importances(study.optuna, evaluator=evaluator)
+
+
+def is_written(study: Study, found: Found) -> bool:
+    """Whether the results in the directory are those of this winner."""
+    names = ("trials.csv", "best.py", "tune.html")
+    content = read_json(study.workdir / "best.json")
+    if content is None or not all((study.workdir / name).is_file() for name in names):
+        return False
+    best = found.best
+    tested = content.get("test") is not None
+    return best is not None and content.get("trial") == best.number and tested
+
+
+def write_results(
+    study: Study, found: Found, config: ConfigDict, title: str, command: str
+) -> dict[str, Any]:
+    """Tests the winner and writes everything; returns the content of `best.json`.
+
+    config: the winner's, resolved.
+    """
+    assert found.best is not None
+    command = without_password(command)
+    with locked(study.workdir / ".results.lock"):
+        test = _test(study, config, found.best.number)
+        recipe = recipe_text(
+            config,
+            f"The best of {len(found.trials)} trials of {title}: {_scores(found, test)}.",
+            f"python -m jaxcnn.main --config {shlex.quote(str(study.workdir / 'best.py'))}",
+            f"Found by trial {found.best.number} of this search" + (":" if command else "."),
+            command,
+        )
+        search = Search(
+            title=title,
+            metric=found.metric,
+            lower_is_better=found.metric == "loss",
+            log=found.log,
+            trials=found.trials,
+            importance=found.importance,
+            best_config=recipe,
+            test=test,
+            command=command,
+        )
+        best = {
+            "params": dict(found.best.params),
+            "value": found.best.value,
+            "trial": found.best.number,
+            "metric": found.metric,
+            "test": test,
+        }
+        files: dict[str, bytes | None] = {
+            "trials.csv": _table(found).encode(),
+            "best.py": recipe.encode(),
+            **tune_files(search),
+            "best.json": json.dumps(best, indent=2).encode() + b"\n",
+        }
+        write_files(study.workdir, files, "workdir")
+        _write_tensorboard(study, found)
+    return best
+
+
+def _test(study: Study, config: ConfigDict, number: int) -> dict[str, Any] | None:
+    """The final test of the winner: its `eval.json`; None where that cannot be made here."""
+    folder = study.folder(number)
+    if not (folder / "config.json").is_file():
+        logger.warning("trial %d was trained elsewhere; start the command there to test it", number)
+        return None
+    try:
+        if (metrics := finished_run(config, folder)) is not None:
+            return metrics
+        with Training([config], [folder], tensorboard=False) as training:
+            for _ in training:
+                pass
+            return finish(training).get(0)
+    except UserError as error:
+        logger.warning("trial %d was not tested: %s", number, error)
+        return None
+
+
+def _scores(found: Found, test: Mapping[str, Any] | None) -> str:
+    """How good the winner is, in words."""
+    assert found.best is not None
+    text = f"{show(found.metric, found.best.value)} on validation"
+    if test is not None and test["split"] == "test":
+        text += f", {show(found.metric, test[found.metric])} on test"
+    return text
+
+
+def _table(found: Found) -> str:
+    """The content of `trials.csv`: a line a trial."""
+    keys = list(dict.fromkeys(key for trial in found.trials for key in trial.params))
+    file = io.StringIO()
+    table = csv.writer(file, lineterminator="\n")
+    table.writerow(["number", "state", "value", "seconds", *keys, "reason"])
+    for trial in found.trials:
+        values = [trial.params.get(key, "") for key in keys]
+        table.writerow(
+            [trial.number, trial.state, trial.value, trial.seconds, *values, trial.reason]
+        )
+    return file.getvalue()
+
+
+def _write_tensorboard(study: Study, found: Found) -> None:
+    """The curves of all trials, their parameters (only those) and values, by one process."""
+    board = TensorBoard()
+    for trial in found.trials:
+        folder = study.folder(trial.number)
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink(missing_ok=True)
+        board.hparams(folder, dict(trial.params))
+        for step, scalars in _curves(folder, found.metric, trial):
+            board.scalars(folder, step, scalars)
+        if trial.value is not None:
+            last = trial.history[-1][0]
+            board.scalars(folder, last, {f"objective/{found.metric}": trial.value})
+    board.start()
+    board.close()
+
+
+def _curves(folder: Path, metric: str, trial: Trial) -> list[tuple[int, dict[str, float]]]:
+    """(step, scalars) of a trial that was trained here; of another what the study knows."""
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        return [(step, {f"validation/{metric}": value}) for step, value in trial.history]
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [
+        (
+            line["step"],
+            {
+                f"{line['split']}/{name}": value
+                for name, value in line.items()
+                if name not in ("step", "epoch", "split")
+            },
+        )
+        for line in lines
+    ]

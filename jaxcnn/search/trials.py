@@ -1,0 +1,262 @@
+"""Trials: which one is next, who trains it, what it has come to.
+
+A worker holds a lock on `trials/<n>/.lock` while it trains trial n. When it dies, whatever the
+cause, the lock is free; a trial that is running and whose lock can be taken is therefore one that a
+dead worker has left, and is resumed from its checkpoint. Of a trial on another machine nothing is
+known: it stays with that machine.
+"""
+
+import fcntl
+import json
+import logging
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import IO, Any
+
+from ml_collections import ConfigDict
+
+from jaxcnn.errors import UserError
+from jaxcnn.runtime.outdir import check_writable
+from jaxcnn.search.study import Study
+
+logger = logging.getLogger(__name__)
+
+# A trial that has had no host for so long was asked for by a worker that died there and then.
+_NOBODYS = timedelta(minutes=1)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Within, no other process has this lock; waits for it."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def take(path: Path) -> IO[str] | None:
+    """A lock, held until it is closed or the process ends; None where another process has it."""
+    file = path.open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+class Begun:
+    """A trial that this process trains, and tells the study of.
+
+    trial: Optuna's. folder: its run directory. history: {step: value on validation}. going: whether
+      it is still trained here.
+    reported: how many evaluations the study knows of already.
+    """
+
+    def __init__(
+        self, trial: Any, config: ConfigDict, folder: Path, lock: IO[str], reported: int = 0
+    ):
+        self.trial = trial
+        self.number: int = trial.number
+        self.config = config
+        self.folder = folder
+        self.history = read_history(folder, config.best_metric)
+        self._lock = lock
+        self._reported = reported
+        self._started = time.monotonic()
+        self.going = True
+        for step, value in sorted(self.history.items()):
+            self.note(step, value)
+
+    def note(self, step: int, value: float) -> None:
+        """Takes the evaluation at a step; one that is known, from before a kill, is told once."""
+        self.history[step] = value
+        # Pruners compare trials after as many evaluations, which is fair to all batch sizes.
+        place = sum(known <= step for known in self.history)
+        if place > self._reported:
+            self.trial.report(value, place)
+            self._reported = place
+
+    @property
+    def best(self) -> float:
+        """The best value so far."""
+        choose = min if self.config.best_metric == "loss" else max
+        return choose(self.history.values())
+
+    def end(self, state: str, reason: str = "") -> None:
+        """Tells the study that the trial is "complete", "pruned" or "failed"."""
+        from optuna.trial import TrialState
+
+        study = self.trial.study
+        self.trial.set_user_attr("history", sorted(self.history.items()))
+        self.trial.set_user_attr("seconds", round(time.monotonic() - self._started, 3))
+        if state == "complete":
+            study.tell(self.trial, self.best)
+        elif state == "pruned":
+            study.tell(self.trial, state=TrialState.PRUNED)
+        else:
+            self.trial.set_user_attr("reason", reason)
+            study.tell(self.trial, state=TrialState.FAIL)
+        self.going = False
+
+    def release(self) -> None:
+        """Leaves the trial and its folder: if it has not ended, to whoever goes on with it."""
+        self._lock.close()
+
+
+def begin_trials(
+    study: Study,
+    configure: Callable[[Any], ConfigDict],
+    sampler: Callable[[int], Any],
+    limit: int,
+    count: int,
+) -> list[Begun]:
+    """Up to `count` trials to train now: first those that dead workers have left, then new ones as
+    long as the study has fewer than `limit`. None: there is nothing to do.
+
+    configure: gives the config of an Optuna trial; what it raises UserError for, fails.
+    sampler: gives what proposes the values of a trial, by its number.
+    """
+    begun: list[Begun] = []
+    with locked(study.workdir / ".lock"):
+        trials = study.trials()
+        for frozen in trials:
+            if len(begun) < count and (lock := _left(study, frozen)) is not None:
+                study.optuna.sampler = sampler(frozen.number)
+                trial = _reopen(study, frozen.number)
+                logger.info("trial %d: goes on, its worker has ended", frozen.number)
+                begun += _configured(study, trial, configure, lock, frozen.intermediate_values)
+        number = len(trials)
+        while len(begun) < count and number < limit:
+            study.optuna.sampler = sampler(number)
+            trial = study.optuna.ask()
+            if trial.number != number:  # workers without a common folder are as fast
+                study.optuna.sampler = sampler(trial.number)
+            number = trial.number + 1
+            study.folder(trial.number).mkdir(parents=True, exist_ok=True)
+            if (lock := take(study.folder(trial.number) / ".lock")) is None:
+                raise UserError(
+                    f"{study.folder(trial.number)}: another search is at work in it; give a new "
+                    "--workdir"
+                )
+            begun += _configured(study, trial, configure, lock)
+    return begun
+
+
+def _configured(
+    study: Study,
+    trial: Any,
+    configure: Callable[[Any], ConfigDict],
+    lock: IO[str],
+    reported: Iterable[int] = (),
+) -> list["Begun"]:
+    """The trial with its values; nothing where these make no config: then it has failed."""
+    trial.set_user_attr("host", platform.node())
+    try:
+        config = configure(trial)
+    except UserError as error:
+        from optuna.trial import TrialState
+
+        logger.warning("trial %d failed: %s", trial.number, error)
+        trial.set_user_attr("reason", str(error))
+        study.optuna.tell(trial, state=TrialState.FAIL)
+        lock.close()
+        return []
+    return [Begun(trial, config, study.folder(trial.number), lock, max(reported, default=0))]
+
+
+def _left(study: Study, frozen: Any) -> IO[str] | None:
+    """The lock of a trial that a dead worker has left here; None for any other."""
+    if frozen.state.name != "RUNNING":
+        return None
+    host, path = frozen.user_attrs.get("host"), study.folder(frozen.number) / ".lock"
+    if host is None:
+        started = frozen.datetime_start
+        if started is None or datetime.now(started.tzinfo) - started < _NOBODYS:
+            return None
+        path.parent.mkdir(parents=True, exist_ok=True)
+    elif host != platform.node() or not path.is_file():
+        return None
+    return take(path)
+
+
+def _reopen(study: Study, number: int) -> Any:
+    """The trial of that number, to be suggested for and reported to again."""
+    import optuna
+
+    study_id = study.storage.get_study_id_from_name(study.optuna.study_name)
+    trial_id = study.storage.get_trial_id_from_study_id_trial_number(study_id, number)
+    return optuna.trial.Trial(study.optuna, trial_id)
+
+
+def read_history(folder: Path, metric: str) -> dict[int, float]:
+    """{step: value on validation} of a run that may not have begun, or was killed as it wrote."""
+    try:
+        lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    except FileNotFoundError:
+        return {}
+    found = [json.loads(line) for line in lines if line.endswith("\n")]
+    return {line["step"]: line[metric] for line in found if line["split"] == "validation"}
+
+
+def at_work(study: Study) -> list[int]:
+    """The trials that other workers here are training now."""
+    busy = []
+    with locked(study.workdir / ".lock"):  # nobody begins a trial while its lock is tried here
+        for frozen in study.trials("RUNNING"):
+            path = study.folder(frozen.number) / ".lock"
+            if not path.is_file():
+                continue
+            if (lock := take(path)) is None:
+                busy.append(frozen.number)
+            else:
+                lock.close()
+    return busy
+
+
+def delete_checkpoints(study: Study) -> None:
+    """Of the trials that have ended, only the best keeps its checkpoints, or disks would fill."""
+    best = study.best()
+    for frozen in study.ended():
+        folder = study.folder(frozen.number)
+        if (best is not None and frozen.number == best.number) or not folder.is_dir():
+            continue
+        if (lock := take(folder / ".lock")) is not None:  # nobody still writes there
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            lock.close()
+
+
+@contextmanager
+def made_folder(workdir: Path) -> Iterator[None]:
+    """Makes a tuning directory; it is gone again if what follows raises and nothing is in it.
+    UserError where there is something else.
+    """
+    if workdir.is_file():
+        raise UserError(f"--workdir={workdir}: is a file; give a folder for the search")
+    names = {path.name for path in workdir.glob("[!.]*")}
+    if names and "trials" not in names:
+        raise UserError(
+            f"--workdir={workdir}: holds other files ({min(names)}, ...) and no search; give a new "
+            "or an empty folder"
+        )
+    check_writable(workdir, "workdir")
+    try:
+        (workdir / "trials").mkdir(parents=True, exist_ok=True)
+        (workdir / ".lock").touch()
+    except OSError as error:
+        raise UserError(
+            f"--workdir={workdir}: cannot write there ({error.strerror}); give another --workdir"
+        ) from error
+    try:
+        yield
+    except UserError:
+        if {path.name for path in workdir.iterdir()} == {"trials", ".lock"}:
+            with suppress(OSError):  # there are trials
+                (workdir / "trials").rmdir()
+                (workdir / ".lock").unlink()
+                workdir.rmdir()
+        raise

@@ -1,0 +1,106 @@
+r"""Searches for a better config: trains many, compares them on validation, tests the winner.
+
+    python -m jaxcnn.tune --config experiments/digits.py --trials 50
+    python -m jaxcnn.tune --config experiments/digits.py --workdir runs/tune --minutes 30 \
+        --search.optimizer.learning_rate="log 1e-3 1" --search.model.norm="batch|group"
+
+What is searched says the experiment's function search(trial, config), where `trial` is Optuna's, or
+--search.KEY=SPEC, which comes before it for the same key. A SPEC is
+
+    "LOW HIGH"      numbers in this range; whole ones where the key takes no others
+    "log LOW HIGH"  the same, evenly over their logarithms
+    "A|B|C"         one of these values, written as for --config.KEY
+
+The same command started again goes on with a search that was stopped, a trial that was cut off
+included; started several times, here or on other machines, it is as many workers on one search. The
+directory then holds trials.csv, best.json, best.py (the best config as an experiment), tune.html
+with its pictures, and trials/<n>/, the run directories.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from jaxcnn import cli
+from jaxcnn.commands import command
+from jaxcnn.errors import UserError
+from jaxcnn.search.pruner import PRUNERS
+from jaxcnn.search.sampler import SAMPLERS
+from jaxcnn.search.space import load_space
+from jaxcnn.tuning import How, tune
+
+_SEARCH = "search."
+
+cli.define_config()
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "The tuning directory. Default: runs/<name of the experiment file>-tune."
+)
+_TRIALS = flags.DEFINE_integer(
+    "trials", 50, "How many trials the search has, of all workers together.", lower_bound=1
+)
+_MINUTES = flags.DEFINE_float(
+    "minutes", None, "After so long this command stops training, and writes what it has found."
+)
+_SAMPLER = flags.DEFINE_enum(
+    "sampler", "tpe", SAMPLERS, "What proposes values: tpe, random, grid (choices only) or cmaes."
+)
+_PRUNER = flags.DEFINE_enum(
+    "pruner", "median", PRUNERS, "What stops trials that do badly: median, hyperband or none."
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the sampler.", lower_bound=0)
+_STORAGE = flags.DEFINE_string(
+    "storage",
+    None,
+    "Where workers on several machines share the study: sqlite:///FILE, postgresql://..., or "
+    "grpc://HOST:PORT. Default: a file in the tuning directory.",
+)
+_POPULATION = flags.DEFINE_integer(
+    "population", None, "Trials to begin at once. Default: 1 on a CPU, else 8.", lower_bound=1
+)
+
+
+def define_search(argv: list[str]) -> None:
+    """Defines the --search.KEY that are on the command line; any key may be there."""
+    names = {word.lstrip("-").partition("=")[0] for word in argv if word.startswith("-")}
+    for name in sorted(name for name in names if name.startswith(_SEARCH)):
+        flags.DEFINE_multi_string(name, [], "What to search.")
+
+
+def searched() -> dict[str, str]:
+    """{KEY: SPEC} of the --search.KEY=SPEC on the command line."""
+    names = [name for name in flags.FLAGS if name.startswith(_SEARCH)]
+    found = {name: flags.FLAGS[name].value or [] for name in names}
+    for name, values in found.items():
+        if len(values) != 1:
+            raise UserError(f"--{name}: given {len(values)} times; give it once")
+    return {name.removeprefix(_SEARCH): value for name, (value,) in found.items()}
+
+
+def main() -> None:
+    for flag in (_WORKDIR, _STORAGE):
+        if flag.value == "":
+            raise UserError(f"--{flag.name}: is empty; give it a value, or leave it out")
+    if _MINUTES.value is not None and not 0 < _MINUTES.value < float("inf"):
+        raise UserError(f"--minutes={_MINUTES.value}: expected a number above 0")
+    experiment = Path(cli.config_path().split(":")[0])
+    workdir = Path(_WORKDIR.value or Path("runs") / f"{experiment.stem}-tune").expanduser()
+    config = cli.config_from_flags()
+    space = load_space(experiment, searched(), config)
+    how = How(
+        trials=_TRIALS.value,
+        minutes=_MINUTES.value,
+        sampler=_SAMPLER.value,
+        pruner=_PRUNER.value,
+        seed=_SEED.value,
+        storage=_STORAGE.value,
+        population=_POPULATION.value,
+    )
+    best = tune(config, space, workdir, how, command("jaxcnn.tune"))
+    if best:
+        print(f"more in {workdir / 'tune.html'}; train it again with {workdir / 'best.py'}")
+
+
+if __name__ == "__main__":
+    define_search(sys.argv)
+    cli.run(main, usage=__doc__)

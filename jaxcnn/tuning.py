@@ -1,0 +1,275 @@
+"""The story of a search for a better config.
+
+    from jaxcnn.tuning import How, tune
+    best = tune(config, space, "runs/tune", How(trials=50))
+
+Look for mistakes; train trials, each in a run directory of its own, and tell the study how they do;
+then test the winner, and nobody else, and write down what was found.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from jaxcnn.config import differences, flatten
+from jaxcnn.durations import make_plan
+from jaxcnn.errors import UserError
+from jaxcnn.first_state import describe_parameters
+from jaxcnn.population import groups
+from jaxcnn.resume import describe_data
+from jaxcnn.run import build_run
+from jaxcnn.runtime.compile import enable_compile_cache
+from jaxcnn.runtime.mesh import make_parallel
+from jaxcnn.runtime.preemption import Interrupted
+from jaxcnn.runtime.progress import setup_logging
+from jaxcnn.runtime.rundir import read_json
+from jaxcnn.search.pruner import make_pruner
+from jaxcnn.search.results import is_written, read_study, show, write_results
+from jaxcnn.search.sampler import check_sampler, grid_size, make_sampler
+from jaxcnn.search.space import Space, config_of, survey
+from jaxcnn.search.storage import (
+    StorageError,
+    address_of,
+    check_installed,
+    open_storage,
+    storing,
+)
+from jaxcnn.search.study import Study, open_study
+from jaxcnn.search.trials import (
+    Begun,
+    at_work,
+    begin_trials,
+    delete_checkpoints,
+    made_folder,
+)
+from jaxcnn.training import Training, load_data
+
+logger = logging.getLogger(__name__)
+
+# If as many as that fail, and none does not, the reason is not in what was drawn.
+_HOPELESS = 5
+
+# How many trials to begin at once on an accelerator, where a population is one program.
+_POPULATION = 8
+
+
+class How(NamedTuple):
+    """How to search.
+
+    trials: of the whole study, whoever trains them. minutes: of this call. sampler, pruner: names,
+      see `jaxcnn.search`. seed: of the sampler. storage: an address; None: a journal file in the
+      directory. population: how many trials to begin at once; None: by platform.
+    """
+
+    trials: int = 50
+    minutes: float | None = None
+    sampler: str = "tpe"
+    pruner: str = "median"
+    seed: int = 0
+    storage: str | None = None
+    population: int | None = None
+
+
+def tune(
+    config: ConfigDict, space: Space, workdir: str | Path, how: How, command: str = ""
+) -> dict[str, Any]:
+    """Searches around a resolved config, or goes on with a search that was stopped.
+
+    command: what started it, for its records.
+    Returns the content of `best.json`; {} where another worker will write it. Raises UserError for
+    what the user can mend, and Interrupted after Ctrl-C or SIGTERM, when the trials are saved.
+    """
+    setup_logging()
+    enable_compile_cache()
+    with _only_what_trials_do():
+        return _tune(config, space, Path(workdir).expanduser(), how, command)
+
+
+def _tune(
+    config: ConfigDict, space: Space, workdir: Path, how: How, command: str
+) -> dict[str, Any]:
+    check_installed()
+    ranges, at_bounds = survey(space, config)
+    check_sampler(how.sampler, ranges)
+    limit = min(how.trials, grid_size(ranges)) if how.sampler == "grid" else how.trials
+    pruner = make_pruner(how.pruner, _rehearse(config, at_bounds))
+    address = address_of(how.storage, workdir)
+    with made_folder(workdir), storing(address):
+        storage = open_storage(how.storage, workdir)
+        study = open_study(storage, address, workdir, config, ranges, pruner)
+        ended = len(study.ended())
+    if ended >= limit and is_written(study, found := read_study(study, config.best_metric)):
+        logger.info("%s is finished: %s", workdir, found.told())
+        return read_json(workdir / "best.json") or {}
+
+    configure = partial(space.config, config)
+    sampler = partial(make_sampler, how.sampler, how.seed, ranges)
+    count = how.population or (_POPULATION if _is_population(config) else 1)
+    deadline = time.monotonic() + 60 * how.minutes if how.minutes else math.inf
+    while time.monotonic() < deadline:
+        with storing(address):
+            begun = begin_trials(study, configure, sampler, limit, count)
+        if not begun:
+            break
+        for group in groups([one.config for one in begun], [one.folder for one in begun]):
+            _train(study, [begun[number] for number in group], limit, deadline)
+        _check_hope(study)
+    return _results(study, config, space, command)
+
+
+def _rehearse(config: ConfigDict, at_bounds: Sequence[ConfigDict]) -> int:
+    """Builds what the configs at the bounds of a space name, for the data; UserError where that
+    cannot be. Returns how often a run is evaluated.
+    """
+    dataset = load_data(config)
+    if "validation" not in dataset.splits:
+        raise UserError(
+            "config.data.holdout: there are no validation images to compare trials by; give a "
+            "config.data.holdout"
+        )
+    on_host = dataset._replace(mode="memory") if dataset.mode == "device" else dataset
+    facts = describe_data(config, dataset, None)
+    for one in at_bounds:
+        if not any(key.startswith("data.") for key in differences(config, one)):
+            parallel = make_parallel(one.parallel.mode, one.batch_size, jax.devices())
+            run = build_run([one], on_host, facts, parallel)
+            describe_parameters(run.make_states[0], run.rules)
+    plan = make_plan(flatten(config), len(dataset.splits["train"]))
+    return max(1, int(plan.num_steps * config.batch_size / plan.eval_every.examples))
+
+
+def _is_population(config: ConfigDict) -> bool:
+    wanted = config.parallel.population
+    return jax.default_backend() != "cpu" if wanted is None else wanted
+
+
+@contextmanager
+def _only_what_trials_do() -> Iterator[None]:
+    """Within, a run does not log its dozens of lines, which would be thousands."""
+    levels = {
+        "jaxcnn": logging.WARNING,
+        "jaxcnn.tuning": logging.INFO,
+        "jaxcnn.search": logging.INFO,
+    }
+    before = {name: logging.getLogger(name).level for name in levels}
+    try:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _train(study: Study, begun: Sequence[Begun], limit: int, deadline: float) -> None:
+    """Trains trials, as one population if there are several, and tells the study of them. Those
+    that the deadline or a signal stops stay running there, to be resumed.
+    """
+    try:
+        if time.monotonic() > deadline:
+            return
+        for one in begun:
+            logger.info("trial %d of %d: %s", one.number, limit, _told(one.trial.params))
+        _follow(study, begun, deadline)
+    except (Interrupted, StorageError):
+        raise
+    except Exception as error:  # the model's, the optimiser's, XLA's for want of memory
+        going = [one for one in begun if one.going]
+        if not going or isinstance(error.__cause__, OSError):  # a full disk spoils all trials
+            raise
+        logger.debug("trials failed", exc_info=True)
+        if len(going) > 1:  # one of them may spoil it for the others
+            for one in going:
+                _train(study, [one], limit, deadline)
+            return
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        _end(study, going[0], "failed", kind + str(error))
+    finally:
+        for one in begun:
+            one.release()
+    with storing(study.address):
+        delete_checkpoints(study)
+
+
+def _follow(study: Study, begun: Sequence[Begun], deadline: float) -> None:
+    configs, folders = [one.config for one in begun], [one.folder for one in begun]
+    metric = configs[0].best_metric
+    with Training(configs, folders, tensorboard=False) as training:
+        for step, validations in training:
+            for number, metrics in validations.items():
+                one = begun[number]
+                with storing(study.address):
+                    one.note(step, metrics[metric])
+                    worse = one.trial.should_prune()
+                if worse and step < training.run.plan.num_steps:
+                    training.stop(number)
+                    _end(study, one, "pruned")
+            if time.monotonic() > deadline:
+                logger.info("the time is over; the same command goes on after step %d", step)
+                return
+    for number, one in enumerate(begun):
+        if number in training.failed:
+            _end(study, one, "failed", training.failed[number].split(": try ")[0])
+        elif one.going:
+            _end(study, one, "complete")
+
+
+def _end(study: Study, one: Begun, state: str, reason: str = "") -> None:
+    reason = " ".join(reason.split())
+    with storing(study.address):
+        one.end(state, reason)
+        best = study.best()
+    metric = one.config.best_metric
+    if state == "failed":
+        logger.warning("trial %d failed: %s", one.number, reason)
+        return
+    leader = "" if best is None else f" (best: trial {best.number}, {show(metric, best.value)})"
+    logger.info("trial %d %s: %s%s", one.number, state, show(metric, one.best), leader)
+
+
+def _check_hope(study: Study) -> None:
+    """UserError if there are some trials and all have failed."""
+    with storing(study.address):
+        ended = study.ended()
+    if len(ended) >= _HOPELESS and all(one.state.name == "FAIL" for one in ended):
+        raise UserError(
+            f"--workdir={study.workdir}: all {len(ended)} trials so far have failed, the last one: "
+            f"{ended[-1].user_attrs.get('reason')}"
+        )
+
+
+def _results(study: Study, config: ConfigDict, space: Space, command: str) -> dict[str, Any]:
+    with storing(study.address):
+        busy = at_work(study)
+    if busy:
+        told = "other workers are still training (trial %s); the last one writes the results"
+        logger.info(told, ", ".join(map(str, busy)))
+        return {}
+    found = read_study(study, config.best_metric)
+    if found.best is None:
+        states = [trial.state for trial in found.trials]
+        told = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        raise UserError(
+            f"--workdir={study.workdir}: no trial is complete ({told}); start the same command "
+            "again with more --minutes or --trials"
+        )
+    winner = config_of(space, config, found.best.params)
+    best = write_results(study, found, winner, space.path.stem, command)
+    logger.info("best: %s", found.told())
+    return best
+
+
+def _told(params: dict[str, Any]) -> str:
+    """Parameters as a short line."""
+    return ", ".join(
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in params.items()
+    )
