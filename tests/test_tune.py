@@ -406,3 +406,24 @@ def test_a_study_of_somebody_else_is_refused(tune, tmp_path):
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
     done = tune(SEEDS, f"--storage={storage}", check=2)
     assert "the study 'tune' in it is not one of jaxcnn.tune" in line_of(done)
+
+
+BAD = (
+    "--config.optimizer.learning_rate=10", "--config.optimizer.weight_decay=5",
+    "--config.model.dropout=0.95", "--config.loss.label_smoothing=0.9", "--config.num_epochs=12",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_digits_from_a_bad_config_reaches_98_5_percent_in_five_minutes(seed, command, tmp_path):
+    begun = time.monotonic()
+    command(
+        "--config", "experiments/digits.py", *BAD, "--config.report.at_end=False",
+        "--search.optimizer.learning_rate=log 1e-5 10",
+        "--search.optimizer.weight_decay=log 1e-5 5", "--workdir", tmp_path / "tune",
+        "--trials=100", "--minutes=4", f"--seed={seed}", module="jaxcnn.tune", check=0,
+    )  # fmt: skip
+    best = json.loads((tmp_path / "tune/best.json").read_text())
+    assert best["test"]["accuracy"] >= 0.985
+    assert time.monotonic() - begun < 300
