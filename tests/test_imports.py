@@ -91,10 +91,10 @@ ROOMS = {
     | {"search", "training"}
     | FOUNDATION,
 }
-HEAVY = ("cmaes", "tensorflow", "tensorflow_datasets", "clu.metric_writers", "orbax", "sklearn", "cv2",
+HEAVY = ("tensorflow", "tensorflow_datasets", "clu.metric_writers", "orbax", "sklearn", "cv2",
          "grain", "h5py", "safetensors", "simplejpeg", "PIL", "pydicom", "optuna", "keras",
          "fastapi", "matplotlib", "onnx", "prometheus_client", "python_multipart", "starlette",
-         "uvicorn")  # fmt: skip
+         "uvicorn", "cmaes")  # fmt: skip
 
 
 def imports(file, top_level_only=False):
