@@ -230,7 +230,7 @@ def on_devices(
     """What runs a step over a split, on all devices: `run(split)` with `step(state, batch)`, or
     `run(split, *numbers)` with `step((state, *numbers), batch)`, compiled once for all numbers.
     """
-    parallel = jit_parallel(jax.devices())
+    parallel = jit_parallel(jax.local_devices())
     compiled = parallel.transform(step, donate=False)
     state = parallel.place_state(trained.state)
     # The config's, made larger where the devices do not divide it.

@@ -1,6 +1,7 @@
 """What all commands share: parsing the command line, and how a process ends.
 
-Exit codes: 0 done · 2 the user's mistake, one line on stderr · 1 a bug · 130 Ctrl-C · 143 SIGTERM.
+Exit codes: 0 done · 2 the user's mistake, one line on stderr · 1 a bug · 130 Ctrl-C · 143 SIGTERM
+· 134 another process of the run has died.
 """
 
 import logging
@@ -23,6 +24,7 @@ from jaxcnn.classifier import Classifier, load_classifier, of_trained
 from jaxcnn.config import check_known, default_config, flatten
 from jaxcnn.errors import UserError, nearest
 from jaxcnn.runtime.compile import enable_compile_cache
+from jaxcnn.runtime.distributed import is_about_others, is_first, leave
 from jaxcnn.runtime.preemption import Interrupted
 from jaxcnn.runtime.progress import setup_logging
 from jaxcnn.trained import (
@@ -141,11 +143,18 @@ def run(main: Callable[..., None], usage: str, arguments: str = "") -> NoReturn:
         _fail(str(error), 2)
     except Interrupted as error:
         command = shlex.join([sys.executable, "-m", _command_name(), *sys.argv[1:]])
-        _fail(f"stopped, step {error.step} is saved; resume with: {command}", error.exit_code)
+        if is_first():
+            print(f"stopped, step {error.step} is saved; resume with: {command}", file=sys.stderr)
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _fail(
             "stopped; the same command starts again, from the last checkpoint if there is one", 130
         )
+    except Exception as error:
+        if is_about_others(error):
+            _fail("another process of the run has died or hangs; start again to resume", 134)
+        traceback.print_exc()
+        leave(1)
     sys.exit(0)
 
 
@@ -253,6 +262,6 @@ def _command_name() -> str:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    prefix = "error: " if code == 2 else ""
+    prefix = "" if code == 130 else "error: "
     print(f"{prefix}{message}", file=sys.stderr, flush=True)
-    sys.exit(code)
+    leave(code)

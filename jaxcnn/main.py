@@ -7,6 +7,10 @@
 Start the same command again to resume. The run directory then holds config.json, metrics.jsonl,
 TensorBoard files, checkpoints/ and eval.json with the final test. With --seeds it holds seed_0/,
 seed_1/, ..., and eval.json the mean, standard deviation and 95 % interval of each metric.
+
+Several processes, on one machine or many, train one run: each is started with the same command and
+its --process-id (launch/local.py does that here); under SLURM's srun, Open MPI's mpirun and on TPUs
+of GKE they find one another without flags.
 """
 
 from pathlib import Path
@@ -15,6 +19,7 @@ from absl import flags
 
 from jaxcnn import cli
 from jaxcnn.errors import UserError
+from jaxcnn.runtime.distributed import connect
 from jaxcnn.seeds import train_seeds
 from jaxcnn.train import train
 
@@ -22,7 +27,19 @@ cli.define_config()
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run directory. Default: runs/<name of the experiment file>."
 )
-
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    None,
+    "HOST:PORT of process 0, where several train together; auto: as JAX finds out (Cloud TPU VMs).",
+)
+_PROCESSES = flags.DEFINE_integer("num-processes", None, "How many train together.")
+_PROCESS = flags.DEFINE_integer("process-id", None, "Which of them this is, from 0.")
+_HEARTBEAT = flags.DEFINE_integer(
+    "heartbeat-seconds", 100, "A process silent for so long counts as dead.", lower_bound=1
+)
+_CONNECT = flags.DEFINE_integer(
+    "connect-seconds", 300, "How long the processes may take to find one another.", lower_bound=1
+)
 _SEEDS = flags.DEFINE_integer(
     "seeds", None, "Train with so many seeds, from config.seed on, and say how sure the result is."
 )
@@ -31,6 +48,13 @@ _SEEDS = flags.DEFINE_integer(
 def main() -> None:
     if _WORKDIR.value == "":
         raise UserError("--workdir: is empty; give a folder, or leave the flag out")
+    connect(
+        _COORDINATOR.value,
+        _PROCESSES.value,
+        _PROCESS.value,
+        heartbeat_seconds=_HEARTBEAT.value,
+        connect_seconds=_CONNECT.value,
+    )
     default = Path("runs") / Path(cli.config_path().split(":")[0]).stem
     workdir = Path(_WORKDIR.value or default).expanduser()
     if _SEEDS.value is None:

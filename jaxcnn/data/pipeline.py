@@ -85,12 +85,15 @@ def train_rows(
     return _batch(split, row, chosen.epoch, np.ones(len(row), bool))
 
 
-def eval_rows(split: Split, start: int, batch_size: int) -> Batch:
-    """The batch of examples from number `start`, in order, without images; padded and masked."""
+def eval_rows(split: Split, start: int, batch_size: int, share: slice = slice(None)) -> Batch:
+    """The batch of examples from number `start`, in order, without images; padded and masked.
+
+    share: see `train_rows`.
+    """
     rows = split.rows[start : start + batch_size]
     mask = np.arange(batch_size) < len(rows)
-    rows = np.pad(rows, (0, batch_size - len(rows)), mode="edge")
-    return _batch(split, rows, np.zeros(batch_size, np.int64), mask)
+    rows = np.pad(rows, (0, batch_size - len(rows)), mode="edge")[share]
+    return _batch(split, rows, np.zeros(len(rows), np.int64), mask[share])
 
 
 def train_batches(
@@ -113,11 +116,16 @@ def train_batches(
     return _with_images(split, rows, steps, seed) if with_images else map(rows, steps)
 
 
-def eval_batches(split: Split, batch_size: int, with_images: bool = True) -> Iterator[Batch]:
-    """Every example of a split once, in order; the last batch is padded and masked."""
+def eval_batches(
+    split: Split, batch_size: int, with_images: bool = True, share: slice = slice(None)
+) -> Iterator[Batch]:
+    """Every example of a split once, in order; the last batch is padded and masked.
+
+    share: see `train_rows`.
+    """
 
     def rows(number: int) -> Batch:
-        return eval_rows(split, number * batch_size, batch_size)
+        return eval_rows(split, number * batch_size, batch_size, share)
 
     numbers = range(-(-len(split) // batch_size))
     return _with_images(split, rows, numbers, None) if with_images else map(rows, numbers)

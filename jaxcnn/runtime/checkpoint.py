@@ -4,7 +4,8 @@
     checkpoints/<step>.sha256   a line a file: "<sha256>  <bytes>  <path>", written after it
 
 Orbax does not notice a flipped bit, so every file is verified before a restore. A checkpoint
-without a manifest was not finished: the process died.
+without a manifest was not finished: the process died. Of several processes each writes what it has
+of a state; the first verifies, chooses, writes manifests and moves aside, for all.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ from typing import Any
 import jax
 
 from jaxcnn.errors import UserError
+from jaxcnn.runtime.distributed import from_first, is_first
 
 logger = logging.getLogger(__name__)
 
@@ -52,13 +54,7 @@ class Checkpoints:
         when the process died, `damaged-<step>` have changed since. UserError, and nothing moved, if
         there are checkpoints and none is whole.
         """
-        whole, aside = self._sort_out()
-        for old in self._folder.glob("unfinished-*"):  # or a run killed often would fill the disk
-            shutil.rmtree(old, ignore_errors=True)
-        for kind, step, problem in aside:
-            name = f"{kind}-{step}"
-            logger.warning("checkpoint %d is %s (%s): moved to %s", step, kind, problem, name)
-            self._move_aside(step, name)
+        whole = from_first(self._tidy_up() if is_first() else None)
         return None if whole is None else (self._restore(whole, like), whole)
 
     def restore_best(self, like: Any) -> tuple[Any, int]:
@@ -70,8 +66,9 @@ class Checkpoints:
 
     def restore(self, step: int, like: Any) -> Any:
         """A finished checkpoint; UserError if it is damaged."""
-        if problem := _verify(self._folder / str(step), self._manifest(step)):
-            best = ", the best one," if step == self.best_step() else ""
+        problem = _verify(self._folder / str(step), self._manifest(step)) if is_first() else None
+        if problem:
+            best = ", the best one," if step == self._best_step() else ""
             raise UserError(
                 f"{self._folder}: checkpoint {step}{best} is damaged ({problem}); restore it from "
                 f"a copy, or delete {step} and {step}.sha256 there to use another one"
@@ -84,6 +81,9 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """The step of the best checkpoint by validation; the latest if none was validated."""
+        return from_first(self._best_step() if is_first() else None)
+
+    def _best_step(self) -> int | None:
         steps = self.steps()
         metrics = {step: self._open().metrics(step) for step in steps}
         ranked = [(self._rank(m), step) for step, m in metrics.items() if m]
@@ -96,7 +96,8 @@ class Checkpoints:
         self.wait()
         args = ocp.args.StandardSave(_saved(state))
         with _DiskErrors(self._folder):
-            self._manifest(step).unlink(missing_ok=True)
+            if is_first():
+                self._manifest(step).unlink(missing_ok=True)
             self._open().save(step, args=args, metrics=metrics, force=True)
         self._commit = self._thread.submit(self._finish, step)
 
@@ -122,6 +123,15 @@ class Checkpoints:
 
         if self._manager is None:
             policies = ocp.checkpoint_managers
+            several: dict[str, Any] = {}
+            if jax.process_count() > 1:
+                # Named, they meet without the devices, which are busy with a step meanwhile.
+                active = set(range(jax.process_count()))
+                several["multiprocessing_options"] = ocp.options.MultiprocessingOptions(
+                    active_processes=active
+                )
+                several["create"] = False
+                self._folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(
                 self._folder.absolute(),
                 options=ocp.CheckpointManagerOptions(
@@ -133,6 +143,7 @@ class Checkpoints:
                     # Renamed, then removed: a kill leaves no half of an old checkpoint behind.
                     todelete_subdir=None if self._read_only else _TRASH,
                     read_only=self._read_only,
+                    **several,
                 ),
             )
         return self._manager
@@ -142,6 +153,17 @@ class Checkpoints:
 
         parts = self._open().restore(step, args=ocp.args.StandardRestore(_saved(like)))
         return like.replace(**parts | {"key": jax.random.wrap_key_data(parts["key"])})
+
+    def _tidy_up(self) -> int | None:
+        """The newest whole checkpoint, when those after it are moved aside."""
+        whole, aside = self._sort_out()
+        for old in self._folder.glob("unfinished-*"):  # or a run killed often would fill the disk
+            shutil.rmtree(old, ignore_errors=True)
+        for kind, step, problem in aside:
+            name = f"{kind}-{step}"
+            logger.warning("checkpoint %d is %s (%s): moved to %s", step, kind, problem, name)
+            self._move_aside(step, name)
+        return whole
 
     def _sort_out(self) -> tuple[int | None, list[tuple[str, int, str]]]:
         """The newest whole checkpoint, and (kind, step, problem) of those after it."""
@@ -184,6 +206,8 @@ class Checkpoints:
     def _finish(self, step: int) -> None:
         """Writes the manifest once Orbax has renamed the checkpoint to its final name."""
         self._manager.wait_until_finished()
+        if not is_first():
+            return
         lines = "".join(f"{_sha256(f)}  {f.stat().st_size}  {name}\n"
                         for name, f in _files(self._folder / str(step)))  # fmt: skip
         temporary = self._folder / f"{step}.sha256.tmp"

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, Sharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxcnn.errors import UserError
@@ -21,19 +21,23 @@ class Parallel(NamedTuple):
 
     num_devices: what the batch size must be a multiple of.
     axis_name: what the steps and the model's BatchNorm must be given.
-    place_state: a state of host or device arrays -> one that lies as the steps expect; for a
-      population, what all members share.
+    share: batch size -> the part of a batch that this process loads; all, if it is the only one.
+    place_state: a state of host or device arrays, the same in all processes -> one that lies as the
+      steps expect; for a population, what all members share.
     place_states: the states of all members -> one that lies as the steps expect.
-    place_batch: a batch of NumPy arrays, the whole of it -> one that lies as the steps expect.
+    place_batch: a batch of NumPy arrays, this process' share of it -> one that lies as the steps
+      expect.
     transform: a step -> a compilable function of (state, batch); donate=True lets it reuse the
       state's memory.
-    one_copy: what lies on all devices -> the single copy that checkpoints and metrics use.
+    one_copy: what lies on all devices -> the single copy that checkpoints and metrics use. (Over
+      processes it is an array that is whole on each device; `jax.device_get` gives its value.)
     member: (what a step returned, number) -> that member's part, the single copy.
     each: what a step returned -> on the host, with the members on the leading axis of each array.
     """
 
     num_devices: int
     axis_name: str | None
+    share: Callable[[int], slice]
     place_state: Callable[[PyTree], PyTree]
     place_states: Callable[[Sequence[PyTree]], PyTree]
     place_batch: Callable[[PyTree], PyTree]
@@ -59,11 +63,13 @@ def jit_parallel(devices: Sequence[jax.Device]) -> Parallel:
             donate_argnums=0 if donate else (),
         )
 
+    place_state = partial(jax.tree.map, partial(_on_each_device, sharding=replicated))
     return Parallel(
         num_devices=len(devices),
         axis_name=None,
-        place_state=lambda state: jax.device_put(state, replicated),
-        place_states=lambda states: jax.device_put(_only(states), replicated),
+        share=partial(_share, devices),
+        place_state=place_state,
+        place_states=lambda states: place_state(_only(states)),
         place_batch=place_batch,
         transform=transform,
         one_copy=lambda tree: tree,
@@ -74,14 +80,16 @@ def jit_parallel(devices: Sequence[jax.Device]) -> Parallel:
 
 def pmap_parallel(devices: Sequence[jax.Device]) -> Parallel:
     """`pmap`, for those who want it: one copy of the state on each device, on a leading axis."""
-    count = len(devices)
     mesh = Mesh(np.asarray(devices), (AXIS,))
-    stacked = NamedSharding(mesh, P(AXIS))
+    replicated = NamedSharding(mesh, P())
+    # What `pmap` takes and gives is what this process has, on a leading axis of its devices.
+    local = list(mesh.local_devices)
+    stacked = NamedSharding(Mesh(np.asarray(local), (AXIS,)), P(AXIS))
 
     def copies(leaf):
-        """[count, ...], one on each device and never all on one."""
-        own = [jax.device_put(leaf[None], device) for device in devices]
-        shape = (count, *leaf.shape)
+        """[local devices, ...], one on each and never all on one."""
+        own = [jax.device_put(_value(leaf)[None], device) for device in local]
+        shape = (len(local), *leaf.shape)
         return jax.make_array_from_single_device_arrays(shape, stacked, own)
 
     def place_state(state):
@@ -89,18 +97,24 @@ def pmap_parallel(devices: Sequence[jax.Device]) -> Parallel:
 
     def place_batch(batch):
         return {
-            k: jax.device_put(v.reshape(count, -1, *v.shape[1:]), stacked) for k, v in batch.items()
+            k: jax.device_put(v.reshape(len(local), -1, *v.shape[1:]), stacked)
+            for k, v in batch.items()
         }
 
     def transform(step, *, donate: bool):
         return jax.pmap(step, axis_name=AXIS, devices=devices, donate_argnums=0 if donate else ())
 
-    def one_copy(tree):
-        return jax.tree.map(lambda leaf: leaf[0], tree)
+    def first_copy(leaf):
+        if len(local) == len(devices):
+            return leaf[0]
+        own = [shard.data[0] for shard in leaf.addressable_shards]
+        return jax.make_array_from_single_device_arrays(leaf.shape[1:], replicated, own)
 
+    one_copy = partial(jax.tree.map, first_copy)
     return Parallel(
-        num_devices=count,
+        num_devices=len(devices),
         axis_name=AXIS,
+        share=partial(_share, devices),
         place_state=place_state,
         place_states=lambda states: place_state(_only(states)),
         place_batch=place_batch,
@@ -158,6 +172,7 @@ def population_parallel(devices: Sequence[jax.Device], members: int) -> Parallel
     return Parallel(
         num_devices=1,
         axis_name=None,
+        share=slice,
         place_state=lambda tree: jax.device_put(tree, replicated),
         place_states=place_states,
         place_batch=place_batch,
@@ -178,6 +193,44 @@ def _with_axis(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[None], jax.device_get(tree))
 
 
+def _share(devices: Sequence[jax.Device], batch_size: int) -> slice:
+    """The examples of a batch that lie on this process' devices."""
+    own = [i for i, device in enumerate(devices) if device.process_index == jax.process_index()]
+    each = batch_size // len(devices)
+    return slice(own[0] * each, (own[-1] + 1) * each)
+
+
+def _on_each_device(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    """A value that all processes have, whole on each device; nothing is sent between processes."""
+    if sharding.is_fully_addressable or getattr(leaf, "sharding", None) == sharding:
+        return jax.device_put(leaf, sharding)
+    own = [jax.device_put(_value(leaf), device) for device in sharding.mesh.local_devices]
+    return jax.make_array_from_single_device_arrays(leaf.shape, sharding, own)
+
+
+def _value(leaf: Any) -> Any:
+    """The copy in this process of what is whole on each device."""
+    far = isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
+    return leaf.addressable_data(0) if far else leaf
+
+
+def local_copy(tree: PyTree) -> PyTree:
+    """What `Parallel.one_copy` gives, as this process alone can compute with it."""
+    return jax.tree.map(_value, tree)
+
+
+def one_copy_sharding() -> Sharding:
+    """Where the single copy lies that checkpoints are written from and read to."""
+    if jax.process_count() == 1:
+        return SingleDeviceSharding(jax.devices()[0])
+    return NamedSharding(Mesh(np.asarray(all_devices()), (AXIS,)), P())
+
+
+def all_devices() -> list[jax.Device]:
+    """Those of all processes, in an order that gives each process one part of a batch."""
+    return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+
+
 PARALLEL: dict[str, Callable[[Sequence[jax.Device]], Parallel]] = {
     "jit": jit_parallel,
     "pmap": pmap_parallel,
@@ -185,7 +238,10 @@ PARALLEL: dict[str, Callable[[Sequence[jax.Device]], Parallel]] = {
 
 
 def make_parallel(mode: str, batch_size: int, devices: Sequence[jax.Device]) -> Parallel:
-    """Chooses the way by name; UserError where the devices do not divide the batch."""
+    """Chooses the way by name; UserError where the devices do not divide the batch.
+
+    devices: those of one process follow one another, see `all_devices`.
+    """
     count = len(devices)
     if batch_size % count:
         lower, upper = batch_size // count * count, -(-batch_size // count) * count

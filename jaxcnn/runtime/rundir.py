@@ -1,17 +1,22 @@
 """The run directory: small JSON files that together can rebuild a run."""
 
 import json
+import logging
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 
 from jaxcnn.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 def make_writable(workdir: Path) -> None:
@@ -34,6 +39,44 @@ def make_writable(workdir: Path) -> None:
         raise UserError(
             f"--workdir={workdir}: cannot write there ({error.strerror}); give another --workdir"
         ) from error
+
+
+@contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Holds the run directory; UserError where another run does, in this process or another.
+
+    The system's own lock on a file: it goes with the process, however that ends. Where there are
+    no such locks (Windows, some network disks) nothing is held.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with _opened(workdir / ".lock") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise UserError(
+                f"--workdir={workdir}: {holder} is training in it; wait until that is done, stop "
+                "it, or give another --workdir"
+            ) from error
+        except OSError as error:
+            logger.warning("%s: no locks there (%s)", workdir, error.strerror)
+        else:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n")
+            file.flush()
+        yield
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        return path.open("a+")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

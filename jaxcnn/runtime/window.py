@@ -21,7 +21,15 @@ class MetricWindow:
         self._metrics: list[tuple[int, Any]] = []
         # Enough to keep a device busy; on the CPU the host has to share its cores with the steps.
         self._ahead = 2 if jax.default_backend() == "cpu" else 16
+        self._signal = 0
         self.restart_clock()
+
+    @property
+    def signal(self) -> int | None:
+        """Of several processes: the number of a signal that one of them has been sent, the same at
+        the same step in all (see `jaxcnn.runtime.preemption.telling`); None if there is none.
+        """
+        return self._signal or None
 
     def restart_clock(self) -> None:
         """Leaves the time since the last step (evaluation, a save) out of images/s."""
@@ -34,7 +42,10 @@ class MetricWindow:
         """
         self._metrics.append((step, metrics))
         if len(self._metrics) > self._ahead:
-            self._metrics[-1 - self._ahead][1]["loss"].block_until_ready()
+            oldest = self._metrics[-1 - self._ahead][1]
+            oldest["loss"].block_until_ready()
+            if "signal" in oldest:
+                self._heed(self._each({"signal": oldest["signal"]}))
 
     def latest(self) -> tuple[int, float] | None:
         """The newest step known to have finished and its mean loss, over members whose loss is a
@@ -56,6 +67,8 @@ class MetricWindow:
         steps = [step for step, _ in self._metrics]
         fetched = [self._each(metrics) for _, metrics in self._metrics]
         seconds = time.perf_counter() - self._started
+        for metrics in fetched:
+            self._heed(metrics)
         self._metrics.clear()
         losses = np.stack([metrics["loss"] for metrics in fetched], axis=-1)
         accuracy, rate = _mean(fetched, "correct"), sum(m["count"] for m in fetched) / seconds
@@ -68,6 +81,10 @@ class MetricWindow:
             line = {"loss": float(loss), "accuracy": float(accuracy[member])}
             lines.append(line | {"images_per_second": round(float(rate[member]), 1)})
         return lines
+
+    def _heed(self, metrics: dict[str, np.ndarray]) -> None:
+        if "signal" in metrics:
+            self._signal = max(self._signal, int(metrics["signal"].max()))
 
 
 class NonFiniteLoss(Exception):

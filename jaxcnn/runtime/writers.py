@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any, TextIO
 
 from jaxcnn.errors import UserError
+from jaxcnn.runtime.distributed import is_first
 from jaxcnn.runtime.tensorboard import TensorBoard
 
 
 class MetricWriter:
-    """Writes the scalars of a run."""
+    """Writes the scalars of a run; of several processes, only the first does."""
 
     def __init__(self, workdir: Path, resume_step: int, tensorboard: TensorBoard | None = None):
         """resume_step: lines of later steps, of a run that was killed, are cut off.
@@ -17,15 +19,25 @@ class MetricWriter:
         self._workdir = workdir
         self._path = workdir / "metrics.jsonl"
         self._tensorboard = tensorboard
+        self._file: TextIO | None = None
         try:
-            _cut_back(self._path, resume_step)
-            self._file = self._path.open("a")
+            kept, cut = _until(self._path, resume_step)
+            if is_first():
+                if cut:
+                    temporary = self._path.with_suffix(".tmp")
+                    temporary.write_text("".join(kept))
+                    temporary.replace(self._path)
+                self._file = self._path.open("a")
         except OSError as error:
             raise self._refused(error) from error
+        self._lines: list[dict[str, Any]] = [json.loads(line) for line in kept]
 
     def write(self, step: int, epoch: float, split: str, metrics: dict[str, float]) -> None:
         """Appends one line {"step", "epoch", "split", **metrics} and passes the scalars on."""
         line = {"step": step, "epoch": round(epoch, 4), "split": split, **metrics}
+        self._lines.append(line)
+        if self._file is None:
+            return
         try:
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
@@ -37,13 +49,13 @@ class MetricWriter:
 
     def history(self, split: str, name: str) -> list[tuple[int, float]]:
         """(step, value) of a metric in all lines of a split, those of earlier starts too."""
-        lines = map(json.loads, self._path.read_text().splitlines())
-        return [(line["step"], line[name]) for line in lines if line["split"] == split]
+        return [(line["step"], line[name]) for line in self._lines if line["split"] == split]
 
     def close(self) -> None:
         """Raises UserError if the disk refuses what was written last."""
         try:
-            self._file.close()
+            if self._file is not None:
+                self._file.close()
         except OSError as error:
             raise self._refused(error) from error
 
@@ -54,12 +66,8 @@ class MetricWriter:
         )
 
 
-def _cut_back(path: Path, step: int) -> None:
-    if not path.exists():
-        return
-    lines = path.read_text().splitlines(keepends=True)
+def _until(path: Path, step: int) -> tuple[list[str], bool]:
+    """The whole lines of a file up to a step, and whether it has others."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-    if len(kept) < len(lines):
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(kept))
-        temporary.replace(path)
+    return kept, len(kept) < len(lines)
