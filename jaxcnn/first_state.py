@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from clu import parameter_overview
-from jax.sharding import SingleDeviceSharding
 from ml_collections import ConfigDict
 
 from jaxcnn.build import build_model
@@ -26,6 +25,7 @@ from jaxcnn.data.source import Split
 from jaxcnn.durations import make_plan
 from jaxcnn.errors import UserError
 from jaxcnn.runtime.checkpoint import Checkpoints
+from jaxcnn.runtime.mesh import one_copy_sharding
 
 logger = logging.getLogger(__name__)
 
@@ -67,9 +67,9 @@ def state_makers(
 
 def state_shapes(make_state: StateMaker) -> TrainState:
     """What a state looks like when one device holds it: how checkpoints are written and read."""
-    one_device = SingleDeviceSharding(jax.devices()[0])
+    sharding = one_copy_sharding()
     return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=one_device),
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         jax.eval_shape(make_state),
     )
 

@@ -38,7 +38,7 @@ def groups(configs: Sequence[ConfigDict], workdirs: Sequence[Path]) -> list[list
     """The numbers of the runs (resolved configs, run directories) that are trained together.
 
     Only those that stand at the same step can be. `config.parallel.population` says whether they
-    are; None: on accelerators.
+    are; None: on accelerators. Several processes train one run after the other.
     """
     found: dict[Any, list[int]] = {}
     for number, (config, workdir) in enumerate(zip(configs, workdirs, strict=True)):
@@ -53,7 +53,7 @@ def _is_wanted(config: ConfigDict) -> bool:
     wanted = config.parallel.population
     if wanted is None:
         wanted = jax.default_backend() != "cpu"
-    return wanted and config.parallel.mode == "jit"
+    return wanted and config.parallel.mode == "jit" and jax.process_count() == 1
 
 
 def _what_is_common(config: ConfigDict) -> tuple[Any, ...]:

@@ -7,11 +7,14 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxcnn.commands import command
-from jaxcnn.config import FREE_ON_RESUME, differences, load_config
+from jaxcnn.config import FREE_ON_RESUME, differences, flatten, load_config
 from jaxcnn.data.source import Dataset
 from jaxcnn.data.splits import describe
 from jaxcnn.errors import UserError
-from jaxcnn.runtime.rundir import read_json
+from jaxcnn.runtime.rundir import read_json, versions
+
+# Keys that each process of a run may have its own values of.
+_OWN = ("data.dir", "data.manual_dir", "data.cache_", "data.num_workers")
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +49,17 @@ def check_same_data(dataset: Dataset, workdir: Path) -> None:
             f"--workdir={workdir}: the data have changed since the run in it began (images: "
             f"{before['splits']} then, {sizes} now); give a new --workdir"
         )
+
+
+def what_is_alike(config: ConfigDict, dataset: Dataset) -> dict[str, str]:
+    """What all processes of a run must have in common; where data are, each may say for itself."""
+    values = {k: v for k, v in flatten(config).items() if not k.startswith(_OWN)}
+    return {
+        "a config": repr(sorted(values.items())),
+        "data": dataset.identity,
+        "a config.data.mode": dataset.mode,
+        "versions": str(versions()),
+    }
 
 
 def describe_data(config: ConfigDict, dataset: Dataset, begun: Path | None) -> dict[str, Any]:

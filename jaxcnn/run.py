@@ -29,6 +29,7 @@ from jaxcnn.first_state import StateMaker, from_images, state_makers
 from jaxcnn.population import differing_values, of_member
 from jaxcnn.runtime.compile import compile_step
 from jaxcnn.runtime.mesh import Parallel
+from jaxcnn.runtime.preemption import StopRequest, telling
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +66,11 @@ class Run:
         """That of the first member, for what all have in common."""
         return self.configs[0]
 
-    def train_batches(self, start: int) -> Iterator[Any]:
-        """The placed batches of the updates from `start` (from 0) to the end."""
+    def train_batches(self, start: int, stop: StopRequest | None = None) -> Iterator[Any]:
+        """The placed batches of the updates from `start` (from 0) to the end.
+
+        stop: what other processes, if there are any, learn of with each batch.
+        """
         steps = range(start, self.plan.num_steps)
         streams = [
             train_batches(
@@ -75,11 +79,12 @@ class Run:
                 config.seed,
                 steps,
                 config.batch_size,
+                self.parallel.share(config.batch_size),
                 with_images=self.dataset.mode != "device",
             )
             for config, sampling in self._with_batches_of_their_own()
         ]
-        return (self._place_train(of_members) for of_members in zip(*streams, strict=True))
+        return (self._place_train(of_members, stop) for of_members in zip(*streams, strict=True))
 
     def example_batch(self, role: str, own: bool) -> Any:
         """A placed batch of black images, to compile for.
@@ -88,10 +93,11 @@ class Run:
         """
         split, batch_size = self.dataset.splits["train"], self.config.batch_size
         samplings = [sampling for _, sampling in self._with_batches_of_their_own()]
-        batches = [train_rows(split, sampling, 0, batch_size) for sampling in samplings]
+        share = self.parallel.share(batch_size)
+        batches = [train_rows(split, sampling, 0, batch_size, share) for sampling in samplings]
         if self.dataset.mode != "device":
             for batch in batches:
-                batch["image"] = np.zeros((batch_size, *split.images.shape), np.uint8)
+                batch["image"] = np.zeros((len(batch["label"]), *split.images.shape), np.uint8)
         return self._place_train(batches) if own else self._place(batches[0], role)
 
     def _with_batches_of_their_own(self) -> list[tuple[ConfigDict, Sampling]]:
@@ -99,12 +105,16 @@ class Run:
         members = list(zip(self.configs, self.samplings, strict=True))
         return members if len({config.seed for config in self.configs}) > 1 else members[:1]
 
-    def _place_train(self, batches: Sequence[Batch]) -> Any:
+    def _place_train(self, batches: Sequence[Batch], stop: StopRequest | None = None) -> Any:
         """batches: of members with batches of their own, else one."""
         batch = batches[0]
         if len(batches) > 1:
             batch = {name: np.stack([own[name] for own in batches]) for name in batch}
         placed = self._place(batch, "train")
+        if jax.process_count() > 1:
+            number = stop.signal or 0 if stop else 0
+            signal = np.full(jax.local_device_count(), number, np.int32)
+            placed |= self.parallel.place_batch({"signal": signal})
         return placed | {"values": self.values} if self.values else placed
 
     def _place(self, batch: Batch, role: str) -> Any:
@@ -132,7 +142,9 @@ class Run:
     def evaluate(self, state: TrainState, role: str) -> list[dict[str, float]]:
         """Metrics of each member on the examples of a role."""
         on_host = self.dataset.mode != "device"
-        batches = eval_batches(self.dataset.splits[role], self.config.batch_size, on_host)
+        batch_size = self.config.batch_size
+        share = self.parallel.share(batch_size)
+        batches = eval_batches(self.dataset.splits[role], batch_size, on_host, share)
         placed = (self._place(batch, role) for batch in batches)
         return evaluate(self.eval_steps[role], state, placed, self.parallel)
 
@@ -188,6 +200,8 @@ def build_run(
         of_member(make, config, values) for make in (train_step_of, gradients_of)
     )
     eval_step = make_eval_step(model, normalize=preprocess, axis_name=parallel.axis_name)
+    if jax.process_count() > 1:
+        train_step = telling(train_step, parallel.axis_name)
     if dataset.mode == "device":
         train_step, eval_step = from_store(train_step), from_store(eval_step)
         gradients = from_store(gradients)

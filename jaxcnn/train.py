@@ -23,6 +23,8 @@ from jaxcnn.first_state import state_shapes
 from jaxcnn.report_run import write_report
 from jaxcnn.resume import check_same_config, check_same_data
 from jaxcnn.runtime.compile import enable_compile_cache
+from jaxcnn.runtime.distributed import is_first
+from jaxcnn.runtime.mesh import local_copy
 from jaxcnn.runtime.progress import setup_logging
 from jaxcnn.runtime.rundir import make_writable, read_json, write_json
 from jaxcnn.trained import Trained
@@ -88,11 +90,13 @@ def finish(training: Training) -> dict[int, dict[str, Any]]:
             member.failed = f"{member.workdir}: the {role} loss is {loss} at step {step}"
             continue
         content = {"split": role, "checkpoint_step": step, **found[number]}
+        metrics[number] = content
+        if not is_first():
+            continue
         write_json(member.workdir / "eval.json", content)
         logger.info("%s", _headline(content))
         if member.config.report.at_end:
-            _report(training, number, state, step, role)
-        metrics[number] = content
+            _report(training, number, local_copy(state), step, role)
     return metrics
 
 

@@ -24,13 +24,20 @@ from jaxcnn.data.source import Dataset
 from jaxcnn.errors import UserError
 from jaxcnn.first_state import describe_parameters, first_state
 from jaxcnn.member import Member, open_member
-from jaxcnn.resume import check_same_data, describe_data
+from jaxcnn.resume import check_same_data, describe_data, what_is_alike
 from jaxcnn.run import Run, build_run, compile_run
 from jaxcnn.runtime.compile import enable_compile_cache
-from jaxcnn.runtime.mesh import Parallel, device_memory, make_parallel, population_parallel
-from jaxcnn.runtime.preemption import Interrupted, catch_signals
+from jaxcnn.runtime.distributed import check_alike, check_shared, is_first
+from jaxcnn.runtime.mesh import (
+    Parallel,
+    all_devices,
+    device_memory,
+    make_parallel,
+    population_parallel,
+)
+from jaxcnn.runtime.preemption import Interrupted, StopRequest, catch_signals
 from jaxcnn.runtime.progress import Progress, setup_logging
-from jaxcnn.runtime.rundir import environment, write_json, write_text
+from jaxcnn.runtime.rundir import environment, locked, write_json, write_text
 from jaxcnn.runtime.tensorboard import TensorBoard
 from jaxcnn.runtime.window import MetricWindow, NonFiniteLoss
 from jaxcnn.runtime.writers import MetricWriter
@@ -59,7 +66,8 @@ class Training:
     ):
         self._given = list(zip(configs, workdirs, strict=True))
         self._exit = ExitStack()
-        self._tensorboard = TensorBoard() if tensorboard else None
+        self._tensorboard = TensorBoard() if tensorboard and is_first() else None
+        self._histograms = tensorboard and configs[0].report.histograms
         self.members: list[Member] = []
         self.run: Run
         self.facts: dict[str, Any]
@@ -73,6 +81,9 @@ class Training:
             if self._tensorboard is not None:
                 stack.callback(self._tensorboard.close)
             for config, workdir in self._given:
+                if is_first():
+                    stack.enter_context(locked(workdir))
+                check_shared(workdir)
                 self.members.append(open_member(config, workdir))
                 stack.callback(self.members[-1].close)
             self._begin()
@@ -104,7 +115,7 @@ class Training:
         window = MetricWindow(run.parallel.each)
         progress = Progress(plan.num_steps, self._start, run.config.batch_size * len(self.members))
         with catch_signals() as stop, progress:
-            for step, batch in enumerate(self._batches(), self._start + 1):
+            for step, batch in enumerate(self._batches(stop), self._start + 1):
                 self.state, metrics = run.train_step(self.state, batch)
                 window.add(step, metrics)
                 if self._tensorboard is not None:
@@ -113,7 +124,9 @@ class Training:
                 if (first or progress.due()) and (latest := window.latest()):
                     progress.report(*latest)
 
-                last, signal = step == plan.num_steps, stop.signal
+                # Of several processes, all stop for what all know of.
+                signal = stop.signal if jax.process_count() == 1 else window.signal
+                last = step == plan.num_steps
                 saving = plan.checkpoint_every.due(step) or last
                 # A checkpoint is ranked by its validation, so each has one; but for one in a hurry.
                 evaluating = plan.eval_every.due(step) or saving
@@ -134,8 +147,8 @@ class Training:
                     break
                 window.restart_clock()
 
-    def _batches(self) -> Iterator[Any]:
-        return self.run.train_batches(self._start) if self._going() else iter(())
+    def _batches(self, stop: StopRequest) -> Iterator[Any]:
+        return self.run.train_batches(self._start, stop) if self._going() else iter(())
 
     def _going(self) -> list[int]:
         return [number for number, member in enumerate(self.members) if member.going]
@@ -164,9 +177,9 @@ class Training:
                     continue
                 self.members[number].write(step, run.epoch(step), "validation", metrics[number])
                 found[number] = metrics[number]
-        if run.config.report.histograms and self._tensorboard is not None and self._going():
+        if self._histograms and self._going():
             histograms = run.histograms(self.state, batch)
-            for number in self._going():
+            for number in self._going() if self._tensorboard is not None else ():
                 self._tensorboard.histograms(self.members[number].workdir, step, histograms[number])
         return found
 
@@ -191,6 +204,7 @@ class Training:
         """Loads data, builds, restores or initialises, compiles; writes what describes a run."""
         configs = [member.config for member in self.members]
         dataset = load_data(configs[0])
+        check_alike(what_is_alike(configs[0], dataset))
         for member in self.members:
             if member.begun:
                 check_same_data(dataset, member.workdir)
@@ -199,7 +213,7 @@ class Training:
         self.run = run = build_run(configs, dataset, facts, _parallel(configs))
         describe_parameters(run.make_states[0], run.rules)
         self._place_first_states()
-        for member in self.members:
+        for member in self.members if is_first() else ():
             write_text(member.workdir / "config.json", to_json(member.config))
             write_json(member.workdir / "dataset.json", facts)
             write_json(member.workdir / "environment.json", environment())
@@ -219,7 +233,7 @@ class Training:
             )
             states.append(state)
             starts.append(start)
-            if start == 0:
+            if start == 0 and is_first():
                 keep_origin(member.workdir, origin)
         if len(set(starts)) > 1:
             raise UserError(
@@ -250,4 +264,4 @@ def load_data(config: ConfigDict) -> Dataset:
 def _parallel(configs: Sequence[ConfigDict]) -> Parallel:
     if len(configs) > 1:
         return population_parallel(jax.devices(), len(configs))
-    return make_parallel(configs[0].parallel.mode, configs[0].batch_size, jax.devices())
+    return make_parallel(configs[0].parallel.mode, configs[0].batch_size, all_devices())

@@ -54,8 +54,8 @@ class Checkpoints:
         when the process died, `damaged-<step>` have changed since. UserError, and nothing moved, if
         there are checkpoints and none is whole.
         """
-        whole = from_first(self._tidy_up() if is_first() else None)
-        return None if whole is None else (self._restore(whole, like), whole)
+        step = from_first(self._tidy_up() if is_first() else None)
+        return None if step is None else (self._restore(step, like), step)
 
     def restore_best(self, like: Any) -> tuple[Any, int]:
         """The best checkpoint (see `best_step`) and its step; UserError if it is damaged."""
@@ -126,11 +126,10 @@ class Checkpoints:
             several: dict[str, Any] = {}
             if jax.process_count() > 1:
                 # Named, they meet without the devices, which are busy with a step meanwhile.
-                active = set(range(jax.process_count()))
-                several["multiprocessing_options"] = ocp.options.MultiprocessingOptions(
-                    active_processes=active
+                named = ocp.options.MultiprocessingOptions(
+                    active_processes=set(range(jax.process_count()))
                 )
-                several["create"] = False
+                several = {"multiprocessing_options": named, "create": False}
                 self._folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(
                 self._folder.absolute(),

@@ -74,6 +74,7 @@ def locked(workdir: Path) -> Iterator[None]:
 
 def _opened(path: Path) -> TextIO:
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a+")
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from error
