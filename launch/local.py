@@ -29,7 +29,7 @@ from typing import IO, NoReturn
 
 # How long those that are left may take to end by themselves: for their own line, or the last bytes
 # of a checkpoint.
-_GRACE_SECONDS = 5.0
+_GRACE_SECONDS = 3.0
 _POLL_SECONDS = 0.05
 # A process that JAX has aborted, because another did not answer.
 _ABORTED = (-signal.SIGABRT, 134)
@@ -113,6 +113,8 @@ class Group:
         ]
         for reader in self._readers:
             reader.start()
+        numbers = ", ".join(str(process.pid) for process in self._processes)
+        print(f"processes: {numbers}", file=sys.stderr, flush=True)
 
     def forward(self, number: int, frame: object) -> None:
         """Passes a signal on to all."""

@@ -4,8 +4,8 @@
     checkpoints/<step>.sha256   a line a file: "<sha256>  <bytes>  <path>", written after it
 
 Orbax does not notice a flipped bit, so every file is verified before a restore. A checkpoint
-without a manifest was not finished: the process died. Of several processes each writes what it has
-of a state; the first verifies, chooses, writes manifests and moves aside, for all.
+without a manifest was not finished: the process died. Several processes write and read together;
+the first verifies, chooses and writes manifests.
 """
 
 import dataclasses
@@ -126,9 +126,8 @@ class Checkpoints:
             several: dict[str, Any] = {}
             if jax.process_count() > 1:
                 # Named, they meet without the devices, which are busy with a step meanwhile.
-                named = ocp.options.MultiprocessingOptions(
-                    active_processes=set(range(jax.process_count()))
-                )
+                all_of_them = {*range(jax.process_count())}
+                named = ocp.options.MultiprocessingOptions(active_processes=all_of_them)
                 several = {"multiprocessing_options": named, "create": False}
                 self._folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(

@@ -46,9 +46,10 @@ def connect(
     Raises UserError for what does not go together; what cannot be reached ends the process with 2.
     """
     given = coordinator, num_processes, process_id
-    count = found_in(os.environ) if given == (None, None, None) else num_processes
-    _check(coordinator, num_processes, process_id, found_in(os.environ))
-    if count == 1:
+    found = found_in(os.environ)
+    _check(coordinator, num_processes, process_id, found)
+    alone = found in (None, 1) if given == (None, None, None) else num_processes == 1
+    if alone:
         return
     # Our own handlers of SIGTERM save; JAX's would take the place of the default before that.
     jax.config.update("jax_enable_preemption_service", False)
