@@ -23,6 +23,7 @@ from jaxcnn.population import groups
 from jaxcnn.report.seeds_page import seeds_files
 from jaxcnn.report_run import history
 from jaxcnn.runtime.compile import enable_compile_cache
+from jaxcnn.runtime.distributed import is_first
 from jaxcnn.runtime.outdir import write_files
 from jaxcnn.runtime.progress import setup_logging
 from jaxcnn.runtime.rundir import make_writable, write_json
@@ -60,8 +61,9 @@ def train_seeds(config: ConfigDict, workdir: str | Path, count: int) -> dict[str
         told = f" ({len(failed)} of {count} seeds failed{rest})" if count > 1 else ""
         raise UserError(f"seed {min(failed)}: {failed[min(failed)]}{told}")
     content = seeds_eval(found)
-    write_json(workdir / "eval.json", content)
-    _report(configs[config.seed], workdir, found)
+    if is_first():
+        write_json(workdir / "eval.json", content)
+        _report(configs[config.seed], workdir, found)
     logger.info("%s", seeds_headline(content))
     return content
 

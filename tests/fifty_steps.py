@@ -1,6 +1,6 @@
 """Fifty steps in float64, as one of several processes; the first prints their losses as JSON.
 
-python -m tests.fifty_steps MODE COORDINATOR NUM_PROCESSES PROCESS_ID
+python -m tests.fifty_steps MODES --coordinator=... --num-processes=... --process-id=...
 """
 
 import json
@@ -14,16 +14,18 @@ from jaxcnn.runtime.mesh import all_devices, make_parallel
 from tests.steps import build, fresh_state, real_batch
 
 
-def main(modes, coordinator, num_processes, process_id):
-    connect(coordinator, int(num_processes), int(process_id))
+def main(modes, *flags):
+    given = dict(flag.removeprefix("--").split("=") for flag in flags)
+    connect(given["coordinator"], int(given["num-processes"]), int(given["process-id"]))
     with jax.enable_x64(True):
-        losses = {mode: fifty_losses(mode) for mode in modes.split(",")}
+        losses = {mode: fifty_losses(mode, all_devices()) for mode in modes.split(",")}
     if is_first():
         print(json.dumps(losses))
 
 
-def fifty_losses(mode):
-    parallel = make_parallel(mode, 32, all_devices())
+def fifty_losses(mode, devices):
+    """[50], each step on 32 digits."""
+    parallel = make_parallel(mode, 32, devices)
     *_, train_step, _ = build(parallel.axis_name, np.float64)
     step = parallel.transform(train_step, donate=True)
     state, losses = parallel.place_state(fresh_state(dtype=np.float64)), []

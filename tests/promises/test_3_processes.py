@@ -1,0 +1,147 @@
+"""Promise 3 over processes: two that train together make the run that one makes."""
+
+import json
+import shutil
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from jaxcnn.data.pipeline import eval_batches, train_batches
+from tests import processes
+from tests.fifty_steps import fifty_losses
+from tests.processes import command_line
+from tests.promises.test_2_clock import assert_same_run, final_arrays
+from tests.several import start_pair, wait_for
+
+SMALL = (
+    "--config", "experiments/digits.py", "--config.model.filters=(8,)", "--config.num_epochs=2",
+    "--config.model.convs_per_stage=1", "--config.log_every_steps=3",
+)  # fmt: skip
+
+
+def finish(pair):
+    """The exit codes and logs of both."""
+    done = [processes.finish(process) for process in pair]
+    return [code for code, _, _ in done], [log for _, _, log in done]
+
+
+def losses_of(modes, devices):
+    """{mode: float64[50]} of two processes with so many devices each."""
+    line = ["python", "-m", "tests.fifty_steps", modes]
+    done = [processes.finish(process) for process in start_pair(line, devices)]
+    assert [code for code, _, _ in done] == [0, 0], done
+    return json.loads(done[0][1].splitlines()[-1])
+
+
+@pytest.mark.parametrize("share", [slice(0, 12), slice(12, 32)])
+def test_shares_of_batches_are_parts_of_the_whole(share, digits):
+    from jaxcnn.build import build_dataset, build_sampling
+    from jaxcnn.config import resolve
+
+    config = resolve(digits)
+    dataset = build_dataset(config, None)
+    split, sampling = dataset.splits["train"], build_sampling(config, dataset.splits["train"])
+    test = dataset.splits["test"]
+    pairs = [
+        (
+            train_batches(split, sampling, 0, range(40, 44), 32),
+            train_batches(split, sampling, 0, range(40, 44), 32, share),
+        ),
+        (eval_batches(test, 32), eval_batches(test, 32, share=share)),
+    ]
+    for whole, part in pairs:
+        for batch, mine in zip(whole, part, strict=True):
+            for name in batch:
+                np.testing.assert_array_equal(mine[name], batch[name][share], err_msg=name)
+
+
+def test_two_processes_take_the_fifty_steps_of_one():
+    """In float64, to nine digits."""
+    with jax.enable_x64(True):
+        alone = fifty_losses("jit", jax.devices()[:1])
+    np.testing.assert_allclose(losses_of("jit", 2)["jit"], alone, rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_fifty_steps_of_one_with_four_devices_each():
+    with jax.enable_x64(True):
+        alone = fifty_losses("jit", jax.devices()[:1])
+    for mode, losses in losses_of("jit,pmap", 4).items():
+        np.testing.assert_allclose(losses, alone, rtol=1e-9, err_msg=mode)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, cache_dir):
+    """A run of two processes, with two devices each."""
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    line = command_line(*SMALL, "--workdir", workdir, cache_dir=cache_dir)
+    codes, logs = finish(start_pair(line, 2))
+    assert codes == [0, 0], logs
+    return workdir, logs
+
+
+def test_only_the_first_process_talks_and_writes(undisturbed):
+    workdir, (first, second) = undisturbed
+    assert "2 processes with 4 devices" in first and "test accuracy" in first
+    assert [line.split()[0] for line in second.splitlines()] == ["imports"]
+    steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").open()]
+    assert steps == sorted(steps) and len(steps) == len(set(steps)) + 2  # two validations
+    assert len(json.loads((workdir / "environment.json").read_text())["devices"]) == 4
+
+
+@pytest.mark.parametrize(("mode", "devices"), [("jit", 1), ("pmap", 8)])
+def test_two_processes_count_what_one_counts(mode, devices, undisturbed, tmp_path, command):
+    """Of 359 test images in batches of 64, the last is 39 and its padding, over both processes."""
+    shutil.copytree(undisturbed[0], tmp_path, dirs_exist_ok=True)
+    (tmp_path / "eval.json").unlink()
+    more = f"--config.parallel.mode={mode}", "--workdir", tmp_path
+    command(*SMALL, *more, devices=devices, check=0)
+    alone, together = (
+        json.loads((folder / "eval.json").read_text()) for folder in (tmp_path, undisturbed[0])
+    )
+    assert alone.keys() == together.keys() and alone["num_examples"] == 359
+    losses = {name for name in alone if "loss" in name}
+    assert {k: v for k, v in alone.items() if k not in losses} == {
+        k: v for k, v in together.items() if k not in losses
+    }
+    for name in losses:
+        np.testing.assert_allclose(alone[name], together[name], rtol=1e-5)
+
+
+def test_killed_and_stopped_pairs_end_in_the_same_parameters(tmp_path, cache_dir, undisturbed):
+    """One is killed while a checkpoint is being written, then both; then one gets SIGTERM."""
+    line = command_line(*SMALL, "--workdir", tmp_path, cache_dir=cache_dir)
+    checkpoints, metrics = tmp_path / "checkpoints", tmp_path / "metrics.jsonl"
+
+    def past(step):
+        return metrics.exists() and f'{{"step": {step},' in metrics.read_text()
+
+    def writing():
+        return any("tmp" in path.name for path in checkpoints.glob("*")) or past(24)
+
+    for moment, victims in ((writing, (1,)), (lambda: past(27), (0, 1))):
+        pair = start_pair(line, 2)
+        wait_for(moment)
+        for victim in victims:
+            pair[victim].send_signal(signal.SIGKILL)
+        for process in pair:  # as launch/local.py does, and after the heartbeat JAX itself
+            process.send_signal(signal.SIGKILL)
+        assert finish(pair)[0] == [-signal.SIGKILL] * 2
+
+    pair = start_pair(line, 2)
+    wait_for(lambda: past(33) or pair[0].poll() is not None)
+    pair[1].send_signal(signal.SIGTERM)
+    codes, logs = finish(pair)
+    assert codes == [143, 143], logs
+    (stopped,) = [text for text in logs[0].splitlines() if text.startswith("stopped, step")]
+    assert "stopped" not in logs[1]
+    step = int(stopped.split()[2])
+    assert (checkpoints / f"{step}.sha256").is_file()
+
+    codes, logs = finish(start_pair(line, 2))
+    assert codes == [0, 0], logs
+    assert f"resuming from step {step}" in logs[0]
+    assert_same_run(tmp_path, undisturbed[0])
+    assert final_arrays(tmp_path)[0] == 41
