@@ -80,6 +80,10 @@ class Forked:
         self._process.start()
 
     @property
+    def pid(self):
+        return self._process.pid
+
+    @property
     def returncode(self):
         return self._process.exitcode
 

@@ -20,6 +20,7 @@ from typing import Any
 import jax
 
 from jaxcnn.errors import UserError
+from jaxcnn.runtime.disk_errors import DiskErrors, tell_once
 from jaxcnn.runtime.distributed import from_first, is_first
 
 logger = logging.getLogger(__name__)
@@ -95,9 +96,10 @@ class Checkpoints:
 
         self.wait()
         args = ocp.args.StandardSave(_saved(state))
-        with _DiskErrors(self._folder):
+        with DiskErrors(self._folder):
             if is_first():
                 self._manifest(step).unlink(missing_ok=True)
+            tell_once()
             self._open().save(step, args=args, metrics=metrics, force=True)
         self._commit = self._thread.submit(self._finish, step)
 
@@ -105,7 +107,7 @@ class Checkpoints:
         """Waits until the last save is on disk, with its manifest; UserError if it failed."""
         if self._commit is not None:
             commit, self._commit = self._commit, None
-            with _DiskErrors(self._folder):
+            with DiskErrors(self._folder):
                 commit.result()
 
     def close(self) -> None:
@@ -115,8 +117,9 @@ class Checkpoints:
         finally:
             self._thread.shutdown()
             if self._manager is not None:
-                self._manager.close()
-                self._manager = None
+                manager, self._manager = self._manager, None
+                with DiskErrors(self._folder):  # it raises again what a save ran into
+                    manager.close()
 
     def _open(self) -> Any:
         import orbax.checkpoint as ocp  # half a second: imported when first needed
@@ -241,25 +244,6 @@ class _Best:
         ranked = [(self._rank(c.metrics), c.step) for c in checkpoints if c.metrics]
         best = max(ranked)[1] if ranked else None
         return [c.step == best for c in checkpoints]
-
-
-class _DiskErrors:
-    """Turns what the disk refuses into one line for the user."""
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind, error, traceback) -> None:
-        # TensorStore reports a full disk as a ValueError.
-        if isinstance(error, OSError | ValueError):
-            reason = " ".join(str(error).split())[:300]
-            raise UserError(
-                f"{self._folder}: the checkpoint could not be written ({reason}); earlier ones are "
-                "intact: free some space and start again to resume"
-            ) from error
 
 
 def _saved(state: Any) -> dict[str, Any]:

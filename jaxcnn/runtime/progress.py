@@ -95,8 +95,9 @@ def setup_logging() -> None:
         package.addHandler(_Handler())
         package.setLevel(logging.INFO)
         package.propagate = False
-    # Orbax and TFDS write dozens of lines through absl.
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # Orbax and TFDS write dozens of lines through absl, and pages where a disk is full; what they
+    # fail at they raise as well.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 class _Handler(logging.Handler):

@@ -44,9 +44,14 @@ def final_arrays(workdir):
     import orbax.checkpoint as ocp
 
     step = max(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
-    tree = ocp.StandardCheckpointer().restore(
-        (workdir / "checkpoints" / str(step) / "default").absolute()
-    )
+    folder = (workdir / "checkpoints" / str(step) / "default").absolute()
+    with ocp.StandardCheckpointer() as checkpointer:
+        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])  # also if processes wrote it
+        like = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+            dict(checkpointer.metadata(folder).item_metadata),
+        )
+        tree = checkpointer.restore(folder, like)
     return step, {
         jax.tree_util.keystr(k): np.asarray(v) for k, v in jax.tree.leaves_with_path(tree)
     }

@@ -1,0 +1,56 @@
+"""What a disk refuses while a checkpoint is written, told once."""
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxcnn.errors import UserError
+
+
+class DiskErrors:
+    """Turns what the disk refuses into one line for the user.
+
+    folder: where the checkpoints are.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind, error, traceback) -> None:
+        # TensorStore reports a full disk as a ValueError.
+        if isinstance(error, OSError | ValueError):
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(
+                f"{self._folder}: the checkpoint could not be written ({reason}); earlier ones are "
+                "intact: free some space and start again to resume"
+            ) from error
+
+
+def tell_once() -> None:
+    """Leaves out what asyncio and TensorStore's threads print of each further array of a checkpoint
+    that cannot be written: pages, before the one line above.
+    """
+    logging.getLogger("asyncio").addFilter(_is_news)
+    if not isinstance(sys.unraisablehook, _Quieter):
+        sys.unraisablehook = _Quieter(sys.unraisablehook)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return record.exc_info is None or "OCDBT" not in str(record.exc_info[1])
+
+
+class _Quieter(NamedTuple):
+    """Python's hook for errors in threads of others, but for those of an event loop that has ended
+    with the first array that failed.
+    """
+
+    before: Callable[[Any], Any]
+
+    def __call__(self, unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            self.before(unraisable)
