@@ -178,9 +178,11 @@ class Training:
                 self.members[number].write(step, run.epoch(step), "validation", metrics[number])
                 found[number] = metrics[number]
         if self._histograms and self._going():
-            histograms = run.histograms(self.state, batch)
-            for number in self._going() if self._tensorboard is not None else ():
-                self._tensorboard.histograms(self.members[number].workdir, step, histograms[number])
+            histograms = run.histograms(self.state, batch)  # all processes take part in this
+            if self._tensorboard is not None:
+                for number in self._going():
+                    workdir = self.members[number].workdir
+                    self._tensorboard.histograms(workdir, step, histograms[number])
         return found
 
     def _save(self, step: int, found: dict[int, dict[str, float]], saving: bool) -> None:

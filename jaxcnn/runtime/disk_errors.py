@@ -36,8 +36,8 @@ def tell_once() -> None:
     that cannot be written: pages, before the one line above.
     """
     logging.getLogger("asyncio").addFilter(_is_news)
-    if not isinstance(sys.unraisablehook, _Quieter):
-        sys.unraisablehook = _Quieter(sys.unraisablehook)
+    if getattr(sys.unraisablehook, "__func__", None) is not _Quieter.hear:
+        sys.unraisablehook = _Quieter(sys.unraisablehook).hear
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -51,6 +51,6 @@ class _Quieter(NamedTuple):
 
     before: Callable[[Any], Any]
 
-    def __call__(self, unraisable: Any) -> None:
+    def hear(self, unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
             self.before(unraisable)

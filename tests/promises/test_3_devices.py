@@ -1,10 +1,18 @@
 """Promise 3: the number of devices is not a hyperparameter."""
 
+import json
+import signal
+
 import jax
 import numpy as np
 import pytest
 
 from jaxcnn import MODELS, create_train_state, make_optimizer, make_train_step
+from jaxcnn.runtime.checkpoint import Checkpoints
+from jaxcnn.runtime.mesh import one_copy_sharding
+from tests import processes
+from tests.processes import command_line
+from tests.several import wait_for
 from tests.steps import AUGMENT, SHAPE, fresh_state, leaves, real_batch, run_on
 
 
@@ -81,3 +89,70 @@ def test_dropout_under_jit_does_not_depend_on_devices():
         run_on("jit", count, state, [real_batch(32)], dropout=0.5)[1][0]["loss"] for count in (1, 8)
     ]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+def test_a_run_goes_on_with_other_devices_and_under_pmap(tmp_path):
+    """Fifty steps in float64 with three restarts, each from a checkpoint, agree to nine digits."""
+    losses = fifty_losses("jit", 1)
+    found = []
+    with jax.enable_x64(True):
+        state = fresh_state(dtype=np.float64)
+        for mode, num_devices, steps in (
+            ("jit", 8, range(15)),
+            ("jit", 2, range(15, 30)),
+            ("pmap", 8, range(30, 40)),
+            ("pmap", 1, range(40, 50)),
+        ):
+            batches = [real_batch(32, start=20 * k) for k in steps]
+            state, history = run_on(mode, num_devices, state, batches, dtype=np.float64)
+            found += [entry["loss"] for entry in history]
+            checkpoints = Checkpoints(tmp_path / "checkpoints", "accuracy")
+            checkpoints.save(steps.stop, state, None)
+            checkpoints.wait()
+            state, step = checkpoints.restore_latest(one_copy_of(fresh_state(dtype=np.float64)))
+            checkpoints.close()
+            assert step == int(state.step) == steps.stop
+    np.testing.assert_allclose(found, losses, rtol=1e-9)
+
+
+def one_copy_of(state):
+    """What a state is restored to."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=one_copy_sharding()),
+        state,
+    )
+
+
+@pytest.mark.slow
+def test_a_stopped_run_resumes_on_other_devices(tmp_path, cache_dir):
+    """8 devices, then 2, then 1 under pmap, by commands; what is evaluated then is the same run."""
+    line = command_line(
+        "--config", "experiments/digits.py", "--config.model.filters=(8,)",
+        "--config.num_epochs=3", "--config.log_every_steps=1", "--config.model.convs_per_stage=1",
+        "--config.model.dropout=0.0", "--workdir", tmp_path / "run", cache_dir=cache_dir,
+    )  # fmt: skip
+
+    def lines(folder):
+        path = folder / "metrics.jsonl"
+        found = map(json.loads, path.read_text().splitlines() if path.exists() else [])
+        return {line["step"]: line["loss"] for line in found if line["split"] == "train"}
+
+    saved = []
+    for mode, devices in (("jit", 8), ("jit", 2)):
+        process = processes.start([*line, f"--config.parallel.mode={mode}"], devices)
+        enough = 10 + max(saved, default=0)
+        wait_for(lambda: max(lines(tmp_path / "run"), default=0) > enough)  # noqa: B023
+        process.send_signal(signal.SIGTERM)
+        code, _, log = processes.finish(process)
+        assert code == 143, log
+        saved.append(max(lines(tmp_path / "run")))
+    code, _, log = processes.finish(processes.start([*line, "--config.parallel.mode=pmap"], 1))
+    assert code == 0 and f"resuming from step {saved[-1]} of" in log, log
+    assert "config.parallel.mode was 'jit', is 'pmap' now" in log
+
+    alone = [word.replace("/run", "/alone") for word in line]
+    assert processes.finish(processes.start(alone, 1))[0] == 0
+    found, expected = lines(tmp_path / "run"), lines(tmp_path / "alone")
+    assert list(found) == list(expected) == list(range(1, 62))
+    # In float32 rounding grows: these are few steps, of one small net.
+    np.testing.assert_allclose([*found.values()], [*expected.values()], rtol=1e-2)
