@@ -16,6 +16,7 @@ process has died or hangs.
 """
 
 import argparse
+import ctypes
 import os
 import re
 import shlex
@@ -104,6 +105,7 @@ class Group:
                     text=True,
                     errors="replace",
                     start_new_session=True,  # Ctrl-C reaches this process, which passes it on
+                    preexec_fn=_end_with_parent if sys.platform == "linux" else None,
                 )
             )
         self._readers = [
@@ -205,6 +207,11 @@ def _environment(options: argparse.Namespace, number: int) -> dict[str, str]:
         flags = re.sub(r"--xla_force_host_platform_device_count=\d+", "", flags)
         flags += f" --xla_force_host_platform_device_count={options.devices}"
     return os.environ | {"XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu"}
+
+
+def _end_with_parent() -> None:
+    """In a new process: SIGTERM, to save and stop, when this command is killed."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _free_port() -> int:

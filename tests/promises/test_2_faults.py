@@ -25,7 +25,7 @@ ARGUMENTS = (
 # A run long enough to be killed twenty times.
 LONG = (
     "--config", "experiments/digits.py", "--config.model.filters=(4,8)",
-    "--config.model.convs_per_stage=1", "--config.checkpoint_every_steps=10",
+    "--config.model.convs_per_stage=1", "--config.checkpoint_every_steps=30",
     "--config.log_every_steps=10",
 )  # fmt: skip
 KILLS = 20
@@ -143,12 +143,13 @@ def test_chaos(kind, steps, tmp_path, cache_dir):
     reached = [0]
     while sum(kills.values()) < KILLS:
         run, before = begin(stormy), max(saved(stormy), default=0)
-        if dice.random() < 0.2:  # before it trains
+        early = dice.random() < 0.2
+        if early:  # before it trains
             time.sleep(dice.uniform(0.1, 4.0))
         else:
             wait_for(lambda: max(saved(stormy), default=0) > before or run.poll() is not None)  # noqa: B023
             time.sleep(dice.uniform(0.0, 1.0))
-        if dice.random() < 0.5:
+        if not early and dice.random() < 0.5:
             wait_for(lambda: writing(stormy) or run.poll() is not None, 10)  # noqa: B023
         assert run.poll() is None, f"it ended after {kills}: make it longer"
         when = "starting" if max(saved(stormy), default=0) == before else "training"
