@@ -261,6 +261,8 @@ def _place_images(dataset: Dataset, parallel: Parallel) -> dict[str, Any]:
 
 def compile_run(run: Run, state: TrainState) -> Run:
     """The run with its steps compiled for states like this one."""
+    if run.parallel.axis_name is not None and jax.process_count() > 1:
+        return run  # compiled ahead, `pmap` would not take what is a process' own part
     clock = time.perf_counter()
     compiled: dict[int, Callable[..., Any]] = {}
     for role, step in run.eval_steps.items():

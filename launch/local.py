@@ -37,6 +37,7 @@ _ABORTED = (-signal.SIGABRT, 134)
 
 _STEP = re.compile(r"\bstep (\d+)\b")
 _SAVED = re.compile(r"stopped, step (\d+) is saved")
+_GLOO = "connected peer ranks is"
 # Dozens of lines, with a stack trace in C++, say that another process has gone.
 _JAX_ABORTS = re.compile(r"[EF]\d{4} .*(coordination_service|client\.h)")
 
@@ -177,7 +178,7 @@ class Group:
         aborted = False
         for line in pipe:
             aborted = aborted or _JAX_ABORTS.match(line) is not None
-            if aborted or line.startswith("[Gloo]"):
+            if aborted or _GLOO in line:
                 continue
             with self._lock:
                 if found := _STEP.search(line):

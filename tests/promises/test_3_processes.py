@@ -110,6 +110,24 @@ def test_two_processes_count_what_one_counts(mode, devices, undisturbed, tmp_pat
         np.testing.assert_allclose(alone[name], together[name], rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_pmap_over_two_processes_trains_and_counts_too(undisturbed, tmp_path, cache_dir):
+    more = "--config.parallel.mode=pmap", "--config.report.histograms=True"
+    whole = command_line(*SMALL, *more, "--workdir", tmp_path / "whole", cache_dir=cache_dir)
+    codes, logs = finish(start_pair(whole, 2))
+    assert codes == [0, 0], logs
+    shutil.copytree(undisturbed[0], tmp_path / "test")
+    (tmp_path / "test/eval.json").unlink()
+    test = command_line(*SMALL, *more, "--workdir", tmp_path / "test", cache_dir=cache_dir)
+    codes, logs = finish(start_pair(test, 2))
+    assert codes == [0, 0], logs
+    found, expected = (
+        json.loads((folder / "eval.json").read_text())
+        for folder in (tmp_path / "test", undisturbed[0])
+    )
+    assert found["accuracy"] == expected["accuracy"] and found["num_examples"] == 359
+
+
 def test_killed_and_stopped_pairs_end_in_the_same_parameters(tmp_path, cache_dir, undisturbed):
     """One is killed while a checkpoint is being written, then both; then one gets SIGTERM."""
     line = command_line(*SMALL, "--workdir", tmp_path, cache_dir=cache_dir)
