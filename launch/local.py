@@ -87,7 +87,7 @@ class Group:
     def __init__(self, options: argparse.Namespace, rest: list[str]):
         self._lock = threading.Lock()
         self._step: str | None = None  # the last that any of them has told of
-        self._mistakes: list[str] = []  # `error:` lines, each once
+        self._mistakes: dict[int, str] = {}  # the `error:` line of a process
         self._saved: str | None = None
         self._asked: int | None = None  # the signal this process was sent
         self._first: int | None = None  # the process that failed first
@@ -152,8 +152,8 @@ class Group:
         code = 0 if first is None else codes[first] or 0
         if code == 0:
             return 0, None
-        if code == 2 and self._mistakes:
-            return 2, "\n".join(self._mistakes)
+        if code == 2 and first in self._mistakes:  # the others say the same, or what follows
+            return 2, self._mistakes[first]
         if code in (130, 143) or (self._asked and -code == self._asked):
             saved = "nothing new" if self._saved is None else f"step {self._saved}"
             again = shlex.join([sys.executable, *sys.argv])
@@ -186,8 +186,7 @@ class Group:
                 if found := _SAVED.match(line):
                     self._saved = found[1]
                 elif line.startswith("error: "):
-                    if line.rstrip() not in self._mistakes:
-                        self._mistakes.append(line.rstrip())
+                    self._mistakes[number] = line.rstrip()
                 elif self._first in (None, number):  # what the others say then follows from that
                     out.write(line if number == 0 else f"[{number}] {line}")
                     out.flush()
