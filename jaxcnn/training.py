@@ -103,6 +103,7 @@ class Training:
             member.going = member.going and not member.stops(plan)
         window = MetricWindow(run.parallel.each)
         progress = Progress(plan.num_steps, self._start, run.config.batch_size * len(self.members))
+        step = self._start
         with catch_signals() as stop, progress:
             for step, batch in enumerate(self._batches(), self._start + 1):
                 self.state, metrics = run.train_step(self.state, batch)
@@ -124,15 +125,22 @@ class Training:
                 if evaluating:
                     progress.note(step, run.epoch(step), lines, found)
                 self._save(step, found, saving or signal is not None)
-                if signal is not None and len(self.failed) < len(self.members):
-                    for member in self.members:
-                        member.checkpoints.wait()
-                    raise Interrupted(signal, step)
+                if signal is not None:
+                    self._interrupt(signal, step)
                 if evaluating:
                     yield step, found
                 if not self._going():
                     break
                 window.restart_clock()
+            if stop.signal is not None:  # it came after the last step, which is saved
+                self._interrupt(stop.signal, step)
+
+    def _interrupt(self, signal: int, step: int) -> None:
+        """Ends all; but if they have all failed, that is what is told."""
+        if len(self.failed) < len(self.members):
+            for member in self.members:
+                member.checkpoints.wait()
+            raise Interrupted(signal, step)
 
     def _batches(self) -> Iterator[Any]:
         return self.run.train_batches(self._start) if self._going() else iter(())
