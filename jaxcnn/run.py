@@ -17,6 +17,7 @@ from jaxcnn.build_optimizer import build_average, build_optimizer, build_rules, 
 from jaxcnn.config import flatten
 from jaxcnn.core.augment import normalize
 from jaxcnn.core.rules import Rule
+from jaxcnn.core.skip import ON_NONFINITE
 from jaxcnn.core.state import TrainState
 from jaxcnn.core.step import TrainStep, make_eval_step, make_gradients, make_train_step
 from jaxcnn.core.store import from_store
@@ -178,7 +179,8 @@ def build_run(
 
     def train_step_of(config: ConfigDict) -> TrainStep:
         loss_fn = build_loss(config, counts)
-        return make_train_step(model, tx_of(config), average=average, loss_fn=loss_fn, **how)
+        step = make_train_step(model, tx_of(config), average=average, loss_fn=loss_fn, **how)
+        return ON_NONFINITE[config.on_nonfinite](step)
 
     def gradients_of(config: ConfigDict) -> Callable[..., Any]:
         return make_gradients(model, loss_fn=build_loss(config, counts), **how)
