@@ -76,6 +76,8 @@ class Progress:
                 loss = _range([one["loss"] for one in known], ".4f")
                 accuracy = _range([one["accuracy"] for one in known], ".2%")
                 parts.append(f"{split} loss {loss}, accuracy {accuracy}")
+        if shares := [one["mfu"] for one in train.values() if "mfu" in one]:
+            parts.append(f"MFU {max(shares):.1%}")
         logger.info("epoch %.4g · step %d · %s", epoch, step, " · ".join(parts))
         self._last = time.perf_counter()
 

@@ -8,6 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxcnn.runtime.step_times import StepTimes
+
+
 class MetricWindow:
     """The metrics of the steps since the last line of `metrics.jsonl`, for each member.
 
@@ -23,6 +26,7 @@ class MetricWindow:
         self._each = each
         self._max_skipped = max_skipped
         self._skipped_in_row: dict[int, int] = {}
+        self.times = StepTimes()
         self._metrics: list[tuple[int, Any]] = []
         # Enough to keep a device busy; on the CPU the host has to share its cores with the steps.
         self._ahead = 2 if jax.default_backend() == "cpu" else 16
@@ -39,7 +43,8 @@ class MetricWindow:
         """
         self._metrics.append((step, metrics))
         if len(self._metrics) > self._ahead:
-            self._metrics[-1 - self._ahead][1]["loss"].block_until_ready()
+            with self.times.spent("device"):
+                self._metrics[-1 - self._ahead][1]["loss"].block_until_ready()
 
     def latest(self) -> tuple[int, float] | None:
         """The newest step known to have finished and its mean loss, over members whose loss is a
@@ -48,23 +53,26 @@ class MetricWindow:
         if not self._metrics:
             return None
         step, metrics = self._metrics[max(0, len(self._metrics) - 1 - self._ahead)]
-        loss = _mean([self._each(metrics)], "loss")
+        with self.times.spent("device"):
+            loss = _mean([self._each(metrics)], "loss")
         numbers = loss[np.isfinite(loss)]
         return step, float(numbers.mean()) if len(numbers) else math.nan
 
     def collect(self) -> list["dict[str, float] | NonFiniteLoss"]:
         """Waits for all steps and empties the window: for each member {"loss", "accuracy",
-        "images_per_second"}, or why it cannot go on. Of steps that may leave out an update also
-        "skipped", how many of them did.
+        "images_per_second", "step_ms"} and what `times` gives, or why it cannot go on. Of steps
+        that may leave out an update also "skipped", how many of them did.
 
         The first two are means over the examples as the steps saw them, augmented, dropout on; they
         are not there if no update was made.
         """
         steps = [step for step, _ in self._metrics]
-        fetched = [self._each(metrics) for _, metrics in self._metrics]
+        with self.times.spent("device"):
+            fetched = [self._each(metrics) for _, metrics in self._metrics]
         seconds = time.perf_counter() - self._started
         self._metrics.clear()
         accuracy, rate = _mean(fetched, "correct"), sum(m["count"] for m in fetched) / seconds
+        times = {"step_ms": round(1e3 * seconds / len(steps), 3)} | self.times.take(len(steps))
         lines: list[dict[str, float] | NonFiniteLoss] = []
         for member, loss in enumerate(_mean(fetched, "loss")):
             own = [{name: values[member] for name, values in m.items()} for m in fetched]
@@ -77,7 +85,7 @@ class MetricWindow:
             line["images_per_second"] = round(float(rate[member]), 1)
             if "skipped" in own[0]:
                 line["skipped"] = sum(int(metrics["skipped"]) for metrics in own)
-            lines.append(line)
+            lines.append(line | times)
         return lines
 
     def _wrong(
