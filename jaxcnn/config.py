@@ -90,6 +90,7 @@ def default_config() -> ConfigDict:
     config.loss.class_weights = placeholder(object)  # "balanced", or a number for each class
     config.augment = ()  # names or (name, number | {keyword: value}), in order
     config.parallel = ConfigDict({"mode": "jit"})  # or "pmap"
+    config.parallel.fsdp = 1  # devices that share one copy of parameters and optimiser state
     config.parallel.population = placeholder(bool)  # several seeds or trials in one program
 
     # With a patience_epochs (steps, examples): stop where best_metric has not improved for so long.

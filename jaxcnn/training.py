@@ -27,6 +27,7 @@ from jaxcnn.member import Member, open_member
 from jaxcnn.resume import check_same_data, describe_data
 from jaxcnn.run import Run, build_run, compile_run
 from jaxcnn.runtime.compile import enable_compile_cache
+from jaxcnn.runtime.fsdp import fsdp_parallel
 from jaxcnn.runtime.memory import memory_peak
 from jaxcnn.runtime.mesh import Parallel, device_memory, make_parallel, population_parallel
 from jaxcnn.runtime.preemption import Interrupted, catch_signals
@@ -194,7 +195,7 @@ class Training:
             if not (saving or stopping):
                 continue
             try:
-                member.save(step, self.run.parallel.member(self.state, number), found.get(number))
+                member.save(step, self.run.parallel.saved(self.state, number), found.get(number))
             except NonFiniteLoss as error:
                 self._fail(number, error)
             if stopping:
@@ -266,4 +267,6 @@ def load_data(config: ConfigDict) -> Dataset:
 def _parallel(configs: Sequence[ConfigDict]) -> Parallel:
     if len(configs) > 1:
         return population_parallel(jax.devices(), len(configs))
-    return make_parallel(configs[0].parallel.mode, configs[0].batch_size, jax.devices())
+    wanted, devices = configs[0].parallel, jax.devices()
+    parallel = make_parallel(wanted.mode, configs[0].batch_size, devices)
+    return parallel if wanted.fsdp == 1 else fsdp_parallel(devices, wanted.fsdp)

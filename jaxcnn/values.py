@@ -48,6 +48,7 @@ def check_values(values: Mapping[str, Any]) -> None:
     for key in (
         "batch_size",
         "max_skipped",
+        "parallel.fsdp",
         "data.image_size",
         "data.shrink",
         "data.num_workers",
@@ -60,6 +61,8 @@ def check_values(values: Mapping[str, Any]) -> None:
         "optimizer.accumulate",
     ):
         above_zero(key)
+    alone = values["parallel.fsdp"] == 1 or values["parallel.mode"] == "jit"
+    check("parallel.fsdp", alone, "1 with config.parallel.mode='pmap', which splits no state")
     for key in ("data.holdout", "data.test_holdout", "loss.label_smoothing"):
         check(key, 0 <= values[key] < 1, "a share from 0 to below 1")
     _check_ranges(values, check)
