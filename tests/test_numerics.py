@@ -2,15 +2,17 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxcnn import AUGMENTATIONS
+from jaxcnn import AUGMENTATIONS, create_train_state
 from jaxcnn.config import FREE_ON_RESUME
 from jaxcnn.errors import UserError
 from jaxcnn.train import train
 from tests.configs import message_of
 from tests.conftest import small_digits
+from tests.steps import SHAPE, build, real_batch
 
 
 def lines(workdir):
@@ -83,3 +85,18 @@ def test_the_bound_may_change_when_a_run_goes_on():
 def test_wrong_values_are_told():
     assert "config.on_nonfinite='skp': expected one of stop, skip" in message_of(on_nonfinite="skp")
     assert "config.max_skipped=0: expected a number above 0" in message_of(max_skipped=0)
+
+
+def test_in_bfloat16_what_is_kept_and_what_is_measured_stays_float32():
+    model, tx, train_step, _ = build(dtype=jnp.bfloat16)
+    state = create_train_state(model, tx, jax.random.key(0), SHAPE)
+    state, metrics = jax.jit(train_step)(state, real_batch(32))
+    kept = jax.tree.leaves((state.params, state.batch_stats, state.opt_state))
+    assert {leaf.dtype for leaf in kept} <= {jnp.dtype("float32"), jnp.dtype("int32")}
+    assert metrics["loss"].dtype == jnp.float32
+    logits = model.apply(state.variables, jnp.zeros((2, *SHAPE)), train=False)
+    assert logits.dtype == jnp.float32
+    # The convolutions themselves are not in float32.
+    program = str(jax.make_jaxpr(train_step)(state, real_batch(32)))
+    convolutions = [line for line in program.splitlines() if "conv_general_dilated[" in line]
+    assert convolutions and all("bf16[" in line for line in convolutions)

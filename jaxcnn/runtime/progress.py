@@ -78,7 +78,8 @@ class Progress:
                 parts.append(f"{split} loss {loss}, accuracy {accuracy}")
         if shares := [one["mfu"] for one in train.values() if "mfu" in one]:
             parts.append(f"MFU {max(shares):.1%}")
-        logger.info("epoch %.4g · step %d · %s", epoch, step, " · ".join(parts))
+        if parts:
+            logger.info("epoch %.4g · step %d · %s", epoch, step, " · ".join(parts))
         self._last = time.perf_counter()
 
 
