@@ -2,11 +2,11 @@
 
 import json
 import time
+from pathlib import Path
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from jaxcnn import create_train_state, make_optimizer, make_train_step
@@ -61,14 +61,6 @@ def test_a_trace_of_a_few_steps_lies_where_tensorboard_looks_for_it(profiled):
     events = [event for plane in planes for line in plane.lines for event in line.events]
     steps = [dict(event.stats)["step_num"] for event in events if event.name == "train"]
     assert steps == [5, 6, 7, 8, 9, 10]
-
-
-def test_a_run_without_a_known_peak_has_no_mfu(cache_dir, tmp_path):
-    config = small_digits(cache_dir)
-    config.num_epochs, config.num_steps = None, 2
-    train(config, tmp_path)
-    assert all("mfu" not in line for line in train_lines(tmp_path))
-    assert not (tmp_path / "plugins").exists()
 
 
 class Convolutions(nn.Module):
@@ -131,11 +123,11 @@ def test_times_are_means_over_steps_since_the_last_time():
     assert times.take(2) == {"data_wait_ms": 0, "dispatch_ms": 0, "device_wait_ms": 0}
 
 
-def test_the_memory_of_a_process_is_a_high_water_mark():
-    before = memory_peak()["process_memory_peak_mb"]
-    block = np.ones(int(before * 1e6 / 8) + 10_000_000)  # more than there ever was
-    del block
-    after = memory_peak()["process_memory_peak_mb"]
-    assert after > before + 50
-    assert memory_peak()["process_memory_peak_mb"] >= after
+def test_the_memory_of_a_process_is_its_high_water_mark():
     assert jnp.zeros(1).device.memory_stats() is None  # else it would be that of the device
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("the kernel does not tell")
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    kilobytes = int(line.split()[1])
+    assert memory_peak()["process_memory_peak_mb"] == pytest.approx(kilobytes * 1.024e-3, rel=0.05)

@@ -63,7 +63,7 @@ def test_fifty_steps_in_float64_agree_to_nine_digits():
     np.testing.assert_allclose(many, one, rtol=1e-9)
 
 
-@pytest.mark.parametrize("fsdp", [2, 4, 8])
+@pytest.mark.parametrize("fsdp", [2, 8])
 def test_a_device_holds_its_part_of_parameters_and_moments_also_after_a_step(fsdp):
     def held(tree):
         """Bytes on the first device."""
@@ -100,30 +100,27 @@ def test_the_rule_splits_the_longest_axis_that_it_can(shape, spec):
 
 
 def test_a_run_is_stopped_on_one_mesh_and_goes_on_on_another(cache_dir, tmp_path):
-    """Sharded over 4, then over 2, then not at all; against one that was not stopped or sharded."""
+    """Sharded over 4, then not at all; against one that was neither stopped nor sharded."""
     config = small_digits(cache_dir)
     config.model.filters = (32, 64)
-    config.num_epochs, config.num_steps = None, 12
+    config.num_epochs, config.num_steps = None, 8
     config.checkpoint_every_steps = 4
     config.eval_every_steps = 4
-    config.early_stop.min_delta = 0.0
-    config.parallel.fsdp = 1
     metrics = train(config, tmp_path / "plain")
 
     def losses(name):
         lines = map(json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines())
         return {line["step"]: line["loss"] for line in lines if line["split"] == "validation"}
 
-    for fsdp in (4, 2):
-        config.parallel.fsdp = fsdp
-        workdir = tmp_path / "sharded"
-        workdir.mkdir(exist_ok=True)
-        with Training([prepare(config, workdir=workdir)], [workdir]) as training:
-            next(iter(training))  # to the first checkpoint from here
+    config.parallel.fsdp = 4
+    workdir = tmp_path / "sharded"
+    workdir.mkdir()
+    with Training([prepare(config, workdir=workdir)], [workdir]) as training:
+        next(iter(training))  # to the first checkpoint
     config.parallel.fsdp = 1
     assert train(config, tmp_path / "sharded")["loss"] == pytest.approx(metrics["loss"], rel=1e-3)
     sharded, plain = losses("sharded"), losses("plain")
-    assert sharded.keys() == plain.keys() == {4, 8, 12}
+    assert sharded.keys() == plain.keys() == {4, 8}
     assert [sharded[k] for k in plain] == pytest.approx(list(plain.values()), rel=1e-3)
 
 
