@@ -53,7 +53,7 @@ def _is_wanted(config: ConfigDict) -> bool:
     wanted = config.parallel.population
     if wanted is None:
         wanted = jax.default_backend() != "cpu"
-    return wanted and config.parallel.mode == "jit"
+    return wanted and config.parallel.mode == "jit" and config.parallel.fsdp == 1
 
 
 def _what_is_common(config: ConfigDict) -> tuple[Any, ...]:

@@ -27,8 +27,11 @@ from jaxcnn.member import Member, open_member
 from jaxcnn.resume import check_same_data, describe_data
 from jaxcnn.run import Run, build_run, compile_run
 from jaxcnn.runtime.compile import enable_compile_cache
+from jaxcnn.runtime.fsdp import fsdp_parallel
+from jaxcnn.runtime.memory import memory_peak
 from jaxcnn.runtime.mesh import Parallel, device_memory, make_parallel, population_parallel
 from jaxcnn.runtime.preemption import Interrupted, catch_signals
+from jaxcnn.runtime.profile import Profile
 from jaxcnn.runtime.progress import Progress, setup_logging
 from jaxcnn.runtime.rundir import environment, write_json, write_text
 from jaxcnn.runtime.tensorboard import TensorBoard
@@ -49,17 +52,22 @@ class Training:
     configs ask for. Test data are not looked at; see `jaxcnn.train.finish`.
 
     configs: resolved; several must be a group of `jaxcnn.population.groups`.
-    tensorboard: whether TensorBoard's files are written.
+    tensorboard: whether TensorBoard's files are written. profile: whether a few steps are traced.
     Raises UserError, in `__enter__` and the loop, for what the user can mend; Interrupted after
     Ctrl-C or SIGTERM, when all is saved.
     """
 
     def __init__(
-        self, configs: Sequence[ConfigDict], workdirs: Sequence[Path], tensorboard: bool = True
+        self,
+        configs: Sequence[ConfigDict],
+        workdirs: Sequence[Path],
+        tensorboard: bool = True,
+        profile: bool = False,
     ):
         self._given = list(zip(configs, workdirs, strict=True))
         self._exit = ExitStack()
         self._tensorboard = TensorBoard() if tensorboard else None
+        self._profile = profile
         self.members: list[Member] = []
         self.run: Run
         self.facts: dict[str, Any]
@@ -101,12 +109,15 @@ class Training:
         run, plan = self.run, self.run.plan
         for member in self.members:  # it may have been killed between this decision and its end
             member.going = member.going and not member.stops(plan)
-        window = MetricWindow(run.parallel.each)
+        window = MetricWindow(run.parallel.each, run.config.max_skipped)
         progress = Progress(plan.num_steps, self._start, run.config.batch_size * len(self.members))
+        profile = Profile(self.members[0].workdir if self._profile else None, self._start)
         step = self._start
-        with catch_signals() as stop, progress:
-            for step, batch in enumerate(self._batches(), self._start + 1):
-                self.state, metrics = run.train_step(self.state, batch)
+        with catch_signals() as stop, progress, profile:
+            batches = window.times.batches(self._batches())
+            for step, batch in enumerate(batches, self._start + 1):
+                with profile.step(step, self.state), window.times.spent("dispatch"):
+                    self.state, metrics = run.train_step(self.state, batch)
                 window.add(step, metrics)
                 if self._tensorboard is not None:
                     self._tensorboard.start()  # its slow import, while the device is busy
@@ -157,6 +168,12 @@ class Training:
                 self._fail(number, line)
                 continue
             line["learning_rate"] = float(self.run.schedules[number](step - 1))
+            if self.run.least_step_ms is not None:
+                line["mfu"] = round(self.run.least_step_ms / line["step_ms"], 4)
+            line |= memory_peak()
+            if line.get("skipped"):
+                told = "%s: %d updates up to step %d were not finite and are left out"
+                logger.warning(told, self.members[number].workdir, line["skipped"], step)
             self.members[number].write(step, self.run.epoch(step), "train", line)
             found[number] = line
         return found
@@ -186,7 +203,7 @@ class Training:
             if not (saving or stopping):
                 continue
             try:
-                member.save(step, self.run.parallel.member(self.state, number), found.get(number))
+                member.save(step, self.run.parallel.saved(self.state, number), found.get(number))
             except NonFiniteLoss as error:
                 self._fail(number, error)
             if stopping:
@@ -258,4 +275,6 @@ def load_data(config: ConfigDict) -> Dataset:
 def _parallel(configs: Sequence[ConfigDict]) -> Parallel:
     if len(configs) > 1:
         return population_parallel(jax.devices(), len(configs))
-    return make_parallel(configs[0].parallel.mode, configs[0].batch_size, jax.devices())
+    wanted, devices = configs[0].parallel, jax.devices()
+    parallel = make_parallel(wanted.mode, configs[0].batch_size, devices)
+    return parallel if wanted.fsdp == 1 else fsdp_parallel(devices, wanted.fsdp)
