@@ -4,6 +4,7 @@ For research, the pieces of a training run, none of which reads a config or a fi
 
     make_train_step, make_eval_step, make_predict_step
                                       pure functions of (state, batch)
+    skip_nonfinite                    a train step that leaves out what is not finite
     TrainState, create_train_state    the state, one pytree
     MODELS                            linen modules by name
     make_optimizer, SCHEDULES         the Optax chain
@@ -30,6 +31,7 @@ from jaxcnn.core.metrics import summarize  # noqa: E402
 from jaxcnn.core.models import MODELS  # noqa: E402
 from jaxcnn.core.optim import SCHEDULES, make_optimizer  # noqa: E402
 from jaxcnn.core.rules import Rule  # noqa: E402
+from jaxcnn.core.skip import skip_nonfinite  # noqa: E402
 from jaxcnn.core.stages import layer_decay_rules, parameter_stages  # noqa: E402
 from jaxcnn.core.state import TrainState, create_train_state  # noqa: E402
 from jaxcnn.core.step import make_eval_step, make_predict_step, make_train_step  # noqa: E402
@@ -53,5 +55,6 @@ __all__ = [
     "normalize",
     "on_image",
     "parameter_stages",
+    "skip_nonfinite",
     "summarize",
 ]

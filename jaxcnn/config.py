@@ -30,6 +30,7 @@ FREE_ON_RESUME = (
     "data.mode",
     "data.num_workers",
     "report.",
+    "max_skipped",
 )
 
 
@@ -42,6 +43,8 @@ def default_config() -> ConfigDict:
     config.seed = 0
     config.batch_size = 128  # of all devices together
     config.dtype = "float32"  # of the computation, or "bfloat16"; parameters stay float32
+    config.on_nonfinite = "stop"  # or "skip": leave out an update with a NaN or an infinity
+    config.max_skipped = 10  # in a row, before the run stops
     config.best_metric = "accuracy"  # on validation: which checkpoint is the best
 
     config.data = ConfigDict({"source": "digits"})
@@ -87,6 +90,7 @@ def default_config() -> ConfigDict:
     config.loss.class_weights = placeholder(object)  # "balanced", or a number for each class
     config.augment = ()  # names or (name, number | {keyword: value}), in order
     config.parallel = ConfigDict({"mode": "jit"})  # or "pmap"
+    config.parallel.fsdp = 1  # devices that share one copy of parameters and optimiser state
     config.parallel.population = placeholder(bool)  # several seeds or trials in one program
 
     # With a patience_epochs (steps, examples): stop where best_metric has not improved for so long.

@@ -43,6 +43,9 @@ _CONNECT = flags.DEFINE_integer(
 _SEEDS = flags.DEFINE_integer(
     "seeds", None, "Train with so many seeds, from config.seed on, and say how sure the result is."
 )
+_PROFILE = flags.DEFINE_bool(
+    "profile", False, "Trace steps 5 to 10 of this start for TensorBoard's profiler and XProf."
+)
 
 
 def main() -> None:
@@ -57,9 +60,11 @@ def main() -> None:
     )
     default = Path("runs") / Path(cli.config_path().split(":")[0]).stem
     workdir = Path(_WORKDIR.value or default).expanduser()
+    if _PROFILE.value and _SEEDS.value is not None:
+        raise UserError("--profile: traces one run; leave --seeds out")
     if _SEEDS.value is None:
         _refuse_seeds(workdir)
-        train(cli.config_from_flags(workdir), workdir)
+        train(cli.config_from_flags(workdir), workdir, _PROFILE.value)
     else:
         config = cli.config_from_flags(workdir / f"seed_{cli.FLAGS.config.get('seed', 0)}")
         train_seeds(config, workdir, _SEEDS.value)

@@ -72,11 +72,14 @@ class Member:
         self.checkpoints.wait()
         saved = self.checkpoints.latest_step()
         dtype = "--config.dtype=float32, " if self.config.dtype != "float32" else ""
+        skip = ""
+        if self.config.on_nonfinite == "stop":
+            skip = ", or --config.on_nonfinite=skip if it is rare"
         self.going = False
         self.failed = (
             f"{error} (learning rate {learning_rate:.3g}): try {dtype}a lower "
             "--config.optimizer.learning_rate, a --config.optimizer.clip_norm or a longer "
-            "--config.schedule.warmup_epochs, with a new --workdir; "
+            f"--config.schedule.warmup_epochs{skip}, with a new --workdir; "
             + ("nothing was saved" if saved is None else f"the last checkpoint is of step {saved}")
         )
 

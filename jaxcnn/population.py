@@ -53,7 +53,8 @@ def _is_wanted(config: ConfigDict) -> bool:
     wanted = config.parallel.population
     if wanted is None:
         wanted = jax.default_backend() != "cpu"
-    return wanted and config.parallel.mode == "jit" and jax.process_count() == 1
+    several = config.parallel.fsdp > 1 or jax.process_count() > 1
+    return wanted and config.parallel.mode == "jit" and not several
 
 
 def _what_is_common(config: ConfigDict) -> tuple[Any, ...]:

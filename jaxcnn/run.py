@@ -17,6 +17,7 @@ from jaxcnn.build_optimizer import build_average, build_optimizer, build_rules, 
 from jaxcnn.config import flatten
 from jaxcnn.core.augment import normalize
 from jaxcnn.core.rules import Rule
+from jaxcnn.core.skip import ON_NONFINITE
 from jaxcnn.core.state import TrainState
 from jaxcnn.core.step import TrainStep, make_eval_step, make_gradients, make_train_step
 from jaxcnn.core.store import from_store
@@ -29,6 +30,7 @@ from jaxcnn.first_state import StateMaker, from_images, state_makers
 from jaxcnn.population import differing_values, of_member
 from jaxcnn.runtime.compile import compile_step
 from jaxcnn.runtime.mesh import Parallel
+from jaxcnn.runtime.peak import peak_flops, step_flops
 from jaxcnn.runtime.preemption import StopRequest, telling
 
 logger = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class Run:
     eval_steps: by role, too: a compiled step is for a store of one size.
     values: what the members' steps differ in, on the devices: {key: float32[members]}.
     from_data: first variables -> those with what the model takes from the training images.
+    least_step_ms: a train step's arithmetic at the devices' peak, where that is known.
     """
 
     configs: tuple[ConfigDict, ...]
@@ -60,6 +63,7 @@ class Run:
     train_step: Callable[..., Any]
     eval_steps: dict[str, Callable[..., Any]]
     gradients: Callable[..., Any]
+    least_step_ms: float | None = None
 
     @property
     def config(self) -> ConfigDict:
@@ -190,7 +194,8 @@ def build_run(
 
     def train_step_of(config: ConfigDict) -> TrainStep:
         loss_fn = build_loss(config, counts)
-        return make_train_step(model, tx_of(config), average=average, loss_fn=loss_fn, **how)
+        step = make_train_step(model, tx_of(config), average=average, loss_fn=loss_fn, **how)
+        return ON_NONFINITE[config.on_nonfinite](step)
 
     def gradients_of(config: ConfigDict) -> Callable[..., Any]:
         return make_gradients(model, loss_fn=build_loss(config, counts), **how)
@@ -259,6 +264,15 @@ def _place_images(dataset: Dataset, parallel: Parallel) -> dict[str, Any]:
     return {role: placed[id(split.images)] for role, split in dataset.splits.items()}
 
 
+def _least_step_ms(run: Run, state: TrainState, batch: Any) -> float | None:
+    peak = peak_flops(jax.devices())
+    flops = None if peak is None else step_flops(run.train_step, state, batch)
+    if peak is None or flops is None:
+        return None
+    shares = run.parallel.num_devices if run.parallel.axis_name else 1  # `pmap` counts one
+    return 1e3 * flops * shares / peak
+
+
 def compile_run(run: Run, state: TrainState) -> Run:
     """The run with its steps compiled for states like this one."""
     if run.parallel.axis_name is not None and jax.process_count() > 1:
@@ -269,9 +283,11 @@ def compile_run(run: Run, state: TrainState) -> Run:
         if id(run.stores.get(role)) not in compiled:
             batch = run.example_batch(role, own=False)
             compiled[id(run.stores.get(role))] = compile_step(step, state, batch)
+    batch = run.example_batch("train", own=True)
     run = dataclasses.replace(
         run,
-        train_step=compile_step(run.train_step, state, run.example_batch("train", own=True)),
+        least_step_ms=_least_step_ms(run, state, batch),
+        train_step=compile_step(run.train_step, state, batch),
         eval_steps={role: compiled[id(run.stores.get(role))] for role in run.eval_steps},
     )
     logger.info(

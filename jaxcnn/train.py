@@ -33,9 +33,10 @@ from jaxcnn.training import Training, load_data
 logger = logging.getLogger(__name__)
 
 
-def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
+def train(config: ConfigDict, workdir: str | Path, profile: bool = False) -> dict[str, Any]:
     """Trains what `config` describes in `workdir`, or goes on where an earlier start stopped.
 
+    profile: whether a few steps are traced, see `jaxcnn.runtime.profile`.
     Returns the content of `eval.json`: the metrics of the final test. Raises UserError for what the
     user can mend, and Interrupted after Ctrl-C or SIGTERM, when the state is saved.
     """
@@ -46,7 +47,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     make_writable(workdir)
     if (finished := finished_run(config, workdir)) is not None:
         return finished
-    with Training([config], [workdir]) as training:
+    with Training([config], [workdir], profile=profile) as training:
         for _ in training:
             pass
         metrics = finish(training)

@@ -28,6 +28,8 @@ from jaxcnn.resume import check_same_data, describe_data, what_is_alike
 from jaxcnn.run import Run, build_run, compile_run
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.distributed import check_alike, check_shared, is_first
+from jaxcnn.runtime.fsdp import fsdp_parallel
+from jaxcnn.runtime.memory import memory_peak
 from jaxcnn.runtime.mesh import (
     Parallel,
     all_devices,
@@ -36,6 +38,7 @@ from jaxcnn.runtime.mesh import (
     population_parallel,
 )
 from jaxcnn.runtime.preemption import Interrupted, StopRequest, catch_signals
+from jaxcnn.runtime.profile import Profile
 from jaxcnn.runtime.progress import Progress, setup_logging
 from jaxcnn.runtime.rundir import environment, locked, write_json, write_text
 from jaxcnn.runtime.tensorboard import TensorBoard
@@ -56,18 +59,23 @@ class Training:
     configs ask for. Test data are not looked at; see `jaxcnn.train.finish`.
 
     configs: resolved; several must be a group of `jaxcnn.population.groups`.
-    tensorboard: whether TensorBoard's files are written.
+    tensorboard: whether TensorBoard's files are written. profile: whether a few steps are traced.
     Raises UserError, in `__enter__` and the loop, for what the user can mend; Interrupted after
     Ctrl-C or SIGTERM, when all is saved.
     """
 
     def __init__(
-        self, configs: Sequence[ConfigDict], workdirs: Sequence[Path], tensorboard: bool = True
+        self,
+        configs: Sequence[ConfigDict],
+        workdirs: Sequence[Path],
+        tensorboard: bool = True,
+        profile: bool = False,
     ):
         self._given = list(zip(configs, workdirs, strict=True))
         self._exit = ExitStack()
         self._tensorboard = TensorBoard() if tensorboard and is_first() else None
         self._histograms = tensorboard and configs[0].report.histograms
+        self._profile = profile and is_first()
         self.members: list[Member] = []
         self.run: Run
         self.facts: dict[str, Any]
@@ -112,11 +120,15 @@ class Training:
         run, plan = self.run, self.run.plan
         for member in self.members:  # it may have been killed between this decision and its end
             member.going = member.going and not member.stops(plan)
-        window = MetricWindow(run.parallel.each)
+        window = MetricWindow(run.parallel.each, run.config.max_skipped)
         progress = Progress(plan.num_steps, self._start, run.config.batch_size * len(self.members))
-        with catch_signals() as stop, progress:
-            for step, batch in enumerate(self._batches(stop), self._start + 1):
-                self.state, metrics = run.train_step(self.state, batch)
+        profile = Profile(self.members[0].workdir if self._profile else None, self._start)
+        step = self._start
+        with catch_signals() as stop, progress, profile:
+            batches = window.times.batches(self._batches(stop))
+            for step, batch in enumerate(batches, self._start + 1):
+                with profile.step(step, self.state), window.times.spent("dispatch"):
+                    self.state, metrics = run.train_step(self.state, batch)
                 window.add(step, metrics)
                 if self._tensorboard is not None:
                     self._tensorboard.start()  # its slow import, while the device is busy
@@ -124,9 +136,7 @@ class Training:
                 if (first or progress.due()) and (latest := window.latest()):
                     progress.report(*latest)
 
-                # Of several processes, all stop for what all know of.
-                signal = stop.signal if jax.process_count() == 1 else window.signal
-                last = step == plan.num_steps
+                last, signal = step == plan.num_steps, _agreed(stop, window)
                 saving = plan.checkpoint_every.due(step) or last
                 # A checkpoint is ranked by its validation, so each has one; but for one in a hurry.
                 evaluating = plan.eval_every.due(step) or saving
@@ -137,15 +147,22 @@ class Training:
                 if evaluating:
                     progress.note(step, run.epoch(step), lines, found)
                 self._save(step, found, saving or signal is not None)
-                if signal is not None and len(self.failed) < len(self.members):
-                    for member in self.members:
-                        member.checkpoints.wait()
-                    raise Interrupted(signal, step)
+                if signal is not None:
+                    self._interrupt(signal, step)
                 if evaluating:
                     yield step, found
                 if not self._going():
                     break
                 window.restart_clock()
+            if (signal := _agreed(stop, window)) is not None:  # it came with the last step
+                self._interrupt(signal, step)
+
+    def _interrupt(self, signal: int, step: int) -> None:
+        """Ends all; but if they have all failed, that is what is told."""
+        if len(self.failed) < len(self.members):
+            for member in self.members:
+                member.checkpoints.wait()
+            raise Interrupted(signal, step)
 
     def _batches(self, stop: StopRequest) -> Iterator[Any]:
         return self.run.train_batches(self._start, stop) if self._going() else iter(())
@@ -162,6 +179,12 @@ class Training:
                 self._fail(number, line)
                 continue
             line["learning_rate"] = float(self.run.schedules[number](step - 1))
+            if self.run.least_step_ms is not None:
+                line["mfu"] = round(self.run.least_step_ms / line["step_ms"], 4)
+            line |= memory_peak()
+            if line.get("skipped"):
+                told = "%s: %d updates up to step %d were not finite and are left out"
+                logger.warning(told, self.members[number].workdir, line["skipped"], step)
             self.members[number].write(step, self.run.epoch(step), "train", line)
             found[number] = line
         return found
@@ -193,7 +216,7 @@ class Training:
             if not (saving or stopping):
                 continue
             try:
-                member.save(step, self.run.parallel.member(self.state, number), found.get(number))
+                member.save(step, self.run.parallel.saved(self.state, number), found.get(number))
             except NonFiniteLoss as error:
                 self._fail(number, error)
             if stopping:
@@ -248,6 +271,11 @@ class Training:
         self.state = run.parallel.place_states(states)
 
 
+def _agreed(stop: StopRequest, window: MetricWindow) -> int | None:
+    """The signal to stop for; of several processes, one that all know of."""
+    return stop.signal if jax.process_count() == 1 else window.signal
+
+
 def load_data(config: ConfigDict) -> Dataset:
     """The data set of a config; the log says what it is."""
     clock = time.perf_counter()
@@ -266,4 +294,6 @@ def load_data(config: ConfigDict) -> Dataset:
 def _parallel(configs: Sequence[ConfigDict]) -> Parallel:
     if len(configs) > 1:
         return population_parallel(jax.devices(), len(configs))
-    return make_parallel(configs[0].parallel.mode, configs[0].batch_size, all_devices())
+    wanted, devices = configs[0].parallel, all_devices()
+    parallel = make_parallel(wanted.mode, configs[0].batch_size, devices)
+    return parallel if wanted.fsdp == 1 else fsdp_parallel(devices, wanted.fsdp)

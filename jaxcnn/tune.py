@@ -3,6 +3,8 @@ r"""Searches for a better config: trains many, compares them on validation, test
     python -m jaxcnn.tune --config experiments/digits.py --trials 50
     python -m jaxcnn.tune --config experiments/digits.py --workdir runs/tune --minutes 30 \
         --search.optimizer.learning_rate="log 1e-3 1" --search.model.norm="batch|group"
+    python -m jaxcnn.tune learning_rate --config experiments/digits.py
+    python -m jaxcnn.tune batch_size --config experiments/digits.py
 
 What is searched says the experiment's function search(trial, config), where `trial` is Optuna's, or
 --search.KEY=SPEC, which comes before it for the same key. A SPEC is
@@ -15,22 +17,29 @@ The same command started again goes on with a search that was stopped, a trial t
 included; started several times, here or on other machines, it is as many workers on one search. The
 directory then holds trials.csv, best.json, best.py (the best config as an experiment), tune.html
 with its pictures, and trials/<n>/, the run directories.
+
+learning_rate is no search but one short run whose rate grows until the loss does; batch_size asks
+the compiler for the largest batch that fits, and computes nothing to find out.
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from absl import flags
 
 from jaxcnn import cli
 from jaxcnn.commands import command
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, nearest
 from jaxcnn.search.pruner import PRUNERS
 from jaxcnn.search.sampler import SAMPLERS
 from jaxcnn.search.space import load_space
 from jaxcnn.tuning import How, tune
 
 _SEARCH = "search."
+_FINDERS = ("learning_rate", "batch_size")
+_OF_RANGES = ("from", "to", "steps")
+_OF_SEARCHES = ("trials", "minutes", "sampler", "pruner", "seed", "storage", "population")
 
 cli.define_config()
 _WORKDIR = flags.DEFINE_string(
@@ -60,6 +69,11 @@ _POPULATION = flags.DEFINE_integer(
 )
 
 
+_FROM = flags.DEFINE_float("from", 1e-6, "learning_rate: the rate of its first step.")
+_TO = flags.DEFINE_float("to", 10.0, "learning_rate: the rate of its last step.")
+_STEPS = flags.DEFINE_integer("steps", 100, "learning_rate: how many steps it has.")
+
+
 def define_search(argv: list[str]) -> None:
     """Defines the --search.KEY that are on the command line; any key may be there."""
     names = {word.lstrip("-").partition("=")[0] for word in argv if word.startswith("-")}
@@ -77,7 +91,44 @@ def searched() -> dict[str, str]:
     return {name.removeprefix(_SEARCH): value for name, (value,) in found.items()}
 
 
-def main() -> None:
+def find(what: str, *more: str) -> None:
+    """The commands that are no search."""
+    if what not in _FINDERS or more:
+        said = " ".join([what, *more])
+        known = " or ".join(_FINDERS)
+        raise UserError(f"{said!r}: expected {known}, or flags{nearest(what, _FINDERS)}")
+    _refuse([*_OF_SEARCHES, *(name for name in flags.FLAGS if name.startswith(_SEARCH))], what)
+    experiment = Path(cli.config_path().split(":")[0])
+    output = Path(_WORKDIR.value or Path("runs") / f"{experiment.stem}-{what}").expanduser()
+    config = cli.config_from_flags()
+    if what == "batch_size":
+        _refuse(_OF_RANGES, what)
+        from jaxcnn.batch_size_limit import find_batch_size
+
+        print(find_batch_size(config, output))
+    else:
+        from jaxcnn.learning_rate_range import find_learning_rate
+
+        low, high, steps = _FROM.value, _TO.value, _STEPS.value
+        print(find_learning_rate(config, output, low=low, high=high, steps=steps))
+    print(f"more in {output}")
+
+
+def main(*words: str) -> None:
+    if words:
+        return find(*words)
+    return search()
+
+
+def _refuse(names: Iterable[str], what: str) -> None:
+    """UserError for a flag that says nothing here."""
+    for name in names:
+        if flags.FLAGS[name].present:
+            raise UserError(f"--{name}: is not for {what}; leave it out")
+
+
+def search() -> None:
+    _refuse(_OF_RANGES, "a search")
     for flag in (_WORKDIR, _STORAGE):
         if flag.value == "":
             raise UserError(f"--{flag.name}: is empty; give it a value, or leave it out")
@@ -103,4 +154,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     define_search(sys.argv)
-    cli.run(main, usage=__doc__)
+    cli.run(main, usage=__doc__, arguments="[learning_rate | batch_size]")

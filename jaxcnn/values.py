@@ -9,6 +9,7 @@ from jaxcnn.analysis.features import PROJECTIONS
 from jaxcnn.choices import augmentation
 from jaxcnn.core.attacks import ATTACKS
 from jaxcnn.core.average import AVERAGES
+from jaxcnn.core.skip import ON_NONFINITE
 from jaxcnn.core.views import VIEWS
 from jaxcnn.data.mode import MODES
 from jaxcnn.data.pipeline import SAMPLINGS
@@ -34,6 +35,7 @@ def check_values(values: Mapping[str, Any]) -> None:
 
     one_of("dtype", ("float32", "bfloat16"))
     one_of("parallel.mode", ("jit", "pmap"))
+    one_of("on_nonfinite", ON_NONFINITE)
     one_of("best_metric", BEST_METRICS)
     one_of("data.sampling", SAMPLINGS)
     one_of("data.on_bad_image", ("error", "skip"))
@@ -45,6 +47,8 @@ def check_values(values: Mapping[str, Any]) -> None:
     check("optimizer.weight_decay", values["optimizer.weight_decay"] >= 0, "a number from 0")
     for key in (
         "batch_size",
+        "max_skipped",
+        "parallel.fsdp",
         "data.image_size",
         "data.shrink",
         "data.num_workers",
@@ -57,6 +61,8 @@ def check_values(values: Mapping[str, Any]) -> None:
         "optimizer.accumulate",
     ):
         above_zero(key)
+    alone = values["parallel.fsdp"] == 1 or values["parallel.mode"] == "jit"
+    check("parallel.fsdp", alone, "1 with config.parallel.mode='pmap', which splits no state")
     for key in ("data.holdout", "data.test_holdout", "loss.label_smoothing"):
         check(key, 0 <= values[key] < 1, "a share from 0 to below 1")
     _check_ranges(values, check)

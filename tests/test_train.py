@@ -61,7 +61,9 @@ def test_a_run_leaves_what_the_readme_promises(finished):
         (6, "train"), (6, "validation"), (11, "train"), (11, "validation")
     ]  # fmt: skip
     assert written[-1]["epoch"] == pytest.approx(11 * 256 / 1294, abs=1e-3)
-    assert {"loss", "accuracy", "learning_rate", "images_per_second"} <= {*written[0]}
+    assert {"loss", "accuracy", "learning_rate", "images_per_second", "step_ms"} <= {*written[0]}
+    assert "mfu" not in written[0], "the peak of a CPU is not known"
+    assert not (workdir / "plugins").exists(), "no trace was asked for"
 
 
 def test_tensorboard_has_the_numbers_of_a_run_when_it_ends(has_tensorflow, finished):

@@ -427,3 +427,32 @@ def test_digits_from_a_bad_config_reaches_98_5_percent_in_five_minutes(seed, com
     best = json.loads((tmp_path / "tune/best.json").read_text())
     assert best["test"]["accuracy"] >= 0.985
     assert time.monotonic() - begun < 300
+
+
+FINDER = ("--config", "experiments/digits.py", "--config.model.filters=(8,)")
+
+
+def test_the_finders_are_commands_of_tune(command, tmp_path):
+    out = tmp_path / "found"
+    done = command(
+        "learning_rate", *FINDER, "--workdir", out, "--steps=25", module="jaxcnn.tune", check=0
+    )
+    assert done.stdout.splitlines()[-1] == f"more in {out}"
+    assert {path.name for path in out.iterdir()} == {"learning_rate.json", "learning_rate.png"}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("learning_rat",), "'learning_rat': expected learning_rate or batch_size, or flags (did "),
+        (("batch_size", "--steps=30"), "--steps: is not for batch_size; leave it out"),
+        (("batch_size", "--trials=3"), "--trials: is not for batch_size; leave it out"),
+        (("learning_rate", "--search.seed=1 2"), "--search.seed: is not for learning_rate; leave"),
+        (("--from=1",), "--from: is not for a search; leave it out"),
+    ],
+    ids=str,
+)
+def test_flags_that_would_do_nothing_are_refused(words, expected, command, tmp_path):
+    done = command(*words, *FINDER, "--workdir", tmp_path / "found", module="jaxcnn.tune", check=2)
+    assert done.stderr.splitlines()[-1].startswith(f"error: {expected}")
+    assert not (tmp_path / "found").exists()

@@ -32,6 +32,8 @@ class Parallel(NamedTuple):
     one_copy: what lies on all devices -> the single copy that checkpoints and metrics use. (Over
       processes it is an array that is whole on each device; `jax.device_get` gives its value.)
     member: (what a step returned, number) -> that member's part, the single copy.
+    saved: (what a step returned, number) -> that member's part as checkpoints write it: each array
+      one array, wherever its parts lie.
     each: what a step returned -> on the host, with the members on the leading axis of each array.
     """
 
@@ -44,13 +46,17 @@ class Parallel(NamedTuple):
     transform: Callable[..., Any]
     one_copy: Callable[[PyTree], PyTree]
     member: Callable[[PyTree, int], PyTree]
+    saved: Callable[[PyTree, int], PyTree]
     each: Callable[[PyTree], PyTree]
 
 
-def jit_parallel(devices: Sequence[jax.Device]) -> Parallel:
-    """`jit` over a one-axis mesh: states replicated, batches split, the compiler does the rest."""
-    mesh = Mesh(np.asarray(devices), (AXIS,))
-    replicated, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
+def jit_parallel(devices: Sequence[jax.Device], mesh: Mesh | None = None) -> Parallel:
+    """`jit` over a mesh: states replicated, batches split, the compiler does the rest.
+
+    mesh: of these devices in this order; batches are split over all of its axes. None: one axis.
+    """
+    mesh = Mesh(np.asarray(devices), (AXIS,)) if mesh is None else mesh
+    replicated, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(mesh.axis_names))
 
     def place_batch(batch):
         return {k: jax.make_array_from_process_local_data(split, v) for k, v in batch.items()}
@@ -74,6 +80,7 @@ def jit_parallel(devices: Sequence[jax.Device]) -> Parallel:
         transform=transform,
         one_copy=lambda tree: tree,
         member=lambda tree, number: tree,
+        saved=lambda tree, number: tree,
         each=_with_axis,
     )
 
@@ -121,6 +128,7 @@ def pmap_parallel(devices: Sequence[jax.Device]) -> Parallel:
         transform=transform,
         one_copy=one_copy,
         member=lambda tree, number: one_copy(tree),
+        saved=lambda tree, number: one_copy(tree),
         each=lambda tree: _with_axis(one_copy(tree)),
     )
 
@@ -179,6 +187,7 @@ def population_parallel(devices: Sequence[jax.Device], members: int) -> Parallel
         transform=transform,
         one_copy=lambda tree: tree,
         member=take,
+        saved=take,
         each=lambda tree: jax.tree.map(lambda leaf: leaf[:members], jax.device_get(tree)),
     )
 

@@ -71,11 +71,15 @@ class Progress:
         """
         parts = []
         for split, metrics in (("train", train), ("validation", validation)):
-            if metrics:
-                loss = _range([one["loss"] for one in metrics.values()], ".4f")
-                accuracy = _range([one["accuracy"] for one in metrics.values()], ".2%")
+            # Those without a loss have made no update.
+            if known := [one for one in metrics.values() if "loss" in one]:
+                loss = _range([one["loss"] for one in known], ".4f")
+                accuracy = _range([one["accuracy"] for one in known], ".2%")
                 parts.append(f"{split} loss {loss}, accuracy {accuracy}")
-        logger.info("epoch %.4g · step %d · %s", epoch, step, " · ".join(parts))
+        if shares := [one["mfu"] for one in train.values() if "mfu" in one]:
+            parts.append(f"MFU {max(shares):.1%}")
+        if parts:
+            logger.info("epoch %.4g · step %d · %s", epoch, step, " · ".join(parts))
         self._last = time.perf_counter()
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxcnn.runtime.step_times import StepTimes
+
 
 class MetricWindow:
     """The metrics of the steps since the last line of `metrics.jsonl`, for each member.
@@ -15,9 +17,16 @@ class MetricWindow:
     Steps are dispatched faster than they finish; only `collect` waits for all of them.
     """
 
-    def __init__(self, each: Callable[[Any], Any]):
-        """each: see `jaxcnn.runtime.mesh.Parallel`."""
+    def __init__(self, each: Callable[[Any], Any], max_skipped: int = 0):
+        """each: see `jaxcnn.runtime.mesh.Parallel`.
+
+        max_skipped: updates that a member may leave out in a row, of steps that do so
+          (`jaxcnn.core.skip`).
+        """
         self._each = each
+        self._max_skipped = max_skipped
+        self._skipped_in_row: dict[int, int] = {}
+        self.times = StepTimes()
         self._metrics: list[tuple[int, Any]] = []
         # Enough to keep a device busy; on the CPU the host has to share its cores with the steps.
         self._ahead = 2 if jax.default_backend() == "cpu" else 16
@@ -43,7 +52,8 @@ class MetricWindow:
         self._metrics.append((step, metrics))
         if len(self._metrics) > self._ahead:
             oldest = self._metrics[-1 - self._ahead][1]
-            oldest["loss"].block_until_ready()
+            with self.times.spent("device"):
+                oldest["loss"].block_until_ready()
             if "signal" in oldest:
                 self._heed(self._each({"signal": oldest["signal"]}))
 
@@ -54,48 +64,72 @@ class MetricWindow:
         if not self._metrics:
             return None
         step, metrics = self._metrics[max(0, len(self._metrics) - 1 - self._ahead)]
-        loss = _mean([self._each(metrics)], "loss")
+        with self.times.spent("device"):
+            loss = _mean([self._each(metrics)], "loss")
         numbers = loss[np.isfinite(loss)]
         return step, float(numbers.mean()) if len(numbers) else math.nan
 
     def collect(self) -> list["dict[str, float] | NonFiniteLoss"]:
         """Waits for all steps and empties the window: for each member {"loss", "accuracy",
-        "images_per_second"}, or the first loss of it that is no number.
+        "images_per_second", "step_ms"} and what `times` gives, or why it cannot go on. Of steps
+        that may leave out an update also "skipped", how many of them did.
 
-        The first two are means over the examples as the steps saw them, augmented, dropout on.
+        The first two are means over the examples as the steps saw them, augmented, dropout on; they
+        are not there if no update was made.
         """
         steps = [step for step, _ in self._metrics]
-        fetched = [self._each(metrics) for _, metrics in self._metrics]
+        with self.times.spent("device"):
+            fetched = [self._each(metrics) for _, metrics in self._metrics]
         seconds = time.perf_counter() - self._started
         for metrics in fetched:
             self._heed(metrics)
         self._metrics.clear()
-        losses = np.stack([metrics["loss"] for metrics in fetched], axis=-1)
         accuracy, rate = _mean(fetched, "correct"), sum(m["count"] for m in fetched) / seconds
+        times = {"step_ms": round(1e3 * seconds / len(steps), 3)} | self.times.take(len(steps))
         lines: list[dict[str, float] | NonFiniteLoss] = []
         for member, loss in enumerate(_mean(fetched, "loss")):
-            wrong = np.flatnonzero(~np.isfinite(losses[member]))
-            if len(wrong):
-                lines.append(NonFiniteLoss(steps[wrong[0]], float(losses[member, wrong[0]])))
+            own = [{name: values[member] for name, values in m.items()} for m in fetched]
+            if (wrong := self._wrong(member, steps, own)) is not None:
+                lines.append(wrong)
                 continue
-            line = {"loss": float(loss), "accuracy": float(accuracy[member])}
-            lines.append(line | {"images_per_second": round(float(rate[member]), 1)})
+            line = {}
+            if np.isfinite(loss):
+                line = {"loss": float(loss), "accuracy": float(accuracy[member])}
+            line["images_per_second"] = round(float(rate[member]), 1)
+            if "skipped" in own[0]:
+                line["skipped"] = sum(int(metrics["skipped"]) for metrics in own)
+            lines.append(line | times)
         return lines
 
     def _heed(self, metrics: dict[str, np.ndarray]) -> None:
         if "signal" in metrics:
             self._signal = max(self._signal, int(metrics["signal"].max()))
 
+    def _wrong(
+        self, member: int, steps: list[int], own: list[dict[str, Any]]
+    ) -> "NonFiniteLoss | None":
+        """What ends a member, given its metrics of each step."""
+        in_row = self._skipped_in_row.get(member, 0)
+        for step, metrics in zip(steps, own, strict=True):
+            if not np.isfinite(metrics["loss"]):
+                return NonFiniteLoss(step, float(metrics["loss"]))
+            in_row = in_row + 1 if metrics.get("skipped") else 0
+            if in_row > self._max_skipped:
+                return NonFiniteLoss(step, "not finite", f"each of the last {in_row} updates")
+        self._skipped_in_row[member] = in_row
+        return None
+
 
 class NonFiniteLoss(Exception):
     """A loss at `step`, or the parameters it would be computed from, are NaN or infinite."""
 
-    def __init__(self, step: int, loss: float, what: str = "loss"):
+    def __init__(self, step: int, loss: float | str, what: str = "loss"):
         self.step = step
         super().__init__(f"{what} is {loss} at step {step}")
 
 
 def _mean(fetched: list[dict[str, np.ndarray]], name: str) -> np.ndarray:
-    """float64[members]."""
+    """Over the examples of all steps, float64[members]; NaN where there were none."""
+    count = sum(metrics["count"].astype(np.float64) for metrics in fetched)
     total = sum(metrics[name].astype(np.float64) for metrics in fetched)
-    return total / np.maximum(sum(metrics["count"].astype(np.float64) for metrics in fetched), 1)
+    return np.divide(total, count, out=np.full(np.shape(count), np.nan), where=count > 0)

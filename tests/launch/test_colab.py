@@ -57,8 +57,9 @@ def outputs(tmp_path_factory, cache_dir):
     client = NotebookClient(
         book, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     )
-    client.execute(env=environment(1))
+    client.execute(env=environment(2))
     assert (folder / "runs/digits/report/report.html").is_file()
+    assert (folder / "runs/digits/export/model.onnx").is_file()
     return {cell.id: cell.outputs for cell in book.cells if cell.cell_type == "code"}
 
 
@@ -77,6 +78,16 @@ def test_a_cell_shows_its_picture_once(outputs, name):
 
 def test_nothing_is_installed_where_jaxcnn_is(outputs):
     assert printed(outputs["install"]) == "jaxcnn is installed already.\n"
+
+
+def test_all_devices_are_used(outputs):
+    assert printed(outputs["devices"]) == "2 x cpu\n"
+    assert "compiled for 2 cpu devices" in printed(outputs["train"])
+
+
+def test_the_network_is_exported_at_the_end(outputs):
+    assert printed(outputs["export"]).startswith("model.onnx: ")
+    assert "model.json: " in printed(outputs["export"])
 
 
 def test_training_and_its_numbers_are_printed(outputs):

@@ -51,3 +51,40 @@ def test_the_latest_step_is_one_that_need_not_be_waited_for():
     for step in range(1, 6):
         window.add(step, metrics(2.0 * step))
     assert window.latest() == (3, 3.0)  # on the CPU two more may be under way
+
+
+def left_out():
+    return metrics(0.0, correct=0, count=0) | {"skipped": jnp.int32(1)}
+
+
+def made(loss):
+    return metrics(loss) | {"skipped": jnp.int32(0)}
+
+
+def test_updates_left_out_are_counted_and_no_part_of_the_means():
+    window = MetricWindow(alone, max_skipped=2)
+    for step, entry in enumerate((left_out(), left_out(), made(4.0), left_out(), made(2.0)), 1):
+        window.add(step, entry)
+    (line,) = window.collect()
+    assert (line["skipped"], line["loss"], line["accuracy"]) == (3, 1.5, 0.5)
+
+
+def test_too_many_left_out_in_a_row_stop_the_run_also_across_lines():
+    window = MetricWindow(alone, max_skipped=2)
+    window.add(1, made(1.0))
+    window.add(2, left_out())
+    assert window.collect()[0]["skipped"] == 1
+    window.add(3, left_out())
+    (line,) = window.collect()
+    assert line["skipped"] == 1 and "loss" not in line
+    window.add(4, left_out())
+    (error,) = window.collect()
+    assert isinstance(error, NonFiniteLoss) and error.step == 4
+    assert str(error) == "each of the last 3 updates is not finite at step 4"
+
+
+def test_the_latest_loss_of_an_update_left_out_is_not_a_number():
+    window = MetricWindow(alone, max_skipped=2)
+    window.add(1, left_out())
+    step, loss = window.latest()
+    assert step == 1 and np.isnan(loss)

@@ -1,0 +1,55 @@
+"""A trace of a few steps, for TensorBoard's profiler and XProf."""
+
+import logging
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import jax
+
+logger = logging.getLogger(__name__)
+
+# Steps from the start of a process: the first ones compile, warm up and fill queues.
+FIRST, LAST = 5, 10
+
+
+class Profile:
+    """Traces steps FIRST to LAST of a process into `plugins/profile` of a run directory, where
+    TensorBoard looks for it; of a run that ends before as many as there are.
+    """
+
+    def __init__(self, workdir: Path | None, start: int):
+        """workdir: None for no trace. start: updates made before this process."""
+        self._workdir = workdir
+        self._first, self._last = start + FIRST, start + LAST
+        self._tracing = False
+
+    def __enter__(self) -> "Profile":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop()
+
+    def step(self, step: int, state: Any) -> AbstractContextManager[Any]:
+        """Around what starts update number `step`. state: what the one before gave; it is waited
+        for where the trace ends with it.
+        """
+        if self._workdir is not None and step == self._first:
+            jax.profiler.start_trace(self._workdir)
+            self._tracing = True
+        if self._tracing and step > self._last:
+            jax.block_until_ready(state)
+            self._stop()
+        if not self._tracing:
+            return nullcontext()
+        return jax.profiler.StepTraceAnnotation("train", step_num=step)
+
+    def _stop(self) -> None:
+        if not self._tracing:
+            return
+        self._tracing = False
+        jax.profiler.stop_trace()
+        logger.info(
+            "trace from step %d on: %s (pip install xprof; tensorboard --logdir %s)",
+            self._first, f"{self._workdir}/plugins/profile", self._workdir,
+        )  # fmt: skip
