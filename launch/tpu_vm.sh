@@ -67,7 +67,7 @@ run() {
     # What an earlier connection has left saves and ends first: two runs must not share a directory.
     # (gcloud itself is the process in the background, so that it can be ended.)
     gcloud compute tpus tpu-vm ssh "$name" --zone="$zone" --worker=all --command="while pkill -TERM -f '^[^ ]*python -m jaxcnn'; do sleep 5; done
-        cd jaxcnn && exec ../venv/bin/python -m jaxcnn.main $command" &
+        cd jaxcnn && exec ../venv/bin/python -m jaxcnn.main --coordinator=auto $command" &
     session=$!
     while kill -0 "$session" 2>/dev/null; do
         sleep 1

@@ -79,7 +79,7 @@ def test_it_creates_installs_runs_and_deletes(commands):
     assert "pip install --quiet ./jaxcnn[tpu]" in calls
     # An argument with a space comes whole to the other end, in the folder of the repository.
     assert (
-        "run in jaxcnn: <-m><jaxcnn.main><--config><x.py><--config.model.filters=(8, 16)>" in calls
+        "run in jaxcnn: <-m><jaxcnn.main><--coordinator=auto><--config><x.py><--config.model.filters=(8, 16)>" in calls
     )
     assert (commands.folder / "home/worker/jaxcnn/experiments/digits.py").is_file()
     assert not (commands.folder / "state").exists()
