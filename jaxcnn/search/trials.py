@@ -1,9 +1,9 @@
 """Trials: which one is next, who trains it, what it has come to.
 
-A worker holds a lock on `trials/<n>/.lock` while it trains trial n. When it dies, whatever the
+A worker holds a lock on `trials/<n>/.worker` while it trains trial n. When it dies, whatever the
 cause, the lock is free; a trial that is running and whose lock can be taken is therefore one that a
 dead worker has left, and is resumed from its checkpoint. Of a trial on another machine nothing is
-known: it stays with that machine.
+known: it stays with that machine. (`.lock` there is held by the training itself.)
 """
 
 import fcntl
@@ -138,7 +138,7 @@ def begin_trials(
                 study.optuna.sampler = sampler(trial.number)
             number = trial.number + 1
             study.folder(trial.number).mkdir(parents=True, exist_ok=True)
-            if (lock := take(study.folder(trial.number) / ".lock")) is None:
+            if (lock := take(study.folder(trial.number) / ".worker")) is None:
                 raise UserError(
                     f"{study.folder(trial.number)}: another search is at work in it; give a new "
                     "--workdir"
@@ -173,7 +173,7 @@ def _left(study: Study, frozen: Any) -> IO[str] | None:
     """The lock of a trial that a dead worker has left here; None for any other."""
     if frozen.state.name != "RUNNING":
         return None
-    host, path = frozen.user_attrs.get("host"), study.folder(frozen.number) / ".lock"
+    host, path = frozen.user_attrs.get("host"), study.folder(frozen.number) / ".worker"
     if host is None:
         started = frozen.datetime_start
         if started is None or datetime.now(started.tzinfo) - started < _NOBODYS:
@@ -208,7 +208,7 @@ def at_work(study: Study) -> list[int]:
     busy = []
     with locked(study.workdir / ".lock"):  # nobody begins a trial while its lock is tried here
         for frozen in study.trials("RUNNING"):
-            path = study.folder(frozen.number) / ".lock"
+            path = study.folder(frozen.number) / ".worker"
             if not path.is_file():
                 continue
             if (lock := take(path)) is None:
@@ -225,7 +225,7 @@ def delete_checkpoints(study: Study) -> None:
         folder = study.folder(frozen.number)
         if (best is not None and frozen.number == best.number) or not folder.is_dir():
             continue
-        if (lock := take(folder / ".lock")) is not None:  # nobody still writes there
+        if (lock := take(folder / ".worker")) is not None:  # nobody still writes there
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
             lock.close()
 

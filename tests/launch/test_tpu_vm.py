@@ -78,9 +78,8 @@ def test_it_creates_installs_runs_and_deletes(commands):
     ) in calls
     assert "pip install --quiet ./jaxcnn[tpu]" in calls
     # An argument with a space comes whole to the other end, in the folder of the repository.
-    assert (
-        "run in jaxcnn: <-m><jaxcnn.main><--coordinator=auto><--config><x.py><--config.model.filters=(8, 16)>" in calls
-    )
+    words = "<-m><jaxcnn.main><--coordinator=auto><--config><x.py><--config.model.filters=(8, 16)>"
+    assert f"run in jaxcnn: {words}" in calls
     assert (commands.folder / "home/worker/jaxcnn/experiments/digits.py").is_file()
     assert not (commands.folder / "state").exists()
 
