@@ -19,6 +19,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcnn.auto import prepare
+from jaxcnn.build_parallel import build_parallel
 from jaxcnn.config import flatten, resolve, unflatten
 from jaxcnn.data.cache import memory_size
 from jaxcnn.data.pipeline import train_rows
@@ -28,7 +29,7 @@ from jaxcnn.first_state import describe_parameters, state_maker
 from jaxcnn.resume import describe_data
 from jaxcnn.run import Run, build_run
 from jaxcnn.runtime.compile import compile_step, enable_compile_cache
-from jaxcnn.runtime.mesh import device_memory, make_parallel
+from jaxcnn.runtime.mesh import device_memory
 from jaxcnn.runtime.outdir import check_writable, write_files
 from jaxcnn.training import load_data
 
@@ -174,7 +175,7 @@ def try_batch(
     values = flatten(config) | {"batch_size": batch_size}
     config = resolve(unflatten(values))
     dataset = dataset._replace(mode="memory") if dataset.mode == "device" else dataset
-    parallel = make_parallel(config.parallel.mode, batch_size, jax.devices())
+    parallel = build_parallel([config])
     run = build_run([config], dataset, describe_data(config, dataset, None), parallel)
     state, batch = _state_shapes(run), _batch_shapes(run)
     step: Any = compile_step(run.train_step, state, batch)
@@ -202,6 +203,11 @@ def _stored_bytes(dataset: Dataset) -> int:
 
 def _state_shapes(run: Run) -> Any:
     """What the train step takes for a state."""
+    if run.config.parallel.fsdp > 1:  # how it is split is seen where it lies
+        state = run.parallel.place_states([run.make_states[0]()])
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+        )
     shapes = jax.eval_shape(run.make_states[0])
     if run.parallel.axis_name is None:
         return shapes

@@ -11,12 +11,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-import jax
 import optax
 from ml_collections import ConfigDict
 
 from jaxcnn.analysis.loss_curve import DIVERGED, Diverging, LossRange, read_losses
 from jaxcnn.auto import prepare
+from jaxcnn.build_parallel import build_parallel
 from jaxcnn.config import flatten, resolve, unflatten
 from jaxcnn.errors import UserError
 from jaxcnn.first_state import describe_parameters
@@ -25,7 +25,6 @@ from jaxcnn.report.learning_rate_chart import learning_rate_chart
 from jaxcnn.resume import describe_data
 from jaxcnn.run import Run, build_run
 from jaxcnn.runtime.compile import compile_step, enable_compile_cache
-from jaxcnn.runtime.mesh import make_parallel
 from jaxcnn.runtime.outdir import check_writable, write_files
 from jaxcnn.training import load_data
 from jaxcnn.transfer import check_pretrained, load_pretrained
@@ -82,7 +81,7 @@ def build(config: ConfigDict, low: float, high: float, steps: int) -> Run:
     values = {k: v for k, v in flatten(config).items() if not k.startswith(short)}
     config = resolve(unflatten(values | {"num_steps": steps}))
     dataset = load_data(config)
-    parallel = make_parallel(config.parallel.mode, config.batch_size, jax.devices())
+    parallel = build_parallel([config])
     factor = (high / low) ** (1 / (steps - 1))
     return build_run(
         [config],

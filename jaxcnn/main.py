@@ -18,6 +18,7 @@ from pathlib import Path
 from absl import flags
 
 from jaxcnn import cli
+from jaxcnn.commands import command
 from jaxcnn.errors import UserError
 from jaxcnn.runtime.distributed import connect
 from jaxcnn.seeds import train_seeds
@@ -67,7 +68,7 @@ def main() -> None:
         train(cli.config_from_flags(workdir), workdir, _PROFILE.value)
     else:
         config = cli.config_from_flags(workdir / f"seed_{cli.FLAGS.config.get('seed', 0)}")
-        train_seeds(config, workdir, _SEEDS.value)
+        train_seeds(config, workdir, _SEEDS.value, command("jaxcnn.main"))
 
 
 def _refuse_seeds(workdir: Path) -> None:

@@ -34,8 +34,13 @@ TOGETHER = (
 )
 
 
+# The most members of one program, whatever the device: more are several.
+MOST = 16
+
+
 def groups(configs: Sequence[ConfigDict], workdirs: Sequence[Path]) -> list[list[int]]:
-    """The numbers of the runs (resolved configs, run directories) that are trained together.
+    """The numbers of the runs (resolved configs, run directories) that are trained together, up to
+    `MOST` of them.
 
     Only those that stand at the same step can be. `config.parallel.population` says whether they
     are; None: on accelerators. Several processes train one run after the other.
@@ -43,13 +48,14 @@ def groups(configs: Sequence[ConfigDict], workdirs: Sequence[Path]) -> list[list
     found: dict[Any, list[int]] = {}
     for number, (config, workdir) in enumerate(zip(configs, workdirs, strict=True)):
         key: Any = number
-        if _is_wanted(config):
+        if is_wanted(config):
             key = (*_what_is_common(config), _latest_step(workdir, config))
         found.setdefault(key, []).append(number)
-    return list(found.values())
+    return [all_[i : i + MOST] for all_ in found.values() for i in range(0, len(all_), MOST)]
 
 
-def _is_wanted(config: ConfigDict) -> bool:
+def is_wanted(config: ConfigDict) -> bool:
+    """Whether runs like this one are trained as a population where there are several."""
     wanted = config.parallel.population
     if wanted is None:
         wanted = jax.default_backend() != "cpu"
@@ -61,7 +67,8 @@ def _what_is_common(config: ConfigDict) -> tuple[Any, ...]:
     """What runs must have in common to be one program, as text."""
     values = flatten(config)
     rest = {key: value for key, value in values.items() if key not in TOGETHER}
-    return repr(sorted(rest.items())), tuple(not values.get(key) for key in TOGETHER[1:])
+    left_out = [(values.get(key) is None, values.get(key) == 0) for key in TOGETHER[1:]]
+    return repr(sorted(rest.items())), tuple(left_out)
 
 
 def _latest_step(workdir: Path, config: ConfigDict) -> int | None:

@@ -7,12 +7,12 @@
 """
 
 import logging
-import shlex
-import sys
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from jaxcnn.analysis.seeds import seeds_eval, seeds_headline
@@ -33,9 +33,12 @@ from jaxcnn.training import Training
 logger = logging.getLogger(__name__)
 
 
-def train_seeds(config: ConfigDict, workdir: str | Path, count: int) -> dict[str, Any]:
+def train_seeds(
+    config: ConfigDict, workdir: str | Path, count: int, command_line: str = ""
+) -> dict[str, Any]:
     """Trains `config` with `count` seeds, from its own on, in `workdir`; what is finished stays.
 
+    command_line: what started it, for the report.
     Returns the content of `eval.json`: the means, with "std" and "ci95". The seeds that can be are
     trained as one population, see `jaxcnn.population.groups`. One that fails is named when the
     others are done. Raises UserError and Interrupted as `jaxcnn.train.train` does.
@@ -63,7 +66,7 @@ def train_seeds(config: ConfigDict, workdir: str | Path, count: int) -> dict[str
     content = seeds_eval(found)
     if is_first():
         write_json(workdir / "eval.json", content)
-        _report(configs[config.seed], workdir, found)
+        _report(configs[config.seed], workdir, found, command_line)
     logger.info("%s", seeds_headline(content))
     return content
 
@@ -80,17 +83,43 @@ def _train(
             found[seed] = metrics
     rest = [seed for seed in configs if seed not in found]
     together = groups([configs[seed] for seed in rest], [workdirs[seed] for seed in rest])
-    for group in ([rest[number] for number in numbers] for numbers in together):
+    waiting = deque([rest[number] for number in numbers] for numbers in together)
+    while waiting:
+        group = waiting.popleft()
         logger.info("seed %s of %s", ", ".join(map(str, group)), ", ".join(map(str, configs)))
-        with Training([configs[s] for s in group], [workdirs[s] for s in group]) as training:
-            for _ in training:
-                pass
-            found |= {group[number]: metrics for number, metrics in finish(training).items()}
-            failed |= {group[number]: reason for number, reason in training.failed.items()}
+        done = _train_group(configs, workdirs, group)
+        if done is None:
+            logger.warning("%d seeds at once have no room on the device: half as many", len(group))
+            half = len(group) // 2
+            waiting.extendleft([group[half:], group[:half]])
+            continue
+        found |= done[0]
+        failed |= done[1]
     return dict(sorted(found.items())), failed
 
 
-def _report(config: ConfigDict, workdir: Path, found: Mapping[int, Mapping[str, Any]]) -> None:
+def _train_group(
+    configs: Mapping[int, ConfigDict], workdirs: Mapping[int, Path], group: Sequence[int]
+) -> tuple[dict[int, dict[str, Any]], dict[int, str]] | None:
+    """By seed as `_train`, of seeds that are one program; None where several have no room."""
+    try:
+        with Training([configs[s] for s in group], [workdirs[s] for s in group]) as training:
+            for _ in training:
+                pass
+            metrics = {group[number]: one for number, one in finish(training).items()}
+            return metrics, {group[number]: why for number, why in training.failed.items()}
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error) or len(group) == 1:
+            raise
+    return None
+
+
+def _report(
+    config: ConfigDict,
+    workdir: Path,
+    found: Mapping[int, Mapping[str, Any]],
+    command_line: str,
+) -> None:
     """Writes `report/` about all seeds."""
     if not config.report.at_end:
         return
@@ -99,7 +128,7 @@ def _report(config: ConfigDict, workdir: Path, found: Mapping[int, Mapping[str, 
         metrics=found,
         histories={seed: history(workdir / f"seed_{seed}") for seed in found},
         config={k: str(v) for k, v in flatten(config).items() if v is not None and k != "seed"},
-        command_line=shlex.join(["python", "-m", "jaxcnn.main", *sys.argv[1:]]),
+        command_line=command_line,
     )
     write_files(workdir / "report", dict(files), "workdir")
     logger.info("report: %s", workdir / "report" / "report.html")

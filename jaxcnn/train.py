@@ -81,7 +81,9 @@ def finish(training: Training) -> dict[int, dict[str, Any]]:
         return {}
     best = [_best(training, number) for number in range(len(training.members))]
     role = _role_of_test(training)
-    found = run.evaluate(run.parallel.place_states([state for state, _ in best]), role)
+    # In place of the last states: there may be no room for both.
+    training.state = run.parallel.place_states([state for state, _ in best])
+    found = run.evaluate(training.state, role)
     metrics = {}
     for number, member in enumerate(training.members):
         if member.failed is not None:

@@ -18,6 +18,8 @@ import jax
 from ml_collections import ConfigDict
 
 from jaxcnn.build import build_dataset
+from jaxcnn.build_parallel import build_parallel
+from jaxcnn.compiled import compile_run
 from jaxcnn.config import flatten, to_json
 from jaxcnn.core.state import TrainState
 from jaxcnn.data.source import Dataset
@@ -25,17 +27,12 @@ from jaxcnn.errors import UserError
 from jaxcnn.first_state import describe_parameters, first_state
 from jaxcnn.member import Member, open_member
 from jaxcnn.resume import check_same_data, describe_data, what_is_alike
-from jaxcnn.run import Run, build_run, compile_run
+from jaxcnn.run import Run, build_run
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.distributed import check_alike, check_shared, is_first
-from jaxcnn.runtime.fsdp import fsdp_parallel
 from jaxcnn.runtime.memory import memory_peak
 from jaxcnn.runtime.mesh import (
-    Parallel,
-    all_devices,
     device_memory,
-    make_parallel,
-    population_parallel,
 )
 from jaxcnn.runtime.preemption import Interrupted, StopRequest, catch_signals
 from jaxcnn.runtime.profile import Profile
@@ -235,7 +232,7 @@ class Training:
                 check_same_data(dataset, member.workdir)
         begun = next((member.workdir for member in self.members if member.begun), None)
         self.facts = facts = describe_data(configs[0], dataset, begun)
-        self.run = run = build_run(configs, dataset, facts, _parallel(configs))
+        self.run = run = build_run(configs, dataset, facts, build_parallel(configs))
         describe_parameters(run.make_states[0], run.rules)
         self._place_first_states()
         for member in self.members if is_first() else ():
@@ -289,11 +286,3 @@ def load_data(config: ConfigDict) -> Dataset:
         time.perf_counter() - clock,
     )
     return dataset
-
-
-def _parallel(configs: Sequence[ConfigDict]) -> Parallel:
-    if len(configs) > 1:
-        return population_parallel(jax.devices(), len(configs))
-    wanted, devices = configs[0].parallel, all_devices()
-    parallel = make_parallel(wanted.mode, configs[0].batch_size, devices)
-    return parallel if wanted.fsdp == 1 else fsdp_parallel(devices, wanted.fsdp)

@@ -35,6 +35,13 @@ def check_values(values: Mapping[str, Any]) -> None:
 
     one_of("dtype", ("float32", "bfloat16"))
     one_of("parallel.mode", ("jit", "pmap"))
+    if values["parallel.population"] and (
+        values["parallel.mode"] != "jit" or values["parallel.fsdp"] > 1
+    ):
+        raise UserError(
+            "config.parallel.population=True: a population is for parallel.mode=jit and "
+            "parallel.fsdp=1; leave it out, to train one after the other"
+        )
     one_of("on_nonfinite", ON_NONFINITE)
     one_of("best_metric", BEST_METRICS)
     one_of("data.sampling", SAMPLINGS)

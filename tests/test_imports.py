@@ -43,13 +43,34 @@ ROOMS = {
     | FOUNDATION,
     "resume": {"config", "core", "data", "runtime"} | FOUNDATION,
     "member": {"config", "core", "durations", "resume", "runtime", "transfer"} | FOUNDATION,
-    "training": {"build", "config", "core", "data", "first_state", "member", "resume", "run"}
+    "build_parallel": {"runtime"} | FOUNDATION,
+    "compiled": {"core", "run", "runtime"} | FOUNDATION,
+    "training": {"build", "build_parallel", "compiled", "config", "core", "data", "first_state"}
+    | {"member", "resume", "run"}
     | {"runtime", "transfer"}
     | FOUNDATION,
-    "learning_rate_range": {"analysis", "auto", "config", "first_state", "report", "resume", "run"}
+    "learning_rate_range": {
+        "analysis",
+        "build_parallel",
+        "auto",
+        "config",
+        "first_state",
+        "report",
+        "resume",
+        "run",
+    }
     | {"runtime", "training", "transfer"}
     | FOUNDATION,
-    "batch_size_limit": {"auto", "config", "data", "first_state", "resume", "run", "runtime"}
+    "batch_size_limit": {
+        "auto",
+        "build_parallel",
+        "config",
+        "data",
+        "first_state",
+        "resume",
+        "run",
+        "runtime",
+    }
     | {"training"}
     | FOUNDATION,
     "assessment": {

@@ -103,6 +103,8 @@ def seeds_headline(evaluated: Mapping[str, Any]) -> str:
     told = f"{evaluated['split']} accuracy {mean:.2f} %"
     if (interval := evaluated["ci95"]["accuracy"]) is None:
         return f"{told} (1 seed: how much of it is luck is not known)"
+    if not evaluated["std"]["accuracy"]:
+        return f"{told} (all {count} seeds alike, on {evaluated['num_examples']:,} images)"
     half = 100 * interval[1] - mean
     return f"{told} ± {half:.2f} (95 % interval of the mean of {count} seeds)"
 

@@ -229,10 +229,6 @@ def _seeds_table(found: Mapping[str, SeedStatistics], seeds: Sequence[int], link
     return folded(("seed", *map(_title, names)), rows, "seeds")
 
 
-def _config(config: Mapping[str, object]) -> Html:
-    return details("Config", table(("key", "value"), list(config.items()))) if config else Html("")
-
-
 def _facts(
     metrics: Mapping[int, Mapping[str, Any]], found: Mapping[str, SeedStatistics]
 ) -> dict[str, object]:

@@ -144,18 +144,29 @@ def population_parallel(devices: Sequence[jax.Device], members: int) -> Parallel
     replicated, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
     idle = -members % len(devices)
 
-    @partial(jax.jit, out_shardings=split)
-    def stack(states):
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-
     @partial(jax.jit, out_shardings=replicated)
     def take(tree, number):
         return jax.tree.map(lambda leaf: leaf[number], tree)
 
+    @partial(jax.jit, out_shardings=split)
+    def stack(leaves):
+        return jnp.stack(leaves)
+
+    def stacked(*leaves):
+        """Of all members, each device's own put together there: none ever holds more."""
+        if not jnp.ndim(leaves[0]):
+            # `jit` keeps a number's weak type: it promotes in a step as Python's do in a lone run.
+            return stack(jax.device_put(leaves, replicated))
+        share = len(leaves) // len(devices)
+        parts = [
+            jnp.stack([jax.device_put(leaf, device) for leaf in leaves[i * share :][:share]])
+            for i, device in enumerate(devices)
+        ]
+        shape = (len(leaves), *jnp.shape(leaves[0]))
+        return jax.make_array_from_single_device_arrays(shape, split, parts)
+
     def place_states(states):
-        # Some may lie on one device, restored, and others on all.
-        states = jax.device_put(list(states), replicated)
-        return stack([*states, *[states[-1]] * idle])
+        return jax.tree.map(stacked, *states, *[states[-1]] * idle)
 
     def place_batch(batch):
         if batch["index"].ndim == 1:
@@ -251,6 +262,12 @@ def make_parallel(mode: str, batch_size: int, devices: Sequence[jax.Device]) -> 
 
     devices: those of one process follow one another, see `all_devices`.
     """
+    check_batch_size(batch_size, devices)
+    return PARALLEL[mode](devices)
+
+
+def check_batch_size(batch_size: int, devices: Sequence[jax.Device]) -> None:
+    """UserError where the devices do not divide the batch."""
     count = len(devices)
     if batch_size % count:
         lower, upper = batch_size // count * count, -(-batch_size // count) * count
@@ -258,7 +275,6 @@ def make_parallel(mode: str, batch_size: int, devices: Sequence[jax.Device]) -> 
         raise UserError(
             f"config.batch_size={batch_size}: {count} devices do not divide it; {would} would do"
         )
-    return PARALLEL[mode](devices)
 
 
 def device_memory() -> int | None:

@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 
 from jaxcnn import MODELS, create_train_state, make_optimizer, make_train_step
+from jaxcnn.build_parallel import build_parallel
 from jaxcnn.config import flatten, resolve, unflatten
 from jaxcnn.core.losses import cross_entropy
 from jaxcnn.core.optim import SCHEDULES
 from jaxcnn.core.values import with_values
-from jaxcnn.population import TOGETHER, groups
+from jaxcnn.errors import UserError
+from jaxcnn.population import MOST, TOGETHER, groups
 from jaxcnn.run import build_run
 from jaxcnn.runtime.mesh import make_parallel, population_parallel
 from jaxcnn.train import finish, train
 from jaxcnn.training import Training
-from tests.configs import given
+from tests.configs import given, message_of
 from tests.steps import SHAPE, leaves, real_batch
 
 PEAKS = (0.3, 0.03, 0.003)
@@ -174,7 +176,7 @@ def test_what_differs_in_more_than_numbers_is_no_group(cache_dir, tmp_path):
         config(optimizer__learning_rate=0.2, optimizer__weight_decay=0.2, seed=3),
         config(optimizer__learning_rate=0.2, optimizer__weight_decay=0.0),  # another program
         config(optimizer__learning_rate=0.2, optimizer__weight_decay=0.2, model__filters=(4,)),
-        config(parallel__mode="pmap"),
+        config(optimizer__learning_rate=0.1, optimizer__weight_decay=0.1, optimizer__clip_norm=1.0),
         resolve(unflatten(flatten(one) | {"parallel.population": None})),  # on this CPU: alone
     ]
     found = groups(configs, [tmp_path / str(n) for n in range(len(configs))])
@@ -258,3 +260,18 @@ def test_label_smoothing_and_decay_of_zero_are_left_out_of_the_program():
     plain = jax.make_jaxpr(cross_entropy)(logits, label)
     zero = jax.make_jaxpr(lambda *a: cross_entropy(*a, label_smoothing=0.0))(logits, label)
     assert str(zero) == str(plain)
+
+
+def test_a_population_that_cannot_be_is_refused(cache_dir):
+    expected = "config.parallel.population=True: a population is for parallel.mode=jit and "
+    for other in ({"parallel__mode": "pmap"}, {"parallel__fsdp": 2}):
+        assert message_of(parallel__population=True, **other).startswith(expected)
+    config = small(cache_dir, parallel__population=True, batch_size=60)
+    with pytest.raises(UserError, match="batch_size=60: 8 devices do not divide it"):
+        build_parallel([config, config])  # as each of them alone, which it may have to be
+
+
+def test_more_members_than_one_program_has_are_several(cache_dir, tmp_path):
+    configs = [small(cache_dir, parallel__population=True, seed=seed) for seed in range(MOST + 3)]
+    found = groups(configs, [tmp_path / str(n) for n in range(len(configs))])
+    assert [len(group) for group in found] == [MOST, 3]
