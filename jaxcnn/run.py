@@ -28,7 +28,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.evaluation import evaluate
 from jaxcnn.first_state import StateMaker, from_images, state_makers
 from jaxcnn.population import differing_values, of_member
-from jaxcnn.runtime.compile import compile_step
+from jaxcnn.runtime.compile import compile_step, formulations
 from jaxcnn.runtime.mesh import Parallel
 from jaxcnn.runtime.peak import peak_flops, step_flops
 from jaxcnn.runtime.preemption import StopRequest, telling
@@ -186,6 +186,7 @@ def build_run(
         "normalize": preprocess,
         "axis_name": parallel.axis_name,
         "rules": rules,
+        "interceptor": formulations(jax.default_backend()),
     }
 
     def tx_of(config: ConfigDict) -> optax.GradientTransformation:
