@@ -4,16 +4,14 @@
 
 One step of each way in turn, round after round, on random 32x32 images that are in memory already,
 float32, with crop and flip: cnn as in experiments/cifar10.py, resnet20_cifar as it is. The ways are
-Flax's layers as they are (plain), with the compiler's options, and with the formulations too; each
-in training and in evaluation. Times are medians; CPU is the time that all threads worked, which
-other programs on the machine change less.
+Flax's layers as they are (plain), with the compiler's options, and with the formulations too. Times
+are medians; CPU ms is how long all threads worked, which other programs on the machine change less.
 """
 
 import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -25,7 +23,6 @@ from jaxcnn import (
     MODELS,
     compose,
     create_train_state,
-    make_eval_step,
     make_optimizer,
     make_train_step,
 )
@@ -49,14 +46,14 @@ def main() -> None:
     print(
         f"jax {jax.__version__}, {options.batch_size} images a step, load {os.getloadavg()[0]:.1f}"
     )
-    print(f"{'':52} ms a step   CPU ms  times as fast  compiling s")
+    print(f"{'':40} ms a step  ratio   CPU ms  ratio compiling s")
     for name in options.models:
         measure(name, options.batch_size, options.rounds)
     print(f"load {os.getloadavg()[0]:.1f} at the end")
 
 
 def measure(name: str, size: int, rounds: int) -> None:
-    """Prints a line for each way and each kind of step."""
+    """Prints a line for each way."""
     model = MODELS[name](num_classes=10, **KEYWORDS.get(name, {}))
     tx = make_optimizer("sgd", 0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
     augment = compose([partial(AUGMENTATIONS["crop"], padding=4), AUGMENTATIONS["flip"]])
@@ -64,33 +61,29 @@ def measure(name: str, size: int, rounds: int) -> None:
         jax.random.key(0)
     )
     batch = _batch(size)
-    kinds: dict[str, Callable[..., Any]] = {
-        "training": partial(make_train_step, model, tx, augment=augment),
-        "evaluation": partial(make_eval_step, model),
-    }
-    for kind, make in kinds.items():
-        steps, compiling = {}, {}
-        for way, (compiler_options, interceptor) in WAYS.items():
-            lowered = jax.jit(make(interceptor=interceptor)).lower(state, batch)
-            started = time.perf_counter()
-            steps[way] = lowered.compile(compiler_options)
-            compiling[way] = time.perf_counter() - started
-            jax.block_until_ready(steps[way](state, batch))
-        times: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
-        for _ in range(rounds):
-            for way, step in steps.items():
-                started, worked = time.perf_counter(), time.process_time()
-                jax.block_until_ready(step(state, batch))
-                times[way].append((time.perf_counter() - started, time.process_time() - worked))
-        medians = {
-            way: [statistics.median(each) for each in zip(*times[way], strict=True)] for way in WAYS
-        }
-        for way, (wall, worked) in medians.items():
-            print(
-                f"{name:14} {kind:10} {way:25} {1000 * wall:11.0f} {1000 * worked:8.0f} "
-                f"{medians['plain'][0] / wall:14.2f} {compiling[way]:12.1f}",
-                flush=True,
-            )
+    steps, compiling = {}, {}
+    for way, (compiler_options, interceptor) in WAYS.items():
+        step = make_train_step(model, tx, augment=augment, interceptor=interceptor)
+        lowered = jax.jit(step).lower(state, batch)
+        started = time.perf_counter()
+        steps[way] = lowered.compile(compiler_options)
+        compiling[way] = time.perf_counter() - started
+        jax.block_until_ready(steps[way](state, batch))
+    walls: dict[str, list[float]] = {way: [] for way in WAYS}
+    works: dict[str, list[float]] = {way: [] for way in WAYS}
+    for _ in range(rounds):
+        for way, compiled in steps.items():
+            started, worked = time.perf_counter(), time.process_time()
+            jax.block_until_ready(compiled(state, batch))
+            walls[way].append(1000 * (time.perf_counter() - started))
+            works[way].append(1000 * (time.process_time() - worked))
+    for way in WAYS:
+        wall, work = statistics.median(walls[way]), statistics.median(works[way])
+        print(
+            f"{name:14} {way:25} {wall:11.0f} {statistics.median(walls['plain']) / wall:6.2f}"
+            f"{work:9.0f} {statistics.median(works['plain']) / work:6.2f} {compiling[way]:11.1f}",
+            flush=True,
+        )
 
 
 def _batch(size: int) -> dict[str, np.ndarray]:

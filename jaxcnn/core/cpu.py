@@ -63,12 +63,9 @@ def _all_ones(value: int | Sequence[int] | None) -> bool:
 
 def _layer(layer: nn.Conv, x: jax.Array) -> jax.Array:
     """What the layer gives for x, [B, H, W, C] -> [B, H', W', D]."""
-    x, kernel, bias = layer.promote_dtype(
-        x,
-        layer.get_variable("params", "kernel"),
-        layer.get_variable("params", "bias") if layer.use_bias else None,
-        dtype=layer.dtype,
-    )
+    given = layer.variables["params"]
+    promoted: Any = layer.promote_dtype(x, given["kernel"], given.get("bias"), dtype=layer.dtype)
+    x, kernel, bias = promoted
     y = convolution(x, kernel, layer.strides, layer.padding, layer.precision)
     return y if bias is None else y + bias
 
@@ -156,11 +153,11 @@ def _by_blocks(
     kernel = jnp.pad(kernel, [(low, 1 - low) for low in before] + [(0, 0), (0, 0)])
     kernel = kernel.reshape(2, 2, 2, 2, channels, -1).transpose(0, 2, 1, 3, 4, 5)
     kernel = kernel.reshape(2, 2, 4 * channels, -1)
-    pads = tuple(
+    ends: Any = tuple(
         (low, (size + low + high - 3) // 2 + 2 - low - size // 2)
         for (low, high), size in zip(pads, (height, width), strict=True)
     )  # as many blocks as outputs and one more
-    return _convolution(blocks, kernel, (1, 1), pads, precision)
+    return _convolution(blocks, kernel, (1, 1), ends, precision)
 
 
 def _by_group(

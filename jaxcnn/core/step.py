@@ -218,6 +218,7 @@ def make_predict_step(
     devices: {"logits": float32[B, K]} and with `features` {"penultimate": float32[B, D]}, what the
     last dense layer sees, from a model that takes `features`. Of a batch only "image" is needed.
     """
+
     def predict_step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
         image = normalize(batch["image"])
         if features:
