@@ -66,6 +66,9 @@ def _layer(layer: nn.Conv, x: jax.Array) -> jax.Array:
     given = layer.variables["params"]
     promoted: Any = layer.promote_dtype(x, given["kernel"], given.get("bias"), dtype=layer.dtype)
     x, kernel, bias = promoted
+    # Without this XLA computes the norms and activations before a convolution again for each group
+    # of its kernel's gradient. It needs the compiler's option, see `jaxcnn.runtime.compile`.
+    x = jax.lax.optimization_barrier(x)
     y = convolution(x, kernel, layer.strides, layer.padding, layer.precision)
     return y if bias is None else y + bias
 

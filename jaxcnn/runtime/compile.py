@@ -10,12 +10,13 @@ import jax
 from jaxcnn.core.cpu import cpu_formulations
 
 # XLA:CPU of jaxlib 0.10.2 hands convolutions to YNNPACK, which is slower at them than Eigen. With
-# this, which leaves it only dots and reductions, a step of CNN(filters=(32, 64, 128)) on 128 images
-# of 32x32 pixels takes 372 ms instead of 524 (2 cores, benchmarks/cpu_step.py).
+# this it has only dots and reductions (benchmarks/cpu_step.py; docs/models.md has its numbers).
 CPU_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": (
         "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
-    )
+    ),
+    # Leaves `jax.lax.optimization_barrier` in the program until operations are fused.
+    "xla_disable_hlo_passes": "cse_barrier_expander",
 }
 
 

@@ -12,7 +12,7 @@ from jaxcnn import MODELS, create_train_state, make_optimizer, make_train_step
 from jaxcnn.core.cpu import convolution, cpu_formulations, max_pool, num_groups
 from jaxcnn.core.models.layers import MaxPool
 from jaxcnn.core.step import make_gradients
-from jaxcnn.runtime.compile import formulations
+from jaxcnn.runtime.compile import compile_step, formulations
 from jaxcnn.runtime.mesh import make_parallel
 from tests.steps import leaves
 
@@ -227,6 +227,13 @@ def test_programs_for_accelerators_are_those_of_the_model_as_it_is(backend, plat
         for pool in (lambda x: layer.apply({}, x), lambda x: nn.max_pool(x, (2, 2), (2, 2)))
     ]
     assert texts[0] == texts[1]
+
+
+def test_what_a_convolution_sees_is_computed_once():
+    """Not again for each group of the gradient of its kernel: what the barrier keeps apart."""
+    model, tx, state, batch = net("cnn", jnp.float32)
+    step = jax.jit(make_train_step(model, tx, interceptor=cpu_formulations))
+    assert "opt-barrier(" in compile_step(step, state, batch).as_text()
 
 
 def test_a_batch_split_over_devices_stays_where_it_is():
