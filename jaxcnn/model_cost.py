@@ -16,7 +16,7 @@ from jaxcnn.core.models import IMAGE_SIZES, MODELS
 from jaxcnn.core.optim import make_optimizer
 from jaxcnn.core.state import TrainState, create_train_state
 from jaxcnn.core.step import make_predict_step, make_train_step
-from jaxcnn.runtime.compile import compile_step
+from jaxcnn.runtime.compile import compile_step, formulations
 
 HEADINGS = """\
                                million   GFLOPs      MB  images/s   images/s compiling
@@ -81,8 +81,9 @@ def measure_model(
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes.params))
     cost = ModelCost(name, size, parameters, _flops(model, shapes, size))
     try:
-        state, train_step = jax.jit(create)(), make_train_step(model, tx)
-        return _timed(cost, model, state, train_step, batch_size, seconds)
+        interceptor = formulations(jax.default_backend())
+        train_step = make_train_step(model, tx, interceptor=interceptor)
+        return _timed(cost, model, jax.jit(create)(), train_step, batch_size, seconds)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

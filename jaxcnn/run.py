@@ -27,6 +27,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.evaluation import evaluate
 from jaxcnn.first_state import StateMaker, from_images, state_makers
 from jaxcnn.population import differing_values, of_member
+from jaxcnn.runtime.compile import formulations
 from jaxcnn.runtime.mesh import Parallel
 from jaxcnn.runtime.preemption import StopRequest, telling
 
@@ -183,6 +184,7 @@ def build_run(
         "normalize": preprocess,
         "axis_name": parallel.axis_name,
         "rules": rules,
+        "interceptor": formulations(jax.default_backend()),
     }
 
     def tx_of(config: ConfigDict) -> optax.GradientTransformation:
@@ -208,8 +210,7 @@ def build_run(
         train_step, eval_step = from_store(train_step), from_store(eval_step)
         gradients = from_store(gradients)
     # Parameters do not depend on how a step is mapped over devices: this model has no axis.
-    plain = build_model(config, num_classes)
-    seeds = [config.seed for config in configs]
+    bare = build_model(config, num_classes)
     return Run(
         configs=tuple(configs),
         dataset=dataset,
@@ -221,7 +222,7 @@ def build_run(
         schedules=tuple(_rate(schedule_of(one, plan), one) for one in configs),
         rules=rules,
         make_states=state_makers(
-            seeds, plain, tx_of(config), average is not None, dataset.image_shape
+            [c.seed for c in configs], bare, tx_of(config), average is not None, dataset.image_shape
         ),
         from_data=partial(from_images, model, preprocess, dataset.splits["train"]),
         train_step=parallel.transform(train_step, donate=True),

@@ -18,6 +18,7 @@ index.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -36,6 +37,7 @@ Metrics = dict[str, jax.Array]
 Augment = Callable[[jax.Array, Batch], Batch]
 Normalize = Callable[[jax.Array], jax.Array]
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
+Interceptor = Callable[..., Any]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 EvalStep = Callable[[TrainState, Batch], Metrics]
 PredictStep = Callable[[TrainState, Batch], dict[str, jax.Array]]
@@ -61,6 +63,7 @@ def make_train_step(
     axis_name: str | None = None,
     rules: Sequence[Rule] = (),
     average: Average | None = None,
+    interceptor: Interceptor | None = None,
 ) -> TrainStep:
     """Returns a pure `train_step(state, batch) -> (state, metrics)`.
 
@@ -74,6 +77,8 @@ def make_train_step(
       batch is whole (`jit`, also over many devices). A model with BatchNorm needs the same name.
     rules: those given to the optimiser, for the statistics of BatchNorm that they freeze.
     average: state -> state.averaged, see `jaxcnn.core.average`, for a state that has it.
+    interceptor: what layers are called through, as `flax.linen.intercept_methods` takes it, such as
+      `jaxcnn.core.cpu.cpu_formulations`; None: nothing.
 
     `metrics` are sums over the (global) batch, so that they add: {"loss", "correct", "count"}.
     The right class of a soft label is its largest.
@@ -85,6 +90,7 @@ def make_train_step(
         loss_fn=loss_fn,
         axis_name=axis_name,
         rules=rules,
+        interceptor=interceptor,
     )
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -111,11 +117,12 @@ def make_gradients(
     loss_fn: Loss = cross_entropy,
     axis_name: str | None = None,
     rules: Sequence[Rule] = (),
+    interceptor: Interceptor | None = None,
 ) -> Callable[[TrainState, Batch], tuple[PyTree, PyTree, Metrics]]:
     """Returns the first half of a train step, a pure `gradients(state, batch) -> (gradients of the
     mean loss, new batch statistics, metrics)`; see `make_train_step`.
     """
-    apply = keeping_statistics(model, rules)
+    apply = _through(interceptor, keeping_statistics(model, rules))
 
     def gradients(state: TrainState, batch: Batch) -> tuple[PyTree, PyTree, Metrics]:
         batch = augmented(augment, state.key, state.step, batch)
@@ -225,6 +232,18 @@ def make_predict_step(
         }
 
     return predict_step
+
+
+def _through(interceptor: Interceptor | None, apply: Callable[..., Any]) -> Callable[..., Any]:
+    """`apply` of a model, with its layers called through an interceptor."""
+    if interceptor is None:
+        return apply
+
+    def intercepted(*arguments: Any, **keywords: Any) -> Any:
+        with nn.intercept_methods(interceptor):
+            return apply(*arguments, **keywords)
+
+    return intercepted
 
 
 def _example_keys(key: jax.Array, number: int | jax.Array, batch: Batch) -> jax.Array:

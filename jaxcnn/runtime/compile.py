@@ -1,4 +1,4 @@
-"""Compiling: the persistent cache, and options by platform."""
+"""Compiling: the persistent cache; options and formulations by platform."""
 
 import os
 from collections.abc import Callable
@@ -7,13 +7,16 @@ from typing import Any
 
 import jax
 
+from jaxcnn.core.cpu import cpu_formulations
+
 # XLA:CPU of jaxlib 0.10.2 hands convolutions to YNNPACK, which is slower at them than Eigen. With
-# this, which leaves it only dots and reductions, a step of CNN(filters=(32, 64, 128)) on 128 images
-# of 32x32 pixels takes 372 ms instead of 524 (2 cores, benchmarks/cpu_options.py).
+# this it has only dots and reductions (benchmarks/cpu_step.py; docs/models.md has its numbers).
 CPU_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": (
         "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
-    )
+    ),
+    # Leaves `jax.lax.optimization_barrier` in the program until operations are fused.
+    "xla_disable_hlo_passes": "cse_barrier_expander",
 }
 
 
@@ -42,3 +45,10 @@ def compile_step(function: Any, *arguments: Any) -> Callable[..., Any]:
             if "No such compile option" not in str(error):
                 raise
     return lowered.compile()
+
+
+def formulations(platform: str) -> Callable[..., Any] | None:
+    """The interceptor that steps on a platform, as of `jax.default_backend()`, call the model's
+    layers through; None on accelerators, whose compilers need no help.
+    """
+    return cpu_formulations if platform == "cpu" else None

@@ -21,6 +21,7 @@ from jaxcnn.core.models.layers import (
     check_sizes,
     choose,
     keep,
+    max_pool,
 )
 
 # U(-1, 1) / sqrt(fan_in), from which PyTorch draws by default.
@@ -180,7 +181,7 @@ class Airbench(nn.Module):
             )
             x = conv(x)
             if number == 1:
-                x = nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
+                x = max_pool(x, window_shape=(2, 2), strides=(2, 2))
             x = norm(name=f"stage{stage}_norm{number}")(x)
             if self.shortcut and number == self.convs_per_stage:
                 x = x + first

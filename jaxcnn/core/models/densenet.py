@@ -19,6 +19,7 @@ from jaxcnn.core.models.layers import (
     check_sizes,
     choose,
     keep,
+    max_pool,
     norm_layer,
 )
 
@@ -106,7 +107,7 @@ class DenseNet(nn.Module):
         if self.stem == "imagenet":
             x = conv(self.stem_width, 7, strides=2, name="stem_conv")(x)
             x = keep(self, stages, "stem", activation(norm(name="stem_norm")(x)))
-            x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            x = max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         else:
             x = keep(self, stages, "stem", conv(self.stem_width, 3, name="stem_conv")(x))
         for stage, depth in enumerate(self.depths, start=1):

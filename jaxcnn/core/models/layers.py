@@ -23,7 +23,25 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 NORMS = ("batch", "group", "layer", "none")
 
-POOLS: dict[str, Callable[..., jax.Array]] = {"max": nn.max_pool, "avg": nn.avg_pool}
+
+class MaxPool(nn.Module):
+    """`flax.linen.max_pool` as a layer, so that an interceptor of layers sees it."""
+
+    window_shape: tuple[int, ...]
+    strides: tuple[int, ...] | None = None
+    padding: str | tuple[tuple[int, int], ...] = "VALID"
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return nn.max_pool(x, self.window_shape, self.strides, self.padding)
+
+
+def max_pool(x: jax.Array, **keywords: Any) -> jax.Array:
+    """`MaxPool(**keywords)` of x, within a module that is called."""
+    return MaxPool(**keywords)(x)
+
+
+POOLS: dict[str, Callable[..., jax.Array]] = {"max": max_pool, "avg": nn.avg_pool}
+
 
 # An ordinary dict would be sorted by name on its way out of `jit`.
 Stages = OrderedDict[str, jax.Array]

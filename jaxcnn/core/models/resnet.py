@@ -25,6 +25,7 @@ from jaxcnn.core.models.layers import (
     choose,
     depth_rates,
     keep,
+    max_pool,
     norm_layer,
     padded_conv,
 )
@@ -205,7 +206,7 @@ class ResNet(nn.Module):
         stages = Stages()
         x = keep(self, stages, "stem", self._stem(conv, norm, image.astype(self.dtype)))
         if self.stem != "cifar":
-            x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            x = max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         for stage, num_blocks in enumerate(self.stage_sizes):
             for position in range(num_blocks):
                 x = self.block(

@@ -17,6 +17,7 @@ from jaxcnn.core.models.layers import (
     check_sizes,
     choose,
     keep,
+    max_pool,
     norm_layer,
 )
 
@@ -95,7 +96,7 @@ class VGG(nn.Module):
                 x = activation(norm(name=f"features_{place + 1}")(x))
                 place += each
             x = keep(self, stages, f"stage{stage + 1}", x)
-            x = nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
+            x = max_pool(x, window_shape=(2, 2), strides=(2, 2))
             place += 1
         return x
 
