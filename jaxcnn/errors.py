@@ -15,6 +15,10 @@ class UserError(Exception):
         return [f"error: {self}"]
 
 
+class DiskError(UserError):
+    """What a disk refuses: more space, or another disk, mends that, and no other config does."""
+
+
 def is_end(kind: type[BaseException] | None) -> bool:
     """Whether work ends because it is done or somebody has enough of it (Ctrl-C, SIGTERM, a closed
     pipe), and not because of an error: what there is of its results is then kept.

@@ -26,6 +26,7 @@ from jaxcnn.report.verdict import Note, split_note, unreadable_note, verdict
 from jaxcnn.robustness import Robustness, examine_robustness
 from jaxcnn.runtime.outdir import write_files
 from jaxcnn.runtime.rundir import environment, read_json
+from jaxcnn.runtime.writers import read_lines
 from jaxcnn.trained import Trained
 
 logger = logging.getLogger(__name__)
@@ -150,9 +151,7 @@ def draw_charts(assessment: Assessment, robustness: Robustness | None) -> dict[s
 
 def history(workdir: str | Path) -> list[dict[str, Any]]:
     """The lines of a run's `metrics.jsonl`; a last one that is not whole is left out."""
-    path = Path(workdir).expanduser() / "metrics.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    return read_lines(Path(workdir).expanduser() / "metrics.jsonl")
 
 
 def describe(

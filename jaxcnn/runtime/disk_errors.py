@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxcnn.errors import UserError
+from jaxcnn.errors import DiskError
 
 
 class DiskErrors:
@@ -25,7 +25,7 @@ class DiskErrors:
         # TensorStore reports a full disk as a ValueError.
         if isinstance(error, OSError | ValueError):
             reason = " ".join(str(error).split())[:300]
-            raise UserError(
+            raise DiskError(
                 f"{self._folder}: the checkpoint could not be written ({reason}); earlier ones are "
                 "intact: free some space and start again to resume"
             ) from error

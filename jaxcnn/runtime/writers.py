@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, TextIO
 
-from jaxcnn.errors import UserError
+from jaxcnn.errors import DiskError
 from jaxcnn.runtime.distributed import is_first
 from jaxcnn.runtime.tensorboard import TensorBoard
 
@@ -52,15 +52,15 @@ class MetricWriter:
         return [(line["step"], line[name]) for line in self._lines if line["split"] == split]
 
     def close(self) -> None:
-        """Raises UserError if the disk refuses what was written last."""
+        """Raises DiskError if the disk refuses what was written last."""
         try:
             if self._file is not None:
                 self._file.close()
         except OSError as error:
             raise self._refused(error) from error
 
-    def _refused(self, error: OSError) -> UserError:
-        return UserError(
+    def _refused(self, error: OSError) -> DiskError:
+        return DiskError(
             f"{self._path}: cannot be written ({error.strerror}); checkpoints are intact: free "
             "some space and start again to resume"
         )
@@ -71,3 +71,11 @@ def _until(path: Path, step: int) -> tuple[list[str], bool]:
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
     return kept, len(kept) < len(lines)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `metrics.jsonl`, which may not be there; a last one that is not whole, of a
+    run that is writing it or was killed as it did, is left out.
+    """
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
