@@ -1,7 +1,19 @@
 """Command lines to copy and paste, made from the one this process was started with."""
 
+import re
 import shlex
 import sys
+
+# Up to the last @ of a word: a password may hold a slash, or an @ that should have been quoted.
+_PASSWORD = re.compile(r"(://[^:/@\s]*:)\S*@")
+_NAMED_PASSWORD = re.compile(
+    r"([?&;](?:\w*password|passwd|pwd|\w*token|\w*secret)=)[^&;\s'\"]+", re.I
+)
+
+
+def without_password(text: str) -> str:
+    """A command or an address without the passwords that an address may hold."""
+    return _NAMED_PASSWORD.sub(r"\1...", _PASSWORD.sub(r"\1...@", text))
 
 
 def command(module: str | None = None, *, keep: str = "--", **flags: str) -> str:

@@ -14,7 +14,8 @@ from typing import Any, TextIO
 
 import jax
 
-from jaxcnn.errors import UserError
+from jaxcnn.commands import without_password
+from jaxcnn.errors import DiskError, UserError
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def _opened(path: Path) -> TextIO:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a+")
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+        raise DiskError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -93,7 +94,7 @@ def write_text(path: Path, content: str) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+        raise DiskError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -109,7 +110,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def environment() -> dict[str, Any]:
     """Versions, devices, command line and git commit of this process."""
     return {
-        "command": [sys.executable, *sys.argv],
+        "command": [sys.executable, *map(without_password, sys.argv)],
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": versions(),

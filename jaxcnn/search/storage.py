@@ -2,18 +2,16 @@
 
 import importlib.util
 import json
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from jaxcnn.commands import without_password
 from jaxcnn.errors import UserError
 
 JOURNAL = "study.journal"
-
-_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@/\s]+@")
 
 
 class StorageError(UserError):
@@ -30,11 +28,6 @@ def check_installed() -> None:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-
-
-def without_password(text: str) -> str:
-    """A command or an address without the password that an address may hold."""
-    return _PASSWORD.sub(r"\1...@", text)
 
 
 @contextmanager
@@ -73,14 +66,25 @@ def open_storage(url: str | None, workdir: Path) -> Any:
         return storages.RDBStorage(url)
     host, _, port = url.removeprefix("grpc://").rstrip("/").rpartition(":")
     if not host or not port.isdecimal():
-        raise UserError(f"--storage={url}: expected grpc://HOST:PORT")
+        raise UserError(f"--storage={without_password(url)}: expected grpc://HOST:PORT")
     return storages.GrpcStorageProxy(host=host, port=int(port))
 
 
 def _mend(path: Path) -> None:
     """Cuts off a last line that a full disk has left without its end; UserError for other files."""
+    from optuna.storages.journal import JournalFileSymlinkLock
+
     if not path.is_file():
         return
+    lock = JournalFileSymlinkLock(str(path))  # or it could be a line that a worker is writing
+    lock.acquire()
+    try:
+        _cut(path)
+    finally:
+        lock.release()
+
+
+def _cut(path: Path) -> None:
     content = path.read_bytes()
     lines = content.splitlines(keepends=True)
     try:
