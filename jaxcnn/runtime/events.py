@@ -22,6 +22,10 @@ import threading
 
 import numpy as np
 
+# Directories written at once: each is an open file, of which a process may have some 1,000. One
+# that was closed gets another file when there is more for it.
+_MOST_OPEN = 64
+
 
 def main() -> None:
     """Copies lines from stdin to event files until stdin ends; exit code 3 without TensorFlow."""
@@ -45,8 +49,10 @@ def main() -> None:
     while line := lines.get():
         content = json.loads(line)
         workdir = content.pop("workdir")
-        if workdir not in writers:
-            writers[workdir] = SummaryWriter(workdir)
+        if workdir not in writers and len(writers) == _MOST_OPEN:
+            writers.pop(next(iter(writers))).close()
+        # The one used least lately comes first.
+        writers[workdir] = writers.pop(workdir, None) or SummaryWriter(workdir)
         _write(writers[workdir], **content)
         if lines.empty():
             for writer in writers.values():

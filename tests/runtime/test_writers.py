@@ -133,6 +133,20 @@ def test_tensorboard_shows_pictures_histograms_and_the_config(killed):
     assert any("hparams" in tag for tag in found)
 
 
+def test_more_runs_than_a_process_may_open_files_are_shown(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", environment(1, tensorflow=True)["PYTHONPATH"])
+    board = TensorBoard()
+    runs = [tmp_path / str(number) for number in range(70)]
+    for step in (1, 2):
+        for run in runs:
+            board.scalars(run, step, {"loss": float(step)})
+    board.start()
+    board.close()
+    for run in (runs[0], runs[-1]):
+        assert sorted(scalars(run)) == [(1, "loss", 1.0), (2, "loss", 2.0)]
+    assert len(list(runs[0].glob("events.out.tfevents.*"))) == 2
+
+
 def test_a_disk_that_refuses_is_one_line_and_ends_the_writer(tmp_path):
     """In a process that may not write files any larger."""
     script = (
