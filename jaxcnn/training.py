@@ -143,7 +143,7 @@ class Training:
                 found = self._validate(step, batch) if evaluating else {}
                 if evaluating:
                     progress.note(step, run.epoch(step), lines, found)
-                self._save(step, found, saving or signal is not None)
+                self.save(step, found, saving or signal is not None)
                 if signal is not None:
                     self._interrupt(signal, step)
                 if evaluating:
@@ -205,8 +205,8 @@ class Training:
                     self._tensorboard.histograms(workdir, step, histograms[number])
         return found
 
-    def _save(self, step: int, found: dict[int, dict[str, float]], saving: bool) -> None:
-        """Saves all, or those that stop here."""
+    def save(self, step: int, found: dict[int, dict[str, float]], saving: bool) -> None:
+        """Saves all, or those that stop here; once in a step."""
         for number in self._going():
             member = self.members[number]
             stopping = number in found and member.stops(self.run.plan)

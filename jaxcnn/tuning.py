@@ -28,29 +28,27 @@ from jaxcnn.resume import describe_data
 from jaxcnn.run import build_run
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.mesh import make_parallel
-from jaxcnn.runtime.preemption import Interrupted
 from jaxcnn.runtime.progress import setup_logging
 from jaxcnn.runtime.rundir import read_json
 from jaxcnn.search.pruner import make_pruner
-from jaxcnn.search.results import is_written, read_study, show, write_results
+from jaxcnn.search.results import is_written, read_study, write_results
 from jaxcnn.search.sampler import check_sampler, grid_size, make_sampler
-from jaxcnn.search.space import Space, config_of, survey
+from jaxcnn.search.space import Space, survey
 from jaxcnn.search.storage import (
-    StorageError,
     address_of,
     check_installed,
     open_storage,
     storing,
 )
 from jaxcnn.search.study import Study, open_study
+from jaxcnn.search.training import train_trials
 from jaxcnn.search.trials import (
-    Begun,
     at_work,
     begin_trials,
-    delete_checkpoints,
+    config_of_trial,
     made_folder,
 )
-from jaxcnn.training import Training, load_data
+from jaxcnn.training import load_data
 
 logger = logging.getLogger(__name__)
 
@@ -99,12 +97,13 @@ def _tune(
     check_installed()
     ranges, at_bounds = survey(space, config)
     check_sampler(how.sampler, ranges)
-    limit = min(how.trials, grid_size(ranges)) if how.sampler == "grid" else how.trials
+    grid = how.seed if how.sampler == "grid" else None
+    limit = how.trials if grid is None else min(how.trials, grid_size(ranges))
     pruner = make_pruner(how.pruner, _rehearse(config, at_bounds))
     address = address_of(how.storage, workdir)
     with made_folder(workdir), storing(address):
         storage = open_storage(how.storage, workdir)
-        study = open_study(storage, address, workdir, config, ranges, pruner)
+        study = open_study(storage, address, workdir, config, ranges, pruner, grid)
         ended = len(study.ended())
     if ended >= limit and is_written(study, found := read_study(study, config.best_metric)):
         logger.info("%s is finished: %s", workdir, found.told())
@@ -120,7 +119,8 @@ def _tune(
         if not begun:
             break
         for group in groups([one.config for one in begun], [one.folder for one in begun]):
-            _train(study, [begun[number] for number in group], limit, deadline)
+            if not train_trials(study, [begun[number] for number in group], limit, deadline):
+                count = max(1, count // 2)
         _check_hope(study)
     return _results(study, config, space, command)
 
@@ -169,72 +169,6 @@ def _only_what_trials_do() -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-def _train(study: Study, begun: Sequence[Begun], limit: int, deadline: float) -> None:
-    """Trains trials, as one population if there are several, and tells the study of them. Those
-    that the deadline or a signal stops stay running there, to be resumed.
-    """
-    try:
-        if time.monotonic() > deadline:
-            return
-        for one in begun:
-            logger.info("trial %d of %d: %s", one.number, limit, _told(one.trial.params))
-        _follow(study, begun, deadline)
-    except (Interrupted, StorageError):
-        raise
-    except Exception as error:  # the model's, the optimiser's, XLA's for want of memory
-        going = [one for one in begun if one.going]
-        if not going or isinstance(error.__cause__, OSError):  # a full disk spoils all trials
-            raise
-        logger.debug("trials failed", exc_info=True)
-        if len(going) > 1:  # one of them may spoil it for the others
-            for one in going:
-                _train(study, [one], limit, deadline)
-            return
-        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        _end(study, going[0], "failed", kind + str(error))
-    finally:
-        for one in begun:
-            one.release()
-    with storing(study.address):
-        delete_checkpoints(study)
-
-
-def _follow(study: Study, begun: Sequence[Begun], deadline: float) -> None:
-    configs, folders = [one.config for one in begun], [one.folder for one in begun]
-    metric = configs[0].best_metric
-    with Training(configs, folders, tensorboard=False) as training:
-        for step, validations in training:
-            for number, metrics in validations.items():
-                one = begun[number]
-                with storing(study.address):
-                    one.note(step, metrics[metric])
-                    worse = one.trial.should_prune()
-                if worse and step < training.run.plan.num_steps:
-                    training.stop(number)
-                    _end(study, one, "pruned")
-            if time.monotonic() > deadline:
-                logger.info("the time is over; the same command goes on after step %d", step)
-                return
-    for number, one in enumerate(begun):
-        if number in training.failed:
-            _end(study, one, "failed", training.failed[number].split(": try ")[0])
-        elif one.going:
-            _end(study, one, "complete")
-
-
-def _end(study: Study, one: Begun, state: str, reason: str = "") -> None:
-    reason = " ".join(reason.split())
-    with storing(study.address):
-        one.end(state, reason)
-        best = study.best()
-    metric = one.config.best_metric
-    if state == "failed":
-        logger.warning("trial %d failed: %s", one.number, reason)
-        return
-    leader = "" if best is None else f" (best: trial {best.number}, {show(metric, best.value)})"
-    logger.info("trial %d %s: %s%s", one.number, state, show(metric, one.best), leader)
-
-
 def _check_hope(study: Study) -> None:
     """UserError if there are some trials and all have failed."""
     with storing(study.address):
@@ -261,15 +195,8 @@ def _results(study: Study, config: ConfigDict, space: Space, command: str) -> di
             f"--workdir={study.workdir}: no trial is complete ({told}); start the same command "
             "again with more --minutes or --trials"
         )
-    winner = config_of(space, config, found.best.params)
+    with storing(study.address):
+        winner = config_of_trial(study, found.best.number, config)
     best = write_results(study, found, winner, space.path.stem, command)
     logger.info("best: %s", found.told())
     return best
-
-
-def _told(params: dict[str, Any]) -> str:
-    """Parameters as a short line."""
-    return ", ".join(
-        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
-        for key, value in params.items()
-    )

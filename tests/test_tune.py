@@ -240,6 +240,8 @@ def test_the_time_may_be_limited_and_the_trial_goes_on_later(tune, tmp_path):
     done = tune("--minutes=0.005", SEEDS, *LONGER, "--config.num_steps=400", check=2)
     assert "no trial is complete" in line_of(done)
     assert [trial.state.name for trial in journal(tmp_path)] == ["RUNNING"]
+    assert "goes on after step 4\n" in done.stderr  # where no checkpoint is due
+    assert (tmp_path / "tune/trials/0/checkpoints/4.sha256").exists()
     done = tune("--trials=1", SEEDS, *LONGER, "--config.num_steps=400")
     assert "trial 0: goes on" in done.stderr and len(table(tmp_path)) == 1
 
@@ -257,6 +259,51 @@ def test_three_workers_share_a_search_and_no_trial_is_run_twice(begin, tmp_path)
     assert len(table(tmp_path)) == 7
     best = json.loads((tmp_path / "tune/best.json").read_text())
     assert best["test"]["split"] == "test"
+
+
+TOGETHER = "--config.parallel.population=True"
+
+
+def test_a_population_that_is_killed_goes_on_and_ends_with_all_its_trials(tune, begin, tmp_path):
+    arguments = "--trials=2", RATES, *LONGER, TOGETHER, "--pruner=none"
+    process = begin(*arguments)
+    runs = [tmp_path / f"tune/trials/{number}" for number in range(2)]
+    wait_for(lambda: all((run / "checkpoints/8.sha256").exists() for run in runs), process)
+    process.send_signal(signal.SIGKILL)
+    finish(process)
+    before = journal(tmp_path)
+    assert [trial.state.name for trial in before] == ["RUNNING"] * 2
+    done = tune(*arguments)
+    assert done.stderr.count(": goes on") == 2
+    after = journal(tmp_path)
+    assert [trial.state.name for trial in after] == ["COMPLETE"] * 2
+    assert [trial.params for trial in after] == [trial.params for trial in before]
+    for trial in after:
+        assert [step for step, _ in trial.user_attrs["history"]] == list(range(4, 41, 4))
+
+
+def test_one_of_a_population_that_fails_leaves_the_others_alone(tune, tmp_path):
+    tune("--sampler=grid", "--search.optimizer.learning_rate=1e30|0.1|0.01", TOGETHER)
+    rows = table(tmp_path)
+    states = {row["optimizer.learning_rate"]: row["state"] for row in rows}
+    assert states == {"1e+30": "failed", "0.1": "complete", "0.01": "complete"}
+
+
+@pytest.mark.parametrize("sampler", ["cmaes", "random"])
+def test_other_samplers_propose_for_a_population(sampler, tune, tmp_path):
+    more = "--search.optimizer.momentum=0.1 0.9", f"--sampler={sampler}", "--population=3"
+    tune("--trials=6", RATES, *more, TOGETHER)
+    trials = journal(tmp_path)
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 6
+    assert len({trial.params["optimizer.learning_rate"] for trial in trials}) == 6
+
+
+def test_runs_of_another_study_are_not_taken_for_its_own(tune, tmp_path):
+    tune("--trials=1", SEEDS)
+    (tmp_path / "tune/study.journal").unlink()
+    assert line_of(tune("--trials=1", SEEDS, check=2)) == (
+        f"{tmp_path}/tune/trials/0: holds trials of another study; give a new --workdir"
+    )
 
 
 def test_a_study_may_be_in_a_database(tune, tmp_path):

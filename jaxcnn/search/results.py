@@ -11,14 +11,16 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from jaxcnn.commands import without_password
 from jaxcnn.errors import UserError
 from jaxcnn.report.trial import Search, Trial
 from jaxcnn.report.tune_page import tune_files
 from jaxcnn.runtime.outdir import write_files
 from jaxcnn.runtime.rundir import read_json
 from jaxcnn.runtime.tensorboard import TensorBoard
+from jaxcnn.runtime.writers import read_lines
 from jaxcnn.search.recipe import recipe_text
-from jaxcnn.search.storage import storing, without_password
+from jaxcnn.search.storage import storing
 from jaxcnn.search.study import Study
 from jaxcnn.search.trials import locked, read_history
 from jaxcnn.train import finish, finished_run
@@ -175,12 +177,13 @@ def _test(study: Study, config: ConfigDict, number: int) -> dict[str, Any] | Non
         logger.warning("trial %d was trained elsewhere; start the command there to test it", number)
         return None
     try:
-        if (metrics := finished_run(config, folder)) is not None:
-            return metrics
-        with Training([config], [folder], tensorboard=False) as training:
-            for _ in training:
-                pass
-            return finish(training).get(0)
+        with locked(folder / ".worker"):  # nobody deletes its checkpoints meanwhile
+            if (metrics := finished_run(config, folder)) is not None:
+                return metrics
+            with Training([config], [folder], tensorboard=False) as training:
+                for _ in training:
+                    pass
+                return finish(training).get(0)
     except UserError as error:
         logger.warning("trial %d was not tested: %s", number, error)
         return None
@@ -231,7 +234,6 @@ def _curves(folder: Path, metric: str, trial: Trial) -> list[tuple[int, dict[str
     path = folder / "metrics.jsonl"
     if not path.is_file():
         return [(step, {f"validation/{metric}": value}) for step, value in trial.history]
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
     return [
         (
             line["step"],
@@ -241,5 +243,5 @@ def _curves(folder: Path, metric: str, trial: Trial) -> list[tuple[int, dict[str
                 if name not in ("step", "epoch", "split")
             },
         )
-        for line in lines
+        for line in read_lines(path)
     ]

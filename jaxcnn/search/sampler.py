@@ -19,7 +19,8 @@ def make_sampler(name: str, seed: int, distributions: Mapping[str, Any], number:
     if name == "grid":
         # Optuna's own grid is for its own loop only, which it stops.
         values = {key: grid_values(one) or () for key, one in distributions.items()}
-        place = np.random.default_rng(seed).permutation(grid_size(distributions))[number]
+        size = grid_size(distributions)
+        place = np.random.default_rng(seed).permutation(size)[number % size]
         indices = np.unravel_index(place, [len(of) for of in values.values()])
         point = {key: of[i] for (key, of), i in zip(values.items(), indices, strict=True)}
         return samplers.PartialFixedSampler(point, samplers.RandomSampler(seed=seed))

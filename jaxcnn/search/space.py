@@ -183,10 +183,3 @@ def _check(space: Space, name: str, distribution: Any, first: Any) -> None:
                 f"{space.path}: search() lets {name} be {choice!r}, which a study cannot keep; "
                 "suggest a name or a number for it"
             )
-
-
-def config_of(space: Space, base: ConfigDict, params: Mapping[str, Any]) -> ConfigDict:
-    """The resolved config that a trial of these parameters had."""
-    import optuna
-
-    return space.config(base, optuna.trial.FixedTrial(dict(params)))

@@ -1,7 +1,7 @@
 """The study: what is searched, and the trials so far, for all workers to share."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,17 +10,22 @@ from ml_collections import ConfigDict
 from jaxcnn.config import FREE_ON_RESUME, differences, resolve, to_json
 from jaxcnn.errors import UserError
 
+# In a tuning directory whose study is elsewhere: the name that it has there.
+_NAME = ".study"
+
 
 class Study(NamedTuple):
     """A study, and the directory with the runs of the trials that are trained here.
 
-    optuna, storage: Optuna's. address: of the storage, as messages name it.
+    optuna, storage: Optuna's. address: of the storage, as messages name it. own: whether the study
+      is in that directory too, so that who sees one sees the other.
     """
 
     optuna: Any
     storage: Any
     workdir: Path
     address: str
+    own: bool
 
     def trials(self, *states: str) -> list[Any]:
         """Optuna's frozen trials, in order, in the states of these names; without names all."""
@@ -32,9 +37,15 @@ class Study(NamedTuple):
     def ended(self) -> list[Any]:
         return self.trials("COMPLETE", "PRUNED", "FAIL")
 
-    def best(self) -> Any:
-        """The complete trial with the best value, the first of equals; None where there is none."""
-        return self.optuna.best_trial if self.trials("COMPLETE") else None
+    def best(self, trials: Sequence[Any] | None = None) -> Any:
+        """The complete trial with the best value, the first of equals; None where there is none.
+
+        trials: to choose from; None: all there are now.
+        """
+        known = self.trials("COMPLETE") if trials is None else trials
+        complete = [one for one in known if one.state.name == "COMPLETE"]
+        choose = min if self.optuna.direction.name == "MINIMIZE" else max
+        return choose(complete, key=lambda one: one.value, default=None)
 
     def folder(self, number: int) -> Path:
         """The run directory of a trial."""
@@ -48,13 +59,17 @@ def open_study(
     config: ConfigDict,
     distributions: Mapping[str, Any],
     pruner: Any,
+    grid: int | None = None,
 ) -> Study:
-    """The study of this directory's name in a storage, begun if it is not there; UserError if it is
-    about another config or another space.
+    """The study of this directory in a storage, begun if it is not there, with the directory's
+    name; UserError if it is about another config or another space.
+
+    grid: the seed of its order where the trials are the points of a grid.
     """
     import optuna
 
-    name = workdir.resolve().name
+    own = isinstance(storage, optuna.storages.JournalStorage)
+    name = _name(storage, workdir, own)
     try:
         study = optuna.load_study(study_name=name, storage=storage, pruner=pruner)
     except KeyError:
@@ -72,19 +87,37 @@ def open_study(
     given = {"config": json.loads(to_json(config)), "space": space}
     known = study.user_attrs
     if given.keys() <= known.keys():
-        _check_same(workdir, known, config, space)
+        _check_same(workdir, known, config, space, grid)
     elif study.get_trials(deepcopy=False):
         raise UserError(
             f"{address}: the study {name!r} in it is not one of jaxcnn.tune; give a --workdir of "
             "another name, a study has the name of its folder"
         )
+    given |= {"grid": grid}
     for key in given.keys() - known.keys():
         study.set_user_attr(key, given[key])
-    return Study(study, storage, workdir, address)
+    if not own:
+        (workdir / _NAME).write_text(name)
+    return Study(study, storage, workdir, address, own)
+
+
+def _name(storage: Any, workdir: Path, own: bool) -> str:
+    """The name that the study of a directory has: of that directory when it was begun, whatever
+    name that has now.
+    """
+    if own:
+        names = storage.get_all_studies()
+        return names[0].study_name if len(names) == 1 else workdir.resolve().name
+    kept = workdir / _NAME
+    return kept.read_text() if kept.is_file() else workdir.resolve().name
 
 
 def _check_same(
-    workdir: Path, known: Mapping[str, Any], config: ConfigDict, space: Mapping[str, Any]
+    workdir: Path,
+    known: Mapping[str, Any],
+    config: ConfigDict,
+    space: Mapping[str, Any],
+    grid: int | None,
 ) -> None:
     before = resolve(ConfigDict(known["config"]))
     changed = {
@@ -98,12 +131,18 @@ def _check_same(
         for key in sorted(old.keys() | space.keys())
         if old.get(key) != space.get(key)
     }
+    if "grid" in known and known["grid"] != grid:  # a point would come twice, another never
+        changed["--sampler"] = (_order(known["grid"]), _order(grid))
     if changed:
         listed = ", ".join(f"{key} was {a!r}, is {b!r}" for key, (a, b) in changed.items())
         raise UserError(
             f"--workdir={workdir}: the search in it is another one ({listed}); give a new "
             "--workdir, or the old values to go on with it"
         )
+
+
+def _order(grid: int | None) -> str:
+    return "another than grid" if grid is None else f"grid with --seed={grid}"
 
 
 def _told(distribution: Mapping[str, Any] | None) -> str | None:

@@ -2,8 +2,9 @@
 
 A worker holds a lock on `trials/<n>/.worker` while it trains trial n. When it dies, whatever the
 cause, the lock is free; a trial that is running and whose lock can be taken is therefore one that a
-dead worker has left, and is resumed from its checkpoint. Of a trial on another machine nothing is
-known: it stays with that machine. (`.lock` there is held by the training itself.)
+dead worker has left, and is resumed from its checkpoint. A worker that has another folder sees none
+of this: with a storage elsewhere a trial stays with the folder it was begun in, whatever the names
+of folder and machine are by then. (`.lock` there is held by the training itself.)
 """
 
 import fcntl
@@ -11,8 +12,7 @@ import json
 import logging
 import platform
 import shutil
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,13 +20,15 @@ from typing import IO, Any
 
 from ml_collections import ConfigDict
 
+from jaxcnn.config import FREE_ON_RESUME, flatten, resolve, to_json, unflatten
 from jaxcnn.errors import UserError
 from jaxcnn.runtime.outdir import check_writable
+from jaxcnn.runtime.writers import read_lines
 from jaxcnn.search.study import Study
 
 logger = logging.getLogger(__name__)
 
-# A trial that has had no host for so long was asked for by a worker that died there and then.
+# A trial that has had no place for so long was asked for by a worker that died there and then.
 _NOBODYS = timedelta(minutes=1)
 
 
@@ -52,22 +54,22 @@ def take(path: Path) -> IO[str] | None:
 class Begun:
     """A trial that this process trains, and tells the study of.
 
-    trial: Optuna's. folder: its run directory. history: {step: value on validation}. going: whether
-      it is still trained here.
-    reported: how many evaluations the study knows of already.
+    trial: Optuna's. folder: its run directory. history: {step: value on validation}. seconds: spent
+      on it. going: whether it is still trained here.
+    before: Optuna's frozen trial, if it was begun before and is resumed.
     """
 
     def __init__(
-        self, trial: Any, config: ConfigDict, folder: Path, lock: IO[str], reported: int = 0
+        self, trial: Any, config: ConfigDict, folder: Path, lock: IO[str], before: Any = None
     ):
         self.trial = trial
         self.number: int = trial.number
         self.config = config
         self.folder = folder
-        self.history = read_history(folder, config.best_metric)
+        self.history = read_history(folder, config.best_metric) if before else {}
+        self.seconds: float = before.user_attrs.get("seconds", 0) if before else 0
         self._lock = lock
-        self._reported = reported
-        self._started = time.monotonic()
+        self._reported = max(before.intermediate_values, default=0) if before else 0
         self.going = True
         for step, value in sorted(self.history.items()):
             self.note(step, value)
@@ -79,6 +81,7 @@ class Begun:
         place = sum(known <= step for known in self.history)
         if place > self._reported:
             self.trial.report(value, place)
+            self.trial.set_user_attr("seconds", round(self.seconds, 3))
             self._reported = place
 
     @property
@@ -93,7 +96,7 @@ class Begun:
 
         study = self.trial.study
         self.trial.set_user_attr("history", sorted(self.history.items()))
-        self.trial.set_user_attr("seconds", round(time.monotonic() - self._started, 3))
+        self.trial.set_user_attr("seconds", round(self.seconds, 3))
         if state == "complete":
             study.tell(self.trial, self.best)
         elif state == "pruned":
@@ -129,13 +132,15 @@ def begin_trials(
                 study.optuna.sampler = sampler(frozen.number)
                 trial = _reopen(study, frozen.number)
                 logger.info("trial %d: goes on, its worker has ended", frozen.number)
-                begun += _configured(study, trial, configure, lock, frozen.intermediate_values)
+                begun += _configured(study, trial, configure, lock, frozen)
         number = len(trials)
         while len(begun) < count and number < limit:
+            _check_new(study.folder(number))
             study.optuna.sampler = sampler(number)
             trial = study.optuna.ask()
             if trial.number != number:  # workers without a common folder are as fast
                 study.optuna.sampler = sampler(trial.number)
+                _check_new(study.folder(trial.number))
             number = trial.number + 1
             study.folder(trial.number).mkdir(parents=True, exist_ok=True)
             if (lock := take(study.folder(trial.number) / ".worker")) is None:
@@ -152,10 +157,12 @@ def _configured(
     trial: Any,
     configure: Callable[[Any], ConfigDict],
     lock: IO[str],
-    reported: Iterable[int] = (),
+    before: Any = None,
 ) -> list["Begun"]:
     """The trial with its values; nothing where these make no config: then it has failed."""
+    folder = study.folder(trial.number)
     trial.set_user_attr("host", platform.node())
+    trial.set_user_attr("folder", _identity(folder))
     try:
         config = configure(trial)
     except UserError as error:
@@ -166,22 +173,36 @@ def _configured(
         study.optuna.tell(trial, state=TrialState.FAIL)
         lock.close()
         return []
-    return [Begun(trial, config, study.folder(trial.number), lock, max(reported, default=0))]
+    trial.set_user_attr("config", to_json(config))
+    return [Begun(trial, config, folder, lock, before)]
+
+
+def _identity(folder: Path) -> int:
+    """What a folder keeps when it is renamed, and a copy of it does not have."""
+    return folder.stat().st_ino
+
+
+def _check_new(folder: Path) -> None:
+    """UserError where there is a run in the folder of a trial that has not begun."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if names - {".worker"}:
+        raise UserError(f"{folder}: holds trials of another study; give a new --workdir")
 
 
 def _left(study: Study, frozen: Any) -> IO[str] | None:
     """The lock of a trial that a dead worker has left here; None for any other."""
     if frozen.state.name != "RUNNING":
         return None
-    host, path = frozen.user_attrs.get("host"), study.folder(frozen.number) / ".worker"
-    if host is None:
+    folder, known = study.folder(frozen.number), frozen.user_attrs.get("folder")
+    if known is None:
         started = frozen.datetime_start
         if started is None or datetime.now(started.tzinfo) - started < _NOBODYS:
             return None
-        path.parent.mkdir(parents=True, exist_ok=True)
-    elif host != platform.node() or not path.is_file():
+        _check_new(folder)
+    elif not (study.own or (folder.is_dir() and _identity(folder) == known)):
         return None
-    return take(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return take(folder / ".worker")
 
 
 def _reopen(study: Study, number: int) -> Any:
@@ -195,33 +216,41 @@ def _reopen(study: Study, number: int) -> Any:
 
 def read_history(folder: Path, metric: str) -> dict[int, float]:
     """{step: value on validation} of a run that may not have begun, or was killed as it wrote."""
-    try:
-        lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
-    except FileNotFoundError:
-        return {}
-    found = [json.loads(line) for line in lines if line.endswith("\n")]
+    found = read_lines(folder / "metrics.jsonl")
     return {line["step"]: line[metric] for line in found if line["split"] == "validation"}
 
 
+def config_of_trial(study: Study, number: int, given: ConfigDict) -> ConfigDict:
+    """The config that a trial was trained with, but for what may differ when it is resumed."""
+    kept = ConfigDict(json.loads(study.trials()[number].user_attrs["config"]))
+    free = {key: value for key, value in flatten(given).items() if key.startswith(FREE_ON_RESUME)}
+    return resolve(unflatten(flatten(kept) | free))
+
+
 def at_work(study: Study) -> list[int]:
-    """The trials that other workers here are training now."""
-    busy = []
+    """The trials that other workers here are training now; the log names those of other folders."""
+    busy: list[int] = []
+    elsewhere: dict[int, str] = {}
     with locked(study.workdir / ".lock"):  # nobody begins a trial while its lock is tried here
         for frozen in study.trials("RUNNING"):
             path = study.folder(frozen.number) / ".worker"
             if not path.is_file():
-                continue
-            if (lock := take(path)) is None:
+                elsewhere[frozen.number] = frozen.user_attrs.get("host", "a machine unknown")
+            elif (lock := take(path)) is None:
                 busy.append(frozen.number)
             else:
                 lock.close()
+    if elsewhere:
+        told = ", ".join(f"{number} on {host}" for number, host in elsewhere.items())
+        logger.warning("not ended, and to be resumed only where they were begun: trials %s", told)
     return busy
 
 
 def delete_checkpoints(study: Study) -> None:
     """Of the trials that have ended, only the best keeps its checkpoints, or disks would fill."""
-    best = study.best()
-    for frozen in study.ended():
+    ended = study.ended()
+    best = study.best(ended)
+    for frozen in ended:
         folder = study.folder(frozen.number)
         if (best is not None and frozen.number == best.number) or not folder.is_dir():
             continue

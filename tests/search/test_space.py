@@ -5,7 +5,7 @@ from optuna.trial import FixedTrial
 
 from jaxcnn.config import differences, resolve
 from jaxcnn.errors import UserError
-from jaxcnn.search.space import config_of, load_space, survey
+from jaxcnn.search.space import load_space, survey
 from tests.configs import given
 
 BASE = resolve(given(model__filters=(8, 16)))
@@ -32,7 +32,7 @@ RATE = 'config.optimizer.learning_rate = trial.suggest_float("optimizer.learning
 def test_a_trial_changes_what_is_searched_and_nothing_else(tmp_path):
     space = space_of(tmp_path, RATE, model__norm="batch|group", batch_size="8 16")
     params = {"optimizer.learning_rate": 0.5, "model.norm": "group", "batch_size": 9}
-    changed = differences(BASE, config_of(space, BASE, params))
+    changed = differences(BASE, space.config(BASE, FixedTrial(params)))
     assert changed == {
         "optimizer.learning_rate": (0.001, 0.5),
         "model.norm": (None, "group"),
@@ -52,18 +52,18 @@ def test_values_that_are_no_numbers_or_names_are_searched_as_texts(tmp_path):
     space = space_of(tmp_path, model__filters="(4,)|(8, 16)")
     found, _ = survey(space, BASE)
     assert found["model.filters"].choices == ("(4,)", "(8, 16)")
-    assert config_of(space, BASE, {"model.filters": "(4,)"}).model.filters == (4,)
+    assert space.config(BASE, FixedTrial({"model.filters": "(4,)"})).model.filters == (4,)
 
 
 def test_another_model_takes_none_of_the_keywords_of_the_first(tmp_path):
     space = space_of(tmp_path, model__name="cnn|resnet18")
-    assert config_of(space, BASE, {"model.name": "cnn"}).model.filters == (8, 16)
-    assert "filters" not in config_of(space, BASE, {"model.name": "resnet18"}).model
+    assert space.config(BASE, FixedTrial({"model.name": "cnn"})).model.filters == (8, 16)
+    assert "filters" not in space.config(BASE, FixedTrial({"model.name": "resnet18"})).model
 
 
 def test_a_length_in_other_units_replaces_the_first(tmp_path):
     space = space_of(tmp_path, num_steps="10 20")
-    config = config_of(space, BASE, {"num_steps": 15})
+    config = space.config(BASE, FixedTrial({"num_steps": 15}))
     assert (config.num_steps, config.num_epochs) == (15, None)
 
 
