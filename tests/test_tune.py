@@ -247,7 +247,7 @@ def test_the_time_may_be_limited_and_the_trial_goes_on_later(tune, tmp_path):
 
 
 def test_three_workers_share_a_search_and_no_trial_is_run_twice(begin, tmp_path):
-    workers = [begin("--trials=7", SEEDS) for _ in range(3)]
+    workers = [begin("--trials=7", SEEDS, "--pruner=none") for _ in range(3)]
     done = [finish(worker) for worker in workers]
     assert [code for code, *_ in done] == [0, 0, 0], done
     trials = journal(tmp_path)
