@@ -16,18 +16,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 from ml_collections import ConfigDict
 
+from jaxcnn.build_parallel import build_parallel
 from jaxcnn.config import differences, flatten
 from jaxcnn.durations import make_plan
 from jaxcnn.errors import UserError
 from jaxcnn.first_state import describe_parameters
-from jaxcnn.population import groups
+from jaxcnn.population import groups, is_wanted
 from jaxcnn.resume import describe_data
 from jaxcnn.run import build_run
 from jaxcnn.runtime.compile import enable_compile_cache
-from jaxcnn.runtime.mesh import make_parallel
 from jaxcnn.runtime.progress import setup_logging
 from jaxcnn.runtime.rundir import read_json
 from jaxcnn.search.pruner import make_pruner
@@ -111,7 +110,7 @@ def _tune(
 
     configure = partial(space.config, config)
     sampler = partial(make_sampler, how.sampler, how.seed, ranges)
-    count = how.population or (_POPULATION if _is_population(config) else 1)
+    count = how.population or (_POPULATION if is_wanted(config) else 1)
     deadline = time.monotonic() + 60 * how.minutes if how.minutes else math.inf
     while time.monotonic() < deadline:
         with storing(address):
@@ -139,16 +138,11 @@ def _rehearse(config: ConfigDict, at_bounds: Sequence[ConfigDict]) -> int:
     facts = describe_data(config, dataset, None)
     for one in at_bounds:
         if not any(key.startswith("data.") for key in differences(config, one)):
-            parallel = make_parallel(one.parallel.mode, one.batch_size, jax.devices())
+            parallel = build_parallel([one])
             run = build_run([one], on_host, facts, parallel)
             describe_parameters(run.make_states[0], run.rules)
     plan = make_plan(flatten(config), len(dataset.splits["train"]))
     return max(1, int(plan.num_steps * config.batch_size / plan.eval_every.examples))
-
-
-def _is_population(config: ConfigDict) -> bool:
-    wanted = config.parallel.population
-    return jax.default_backend() != "cpu" if wanted is None else wanted
 
 
 @contextmanager

@@ -108,7 +108,16 @@ ROOMS = {
     | FOUNDATION,
     "search": {"choices", "config", "durations", "report", "runtime", "train", "training"}
     | FOUNDATION,
-    "tuning": {"config", "durations", "first_state", "population", "resume", "run", "runtime"}
+    "tuning": {
+        "build_parallel",
+        "config",
+        "durations",
+        "first_state",
+        "population",
+        "resume",
+        "run",
+        "runtime",
+    }
     | {"search", "training"}
     | FOUNDATION,
 }
