@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxcnn import create_train_state, make_optimizer, make_train_step, skip_nonfinite
 from jaxcnn.core.average import exponential, make_average
+from jaxcnn.core.state import TrainState
 from jaxcnn.runtime.mesh import make_parallel
 from tests.steps import SHAPE, build, real_batch
 
@@ -164,6 +165,41 @@ def test_a_step_left_out_still_counts_among_those_that_make_one_update():
     for first in (64, 96):
         alone, _ = step(alone, real_batch(32, first))
     np.testing.assert_allclose(last_kernel(alone), kernels[-1], rtol=1e-5, atol=1e-6)
+
+
+NAN = np.nan
+
+
+@pytest.mark.parametrize(
+    ("gradients", "moved"),
+    [
+        ((9, 9, 9, NAN), 0),
+        ((9, 9, 9, NAN, NAN, 0, 0, 0), 0),  # nothing of the update before
+        ((8, NAN, 0, 0), -2),  # 8 / 4: what is left out counts as 0
+        ((NAN, 4, NAN, 8), -3),
+        ((1, 2, 3, 6), -3),
+    ],
+)
+def test_of_a_mean_what_is_left_out_counts_as_nothing(gradients, moved):
+    """Four steps make one update, at rate 1."""
+    tx = make_optimizer("sgd", 1.0, momentum=0.0, weight_decay=0.0, accumulate=4)
+    params = {"w": jnp.zeros(3)}
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32), params=params, batch_stats={}, opt_state=tx.init(params),
+        key=jax.random.key(0),
+    )  # fmt: skip
+
+    def step(state, gradient):
+        gradients = jax.tree.map(lambda leaf: jnp.full_like(leaf, gradient), state.params)
+        updates, opt_state = tx.update(gradients, state.opt_state, state.params)
+        params = jax.tree.map(jnp.add, state.params, updates)
+        new = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
+        return new, {"loss": jnp.zeros(())}
+
+    step = jax.jit(skip_nonfinite(step))
+    for gradient in gradients:
+        state, _ = step(state, jnp.float32(gradient))
+    np.testing.assert_allclose(state.params["w"], moved, rtol=1e-6, atol=1e-7)
 
 
 def test_adam_goes_on_at_its_scale_after_an_update_left_out():
