@@ -6,7 +6,8 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +93,10 @@ def _prepared_builder(name: str, dir: str | None, manual_dir: str | None) -> Any
     except (AssertionError, ValueError) as error:  # an unknown version or variant, odd characters
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"config.data.name={name!r}: {reason}") from error
-    _prepare(builder, name, manual_dir)
-    return builder
+    return _prepare(builder, name, dir, manual_dir)
 
 
-def _prepare(builder: Any, name: str, manual_dir: str | None) -> None:
+def _prepare(builder: Any, name: str, dir: str | None, manual_dir: str | None) -> Any:
     import tensorflow_datasets as tfds
 
     where = f"{name} is not prepared in {Path(builder.data_dir)}"
@@ -108,18 +108,45 @@ def _prepare(builder: Any, name: str, manual_dir: str | None) -> None:
         raise UserError(f"config.data.manual_dir={manual_dir!r}: no such folder")
     if manual_dir is None and _offline():
         raise UserError(f"{where}, and there is no network to download it: {how}")
-    logger.info("preparing %s in %s, once", name, builder.data_dir)
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     try:
-        builder.download_and_prepare(
-            download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
-        )
+        with _alone(Path(builder.data_dir)):
+            # Another process may have prepared it meanwhile; a builder looks only when it is made.
+            if (found := tfds.builder(name, data_dir=dir)).is_prepared():
+                return found
+            logger.info("preparing %s in %s, once", name, builder.data_dir)
+            builder.download_and_prepare(
+                download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
+            )
     except Exception as error:  # TFDS and its builders raise anything
         if "tensorflow" in str(error) and "No module" in str(error):
             raise _needs_tensorflow(name, error) from error
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{where}, and preparing it failed ({reason}): {how}") from error
+    return builder
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Waits until no other process prepares this folder; nothing, where there are no such locks.
+
+    The lock is on a file beside it: two of TFDS in one folder break each other's files.
+    """
+    try:
+        import fcntl
+
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        file = folder.with_name(f".{folder.name}.lock").open("w")
+    except (ImportError, OSError):
+        yield
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            logger.warning("%s: no locks there (%s)", folder.parent, error.strerror)
+        yield
 
 
 def _needs_tensorflow(name: str, error: Exception) -> UserError:

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -139,6 +141,39 @@ def test_a_part_of_a_split_holds_its_examples(prepared):
         assert part == expected
         np.testing.assert_array_equal(label, expected_label)
         assert sources[role].identity != whole.identity
+
+
+class Builder:
+    """One of TFDS, that prepares for a while; what is prepared is a file."""
+
+    running = 0
+
+    def __init__(self, folder):
+        self.data_dir, self.file = folder / "mine/1.0.0", folder / "prepared"
+        self.found = self.file.exists()  # as TFDS: it looks when it is made
+
+    def is_prepared(self):
+        return self.found
+
+    def download_and_prepare(self, download_config):
+        assert not Builder.running and not self.file.exists(), "two at once, or twice"
+        Builder.running += 1
+        time.sleep(0.2)
+        self.file.touch()
+        Builder.running -= 1
+        self.found = True
+
+
+def test_of_several_that_want_a_data_set_one_prepares_it(prepared, monkeypatch, tmp_path):
+    import tensorflow_datasets
+
+    monkeypatch.setattr(tensorflow_datasets, "builder", lambda *_, **__: Builder(tmp_path))
+    with ThreadPoolExecutor() as pool:
+        jobs = [
+            pool.submit(jaxcnn.data.tfds._prepared_builder, "mine", str(tmp_path), str(tmp_path))
+            for _ in range(3)
+        ]
+        assert all(job.result().is_prepared() for job in jobs)
 
 
 def message_of(**keywords):
