@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, TextIO
 
-from jaxcnn.errors import DiskError
+from jaxcnn.errors import DiskError, UserError
 from jaxcnn.runtime.distributed import is_first
 from jaxcnn.runtime.tensorboard import TensorBoard
 
@@ -69,7 +69,11 @@ class MetricWriter:
 def _until(path: Path, step: int) -> tuple[list[str], bool]:
     """The whole lines of a file up to a step, and whether it has others."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    kept = [
+        line
+        for number, line in enumerate(lines, 1)
+        if line.endswith("\n") and _parsed(path, number, line)["step"] <= step
+    ]
     return kept, len(kept) < len(lines)
 
 
@@ -78,4 +82,15 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     run that is writing it or was killed as it did, is left out.
     """
     lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    return [_parsed(path, n, line) for n, line in enumerate(lines, 1) if line.endswith("\n")]
+
+
+def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
+    """A line's content; UserError if it is none."""
+    try:
+        content = json.loads(line)
+        if "step" in content:
+            return content
+    except (ValueError, TypeError):
+        pass
+    raise UserError(f"{path}: line {number} is damaged; delete that line")

@@ -9,9 +9,10 @@ import time
 import numpy as np
 import pytest
 
+from jaxcnn.errors import UserError
 from jaxcnn.runtime.progress import setup_logging
 from jaxcnn.runtime.tensorboard import TensorBoard
-from jaxcnn.runtime.writers import MetricWriter
+from jaxcnn.runtime.writers import MetricWriter, read_lines
 from tests.processes import ROOT, environment
 
 
@@ -166,3 +167,11 @@ def test_a_disk_that_refuses_is_one_line_and_ends_the_writer(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "metrics.jsonl: cannot be written (File too large)" in done.stdout
+
+
+def test_a_damaged_line_is_named(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"st\n{"step": 3}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl: line 2 is damaged; delete that line"):
+        MetricWriter(tmp_path, 3)
+    with pytest.raises(UserError, match="line 2 is damaged"):
+        read_lines(tmp_path / "metrics.jsonl")
