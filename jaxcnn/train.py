@@ -68,6 +68,8 @@ def finished_run(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
     if "data.dir" in differences(load_config(workdir / "config.json"), config):
         check_same_data(load_data(config), workdir)
     logger.info("%s is finished: %s", workdir, _headline(metrics))
+    if config.report.at_end and not (workdir / "report" / "report.html").is_file():
+        logger.info("it has no report; make it with: %s", _evaluate(workdir))
     return metrics
 
 
@@ -134,14 +136,18 @@ def _report(training: Training, number: int, state: TrainState, step: int, role:
         _, pictures = write_report(assessment, member.workdir / "report")
         training.show(number, step, {f"report/{name}": png for name, png in pictures.items()})
     except Exception as error:  # of figures, files, memory: the training itself is done and saved
-        again = shlex.join(["python", "-m", "jaxcnn.evaluate", f"--workdir={member.workdir}"])
         logger.debug("the report", exc_info=True)
         logger.warning(
             "no report (%s: %s); the run is whole, try again with: %s",
             type(error).__name__,
             " ".join(str(error).split()),
-            again,
+            _evaluate(member.workdir),
         )
+
+
+def _evaluate(workdir: Path) -> str:
+    """The command that makes a run's report."""
+    return shlex.join(["python", "-m", "jaxcnn.evaluate", f"--workdir={workdir}"])
 
 
 def _headline(metrics: dict[str, Any]) -> str:

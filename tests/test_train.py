@@ -94,6 +94,20 @@ def test_a_finished_run_is_not_trained_again(finished, short):
     assert {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()} == before
 
 
+def test_a_finished_run_without_its_report_says_how_to_make_it(finished, short, tmp_path, caplog):
+    workdir = shutil.copytree(finished[0], tmp_path / "copy")
+    shutil.rmtree(workdir / "report", ignore_errors=True)
+    short.report.at_end = True
+    with caplog.at_level("INFO", "jaxcnn"):
+        train(short, workdir)
+    told = f"it has no report; make it with: python -m jaxcnn.evaluate --workdir={workdir}"
+    assert told in caplog.messages
+    short.report.at_end = False
+    caplog.clear()
+    train(short, workdir)
+    assert told not in caplog.messages
+
+
 def test_pmap_trains_as_jit_does(short, tmp_path):
     short.num_epochs, short.num_steps = None, 4
     short.log_every_steps = 1
