@@ -43,9 +43,18 @@ requeue() {
     scontrol requeue "$job"
 }
 
+folder="$(mktemp -d)"
+readonly folder
+trap 'rm -rf "$folder"' EXIT
+mkfifo "$folder/stderr"
+# What the run and srun say goes on to the job's file, and is looked at below.
+(trap '' TERM INT USR1 && exec tee "$folder/said") <"$folder/stderr" >&2 &
+readonly copy=$!
+
 # No --kill-on-bad-exit and no --wait: a process that stops early must not end one that still saves.
-# Where a process dies, JAX stops the others.
-srun --kill-on-bad-exit=0 "${PYTHON:-python}" -m jaxcnn.main "$@" &
+# Where a process dies, JAX stops the others. (Newer srun do not take --cpus-per-task from sbatch.)
+srun --kill-on-bad-exit=0 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
+    "${PYTHON:-python}" -m jaxcnn.main "$@" 2>"$folder/stderr" &
 readonly run=$!
 while true; do
     signalled=false
@@ -53,6 +62,14 @@ while true; do
     wait "$run" || code=$?
     "$signalled" || break # else a signal has ended `wait`, not the run
 done
+wait "$copy"
+
+# srun's code is the highest of all processes: 134 of those that JAX has aborted, where one has ended
+# for a mistake of yours, which another start would make again. What srun says of each one tells.
+if [[ "$code" == 134 ]] && grep -q '^srun: error: .*: Exited with exit code 2$' "$folder/said"; then
+    echo "slurm.sh: a process ended with exit code 2, see its line above; the job ends" >&2
+    code=2
+fi
 
 case "$code" in
     143)

@@ -2,12 +2,14 @@
 # Trains on a Cloud TPU VM or pod slice: makes it, installs, runs, makes it anew when preempted, and
 # deletes it at the end.
 #
-#   launch/tpu_vm.sh NAME ZONE TYPE --config experiments/cifar10.py --workdir gs://BUCKET/runs/cifar10
-#   launch/tpu_vm.sh jaxcnn us-central2-b v4-32 --config ... --workdir gs://...
+#   launch/tpu_vm.sh NAME ZONE TYPE --config experiments/cifar10.py --workdir /mnt/disk/runs/cifar10
+#   launch/tpu_vm.sh jaxcnn us-central2-b v4-32 --config ... --workdir /mnt/disk/...
 #
-# The work directory must outlive the TPU: a bucket that its service account may write, or a mounted
-# disk of yours. What is installed is the commit that is checked out here. Ctrl-C ends the watch and
-# leaves the TPU as it is: start again to go on, or delete it with the command that is printed.
+# The work directory must outlive the TPU, and all its workers must see it: a disk of yours that is
+# mounted at that path on each (Filestore, or a bucket through Cloud Storage FUSE). gs:// addresses
+# are not supported yet. What is installed is the commit that is checked out here. Ctrl-C ends the
+# watch and leaves the TPU as it is: start again to go on, or delete it with the command that is
+# printed.
 #
 # Variables: SPOT=no (on-demand; default yes), VERSION (image of the TPU VM), POLL (seconds between
 # looks at its state, 30), MAX_FAILURES (in a row, without a preemption, 3).
@@ -21,6 +23,18 @@ readonly name="$1" zone="$2" type="$3"
 shift 3
 readonly spot="${SPOT:-yes}" version="${VERSION:-tpu-ubuntu2204-base}"
 readonly poll="${POLL:-30}" most_failures="${MAX_FAILURES:-3}"
+
+workdir=""
+for ((i = 1; i <= $#; i++)); do
+    case "${!i}" in
+        --workdir=* | -workdir=*) workdir="${!i#*=}" ;;
+        --workdir | -workdir) next=$((i + 1)) && workdir="${!next-}" ;;
+    esac
+done
+if [[ "$workdir" != /* ]]; then # the folder of the code is made anew with each start
+    echo "error: --workdir=$workdir: give an absolute path, of a disk that outlives the TPU" >&2
+    exit 2
+fi
 
 say() { echo "tpu_vm.sh: $*" >&2; }
 tpu() { gcloud compute tpus tpu-vm "$1" "$name" --zone="$zone" "${@:2}"; }
@@ -52,12 +66,14 @@ make_ready() {
     done
 }
 
+# The image's own Python is older than jaxcnn needs: uv brings another.
 install() {
     local archive="$work/jaxcnn.tar.gz"
     git archive --format=tar.gz --output="$archive" HEAD &&
         gcloud compute tpus tpu-vm scp "$archive" "$name:jaxcnn.tar.gz" --zone="$zone" --worker=all &&
         on_all "rm -rf jaxcnn && mkdir jaxcnn && tar -xzf jaxcnn.tar.gz -C jaxcnn &&
-        python3 -m venv venv && venv/bin/pip install --quiet './jaxcnn[tpu]'"
+        python3 -m pip install --quiet uv && python3 -m uv venv --quiet --allow-existing --python 3.12 venv &&
+        python3 -m uv pip install --quiet --python venv/bin/python './jaxcnn[tpu]'"
 }
 
 # Runs the training on all workers; ends with its exit code, or 75 where the TPU is gone.

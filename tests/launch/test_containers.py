@@ -41,7 +41,7 @@ def test_the_image_runs_as_nobody_special_and_takes_the_flags_of_main(instructio
     }  # fmt: skip
     assert instructions[-1][0] == "ENTRYPOINT" and instructions[-2] == ("USER", ["jaxcnn"])
     entry = yaml.safe_load(" ".join(instructions[-1][1]))  # its form is JSON
-    assert entry == ["python", "-m", "jaxcnn.main"]
+    assert entry == ["tini", "--", "python", "-m", "jaxcnn.main"]
     assert any("PYTHONUNBUFFERED=1" in words for _, words in instructions)
 
 
@@ -138,6 +138,7 @@ def test_the_job_set_is_one_run_of_processes_that_know_of_each_other(jobset):
     assert spec["completionMode"] == "Indexed"
     assert int(given["num-processes"]) == spec["parallelism"] == spec["completions"]
     assert given["process-id"] == "$(PROCESS_ID)"
+    assert int(given["connect-seconds"]) >= 1800  # a node is made, and its image loaded
     assert [one["name"] for one in container["env"]] == ["PROCESS_ID"]
     assert len(f"{name}-{job['name']}-0-0-abcde") <= 63
 
@@ -150,7 +151,7 @@ def test_the_job_set_comes_back_after_all_but_a_mistake(jobset):
     (job,) = jobset["spec"]["replicatedJobs"]
     spec = job["template"]["spec"]
     (failing,) = spec["podFailurePolicy"]["rules"]
-    assert failing["action"] == "FailJob" and failing["onExitCodes"]["values"] == [2]
+    assert failing["action"] == "FailJob" and failing["onExitCodes"]["values"] == [1, 2]
     assert spec["backoffLimit"] == 0
     pod = spec["template"]["spec"]
     assert pod["restartPolicy"] == "Never"  # podFailurePolicy takes no other

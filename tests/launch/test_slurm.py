@@ -13,6 +13,7 @@ ARGUMENTS = ("--config", "experiments/digits.py", "--workdir", "/shared/a run")
 
 # Ends with the code it is told, or waits for TERM, which `scancel` brings, saves and ends with 143.
 SRUN = """
+if [[ -n "${SAYS-}" ]]; then echo "$SAYS" >&2; fi
 if [[ "$CODE" != wait ]]; then exit "$CODE"; fi
 trap 'sleep 0.3; echo saved >> "$FOLDER/calls"; exit 143' TERM
 echo $$ > "$FOLDER/pid"
@@ -83,6 +84,29 @@ def test_a_process_that_died_goes_back_into_the_queue_so_many_times(commands, co
     assert commands.calls[-1] == "scontrol requeue 7"
     _, errors = submitted(commands, code, SLURM_RESTART_COUNT="20")
     assert commands.calls[-1].startswith("srun") and "giving up" in errors
+
+
+@pytest.mark.parametrize(
+    ("says", "ends_with"),
+    [
+        ("srun: error: n1: task 0: Exited with exit code 2", 2),
+        ("srun: error: n1: tasks 0-3: Exited with exit code 2", 2),
+        ("srun: error: n1: task 0: Exited with exit code 1", 134),
+        ("error: config.x: no srun: Exited with exit code 2", 134),
+    ],
+)
+def test_a_mistake_of_one_process_is_not_the_death_of_those_that_jax_aborts(
+    says, ends_with, commands
+):
+    """The code of srun is the highest of all tasks."""
+    code, errors = submitted(commands, "134", SAYS=says)
+    assert code == ends_with and errors.startswith(says + "\n")
+    assert any(call.startswith("scontrol") for call in commands.calls) == (ends_with == 134)
+
+
+def test_each_process_gets_its_cores(commands):
+    submitted(commands, "0", SLURM_CPUS_PER_TASK="6")
+    assert "--cpus-per-task=6" in commands.calls[0].split()
 
 
 def test_started_without_sbatch_it_says_so(commands):

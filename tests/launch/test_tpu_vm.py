@@ -7,7 +7,8 @@ import pytest
 from tests.launch.commands import Commands
 from tests.processes import ROOT
 
-ARGUMENTS = ("mine", "us-central2-b", "v4-32", "--config", "x.py", "--config.model.filters=(8, 16)")
+ARGUMENTS = ("mine", "us-central2-b", "v4-32", "--config", "x.py", "--config.model.filters=(8, 16)",
+             "--workdir=/mnt/disk/run")  # fmt: skip
 
 GCLOUD = r"""
 state="$FOLDER/state"
@@ -25,10 +26,9 @@ case "$4" in
 esac
 """
 
-# `python3 -m venv venv`: makes one whose python does what the next line of the plan says.
+# `python3 -m uv venv ... venv`: makes one whose python does what the next line of the plan says.
 PYTHON3 = r"""
 mkdir -p venv/bin
-printf '#!/usr/bin/env bash\necho "pip $*" >> "$FOLDER/calls"' > venv/bin/pip
 cat > venv/bin/python <<'END'
 #!/usr/bin/env bash
 printf -v told '<%s>' "$@"
@@ -76,9 +76,11 @@ def test_it_creates_installs_runs_and_deletes(commands):
         "create mine --zone=us-central2-b --accelerator-type=v4-32 --version=tpu-ubuntu2204-base "
         "--spot"
     ) in calls
-    assert "pip install --quiet ./jaxcnn[tpu]" in calls
+    assert "python3 -m uv venv --quiet --allow-existing --python 3.12 venv" in calls
+    assert "python3 -m uv pip install --quiet --python venv/bin/python ./jaxcnn[tpu]" in calls
     # An argument with a space comes whole to the other end, in the folder of the repository.
     words = "<-m><jaxcnn.main><--coordinator=auto><--config><x.py><--config.model.filters=(8, 16)>"
+    words += "<--workdir=/mnt/disk/run>"
     assert f"run in jaxcnn: {words}" in calls
     assert (commands.folder / "home/worker/jaxcnn/experiments/digits.py").is_file()
     assert not (commands.folder / "state").exists()
@@ -119,3 +121,13 @@ def test_without_arguments_it_says_how_it_is_used(commands):
     code, errors = commands.run("tpu_vm.sh")
     assert code == 2 and not commands.calls
     assert "launch/tpu_vm.sh NAME ZONE TYPE" in errors and "set -" not in errors
+
+
+@pytest.mark.parametrize("given", [["--workdir=runs/x"], ["--workdir", "gs://b/x"], []])
+def test_a_run_that_would_go_with_the_tpu_is_refused_before_it_is_made(given, commands):
+    path = given[-1].removeprefix("--workdir=") if given else ""
+    code, errors = commands.run("tpu_vm.sh", *ARGUMENTS[:-1], *given)
+    assert code == 2 and not commands.calls
+    assert errors == (
+        f"error: --workdir={path}: give an absolute path, of a disk that outlives the TPU\n"
+    )
