@@ -37,6 +37,8 @@ _ABORTED = (-signal.SIGABRT, 134)
 
 _STEP = re.compile(r"\bstep (\d+)\b")
 _SAVED = re.compile(r"stopped, step (\d+) is saved")
+# XLA aborts when devices do not meet within 40 s, for which busy cores may need longer.
+_PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds"
 _GLOO = "connected peer ranks is"
 # Dozens of lines, with a stack trace in C++, say that another process has gone.
 _JAX_ABORTS = re.compile(r"[EF]\d{4} .*(coordination_service|client\.h)")
@@ -152,8 +154,10 @@ class Group:
         code = 0 if first is None else codes[first] or 0
         if code == 0:
             return 0, None
-        if code == 2 and first in self._mistakes:  # the others say the same, or what follows
-            return 2, self._mistakes[first]
+        if code == 2 or code in _ABORTED:  # the others say the same, or what follows
+            for number in (first, *range(len(codes))):
+                if codes[number] == 2 and number in self._mistakes:
+                    return 2, self._mistakes[number]
         if code in (130, 143) or (self._asked and -code == self._asked):
             saved = "nothing new" if self._saved is None else f"step {self._saved}"
             again = shlex.join([sys.executable, *sys.argv])
@@ -206,6 +210,8 @@ def _environment(options: argparse.Namespace, number: int) -> dict[str, str]:
     if options.devices:
         flags = re.sub(r"--xla_force_host_platform_device_count=\d+", "", flags)
         flags += f" --xla_force_host_platform_device_count={options.devices}"
+    if _PATIENCE not in flags:
+        flags += f" {_PATIENCE}=600"
     return os.environ | {"XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu"}
 
 

@@ -1,5 +1,7 @@
 """launch/local.py: several processes on this machine, and what is said when one fails."""
 
+import argparse
+import importlib.util
 import json
 import os
 import re
@@ -10,6 +12,7 @@ import sys
 
 import pytest
 
+from jaxcnn.runtime.rundir import locked
 from tests.processes import ROOT, command_line
 from tests.several import Launched, wait_for
 
@@ -52,6 +55,14 @@ def test_a_mistake_that_all_processes_make_is_told_once(tmp_path, cache_dir):
     errors = [line for line in log.splitlines() if "error" in line]
     assert errors == ["error: config.bath_size: no such key (did you mean batch_size?)"]
     assert log.splitlines()[-1] == errors[0]
+
+
+def test_a_mistake_that_only_the_first_process_meets_is_what_is_told(tmp_path, cache_dir):
+    """JAX aborts the other one, which waits for it."""
+    with locked(tmp_path / "run"):
+        code, log = launch(tmp_path, cache_dir).finish()
+    assert code == 2, log
+    assert "is training in it; wait until that is done" in log.splitlines()[-1]
 
 
 def test_sigterm_saves_and_a_death_is_named(tmp_path, cache_dir):
@@ -98,3 +109,18 @@ def test_two_processes_of_four_devices_train_digits(tmp_path, cache_dir):
     code, log = Launched(line, tmp_path / "log", devices=4).finish()
     assert code == 0, log
     assert json.loads((tmp_path / "run/eval.json").read_text())["accuracy"] >= 0.988
+
+
+def test_busy_cores_get_time_to_meet_on_cpus(monkeypatch):
+    spec = importlib.util.spec_from_file_location("local", ROOT / "launch/local.py")
+    local = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(local)
+    options = argparse.Namespace(processes=2, devices=4, gpus=None)
+    name = "--xla_cpu_collective_call_terminate_timeout_seconds"
+    monkeypatch.setenv("XLA_FLAGS", "")
+    assert f"{name}=600" in local._environment(options, 0)["XLA_FLAGS"].split()
+    monkeypatch.setenv("XLA_FLAGS", f"{name}=77")
+    assert local._environment(options, 0)["XLA_FLAGS"].count(name) == 1
+    options = argparse.Namespace(processes=2, devices=None, gpus=2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert local._environment(options, 0)["XLA_FLAGS"] == f"{name}=77"
