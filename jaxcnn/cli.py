@@ -1,7 +1,7 @@
 """What all commands share: parsing the command line, and how a process ends.
 
 Exit codes: 0 done · 2 the user's mistake, one line on stderr · 1 a bug · 130 Ctrl-C · 143 SIGTERM
-· 134 another process of the run has died.
+· 134 another process of the run has died, or never came.
 """
 
 import logging
@@ -152,7 +152,11 @@ def run(main: Callable[..., None], usage: str, arguments: str = "") -> NoReturn:
         )
     except Exception as error:
         if is_about_others(error):
-            _fail("another process of the run has died or hangs; start again to resume", 134)
+            if "--debug" in sys.argv:
+                traceback.print_exc()
+            reason = " ".join(str(error).split())[:300]
+            line = f"another process of the run has died or hangs ({reason}); start again to resume"
+            _fail(line, 134)
         traceback.print_exc()
         leave(1)
     sys.exit(0)

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ from jaxcnn.data.source import Split
 from jaxcnn.durations import make_plan
 from jaxcnn.errors import UserError
 from jaxcnn.runtime.checkpoint import Checkpoints
-from jaxcnn.runtime.mesh import one_copy_sharding
+from jaxcnn.runtime.mesh import local_copy, one_copy_sharding
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +114,15 @@ def first_state(
         state = make_state(variables)
     logger.info("state initialised (%.1f s)", time.perf_counter() - clock)
     return state, 0, origin
+
+
+def checksum(states: Sequence[TrainState]) -> str:
+    """Of the bytes of their parameters, to be compared between processes."""
+    number = 0
+    for state in states:
+        for leaf in jax.tree.leaves(local_copy(state.params)):
+            number = zlib.crc32(np.asarray(leaf).tobytes(), number)
+    return f"{number:08x}"
 
 
 def from_images(

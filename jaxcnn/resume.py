@@ -11,7 +11,7 @@ from jaxcnn.config import FREE_ON_RESUME, differences, flatten, load_config
 from jaxcnn.data.source import Dataset
 from jaxcnn.data.splits import describe
 from jaxcnn.errors import UserError
-from jaxcnn.runtime.rundir import read_json, versions
+from jaxcnn.runtime.rundir import git_commit, read_json, versions
 
 # Keys that each process of a run may have its own values of.
 _OWN = ("data.dir", "data.manual_dir", "data.cache_", "data.num_workers")
@@ -59,6 +59,7 @@ def what_is_alike(config: ConfigDict, dataset: Dataset) -> dict[str, str]:
         "data": dataset.identity,
         "a config.data.mode": dataset.mode,
         "versions": str(versions()),
+        "a git commit": str(git_commit()),
     }
 
 

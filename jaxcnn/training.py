@@ -24,16 +24,14 @@ from jaxcnn.config import flatten, to_json
 from jaxcnn.core.state import TrainState
 from jaxcnn.data.source import Dataset
 from jaxcnn.errors import UserError
-from jaxcnn.first_state import describe_parameters, first_state
+from jaxcnn.first_state import checksum, describe_parameters, first_state
 from jaxcnn.member import Member, open_member
 from jaxcnn.resume import check_same_data, describe_data, what_is_alike
 from jaxcnn.run import Run, build_run
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.distributed import check_alike, check_shared, is_first
 from jaxcnn.runtime.memory import memory_peak
-from jaxcnn.runtime.mesh import (
-    device_memory,
-)
+from jaxcnn.runtime.mesh import device_memory
 from jaxcnn.runtime.preemption import Interrupted, StopRequest, catch_signals
 from jaxcnn.runtime.profile import Profile
 from jaxcnn.runtime.progress import Progress, setup_logging
@@ -265,6 +263,8 @@ class Training:
         self._start = starts[0]
         if self._start:
             logger.info("resuming from step %d of %d", self._start, run.plan.num_steps)
+        if jax.process_count() > 1:
+            check_alike({"first parameters": checksum(states)})
         self.state = run.parallel.place_states(states)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxcnn.errors import DiskError
+from jaxcnn.runtime.distributed import is_about_others
 
 
 class DiskErrors:
@@ -22,8 +23,9 @@ class DiskErrors:
         pass
 
     def __exit__(self, kind, error, traceback) -> None:
-        # TensorStore reports a full disk as a ValueError.
-        if isinstance(error, OSError | ValueError):
+        # TensorStore reports a full disk as a ValueError. A process that waits for one that
+        # has died gets such errors too, and they are not the disk's.
+        if isinstance(error, OSError | ValueError) and not is_about_others(error):
             reason = " ".join(str(error).split())[:300]
             raise DiskError(
                 f"{self._folder}: the checkpoint could not be written ({reason}); earlier ones are "

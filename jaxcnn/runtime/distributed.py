@@ -7,8 +7,10 @@ before all others do the same, or they wait for one another for ever.
 
 import logging
 import os
+import re
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,8 +27,18 @@ logger = logging.getLogger(__name__)
 
 # How long a process that is done waits for the others: while the first draws a report, say.
 _SECONDS_AT_THE_END = 3600
-# What collectives say when another process has gone.
-_GONE = ("gloo", "nccl", "coordination service", "connection reset", "heartbeat")
+# How long the first process stays after a mistake, for others that make the same one.
+_SECONDS_FOR_OTHERS = 2
+# What collectives and barriers say when another process has gone: of Gloo, NCCL and JAX's
+# coordination service. Not their names alone, which stand in errors of this process too.
+_GONE = re.compile(
+    r"gloo [\w -]+ failed:|connection closed by peer|connection reset by peer|"
+    r"nccl.*(remote process exited|unhandled system error|ncclremoteerror)|"
+    r"barrier timed out|barrier failed because|heartbeat timeout|"
+    r"coordination service (has (stopped|been shut down)|is shutting down)|"
+    r"failed to send rpc to coordination service",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def connect(
@@ -43,7 +55,8 @@ def connect(
     coordinator: HOST:PORT of process 0, or "auto": as JAX finds out itself, on a Cloud TPU VM too.
     heartbeat_seconds: a process that has not been heard of for so long counts as dead, and the
       others are aborted. connect_seconds: how long all of them may take to come.
-    Raises UserError for what does not go together; what cannot be reached ends the process with 2.
+    Raises UserError for what does not go together; where others do not come, it ends the process
+    with 134, as when they die.
     """
     given = coordinator, num_processes, process_id
     found = found_in(os.environ)
@@ -140,7 +153,9 @@ def _refused(coordinator: str | None, reason: str) -> str:
 
 
 def _give_up(given: tuple[str | None, int | None, int | None], seconds: int) -> None:
-    """Ends a process that waits for others in vain."""
+    """Ends a process that waits for others in vain: with the code of a death, since another start
+    may find them (a machine was slow to come, an image to load).
+    """
     coordinator, num_processes, process_id = given
     others = f"{num_processes} processes" if num_processes else "the processes of this run"
     hint = (
@@ -154,7 +169,7 @@ def _give_up(given: tuple[str | None, int | None, int | None], seconds: int) -> 
         file=sys.stderr,
         flush=True,
     )
-    os._exit(2)
+    os._exit(134)
 
 
 def is_first() -> bool:
@@ -165,17 +180,26 @@ def is_first() -> bool:
 def leave(code: int) -> NoReturn:
     """Ends a process that has failed. At a normal end JAX waits for the other processes, which wait
     for this one: so not that, where there are others.
+
+    With the first one JAX aborts the others (134). Those that have made the same mistake get the
+    time to tell it, and to end with their own code.
     """
     if jax.distributed.is_initialized():
         sys.stdout.flush()
         sys.stderr.flush()
+        if code == 2 and is_first():
+            time.sleep(_SECONDS_FOR_OTHERS)
         os._exit(code)
     sys.exit(code)
 
 
 def is_about_others(error: BaseException) -> bool:
     """Whether an error tells that another process of the run has gone."""
-    return jax.distributed.is_initialized() and any(word in str(error).lower() for word in _GONE)
+    if not jax.distributed.is_initialized():
+        return False
+    # Orbax' barriers time out where one does not come; what a disk says has a number.
+    waited = isinstance(error, TimeoutError) and error.errno is None
+    return waited or _GONE.search(str(error)) is not None
 
 
 def from_first(number: int | None) -> int | None:

@@ -1,9 +1,11 @@
 """The run directory: small JSON files that together can rebuild a run."""
 
+import functools
 import json
 import logging
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
+from uuid import uuid4
 
 import jax
 
@@ -19,9 +22,16 @@ from jaxcnn.errors import DiskError, UserError
 
 logger = logging.getLogger(__name__)
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # of gs://BUCKET; one letter is a disk
+
 
 def make_writable(workdir: Path) -> None:
     """Makes the run directory; UserError where that, or writing in it, is not possible."""
+    if workdir.parts and _SCHEME.fullmatch(workdir.parts[0]):  # a Path has one slash of two
+        address = workdir.as_posix().replace(":/", "://", 1)
+        raise UserError(
+            f"--workdir={address}: addresses of buckets are not supported yet; give a folder"
+        )
     if workdir.is_file():
         raise UserError(f"--workdir={workdir}: is a file; give a folder for the run")
     names = {path.name for path in workdir.glob("[!.]*")}
@@ -31,11 +41,11 @@ def make_writable(workdir: Path) -> None:
             f"--workdir={workdir}: holds other files ({min(names)}, ...) and no run; give a new or "
             "an empty folder"
         )
-    probe = workdir / f".writable-{os.getpid()}"
+    probe = workdir / f".writable-{uuid4()}"  # two containers may have one process id
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"--workdir={workdir}: cannot write there ({error.strerror}); give another --workdir"
@@ -115,7 +125,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "versions": versions(),
         "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
     }
 
 
@@ -133,7 +143,9 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _git_commit() -> str | None:
+@functools.cache
+def git_commit() -> str | None:
+    """Of the code that runs; None where that is no git checkout."""
     folder = Path(__file__).parent
     try:
         done = subprocess.run(

@@ -163,3 +163,26 @@ def test_killed_and_stopped_pairs_end_in_the_same_parameters(tmp_path, cache_dir
     assert f"resuming from step {step}" in logs[0]
     assert_same_run(tmp_path, undisturbed[0])
     assert final_arrays(tmp_path)[0] == 41
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_during_a_save_is_no_full_disk(tmp_path, cache_dir):
+    """Nobody looks after the other one: JAX aborts it, or it says why itself."""
+    more = "--config.checkpoint_every_steps=1", "--workdir", tmp_path
+    first, second = start_pair(command_line(*SMALL, *more, cache_dir=cache_dir))
+    wait_for(lambda: any("tmp" in path.name for path in (tmp_path / "checkpoints").glob("*")))
+    second.send_signal(signal.SIGKILL)
+    code, _, log = processes.finish(first)
+    processes.finish(second)
+    assert code in (134, -signal.SIGABRT), log
+    assert "could not be written" not in log
+
+
+def test_a_mistake_of_the_first_process_is_told_by_both_that_make_it(tmp_path, cache_dir):
+    """With its own code, before JAX ends the other because the first has gone."""
+    line = command_line(
+        *SMALL, "--config.batch_size=9998", "--workdir", tmp_path, cache_dir=cache_dir
+    )
+    codes, logs = finish(start_pair(line))
+    assert codes == [2, 2], logs
+    assert all("batch_size=9998: there are 1,294 training images" in log for log in logs)

@@ -1,17 +1,23 @@
 """Several processes: what they are told by flags and schedulers, and what becomes of mistakes."""
 
+import errno
 import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
 from jaxcnn.errors import UserError
-from jaxcnn.runtime.distributed import connect, found_in
-from jaxcnn.runtime.rundir import locked
+from jaxcnn.runtime.disk_errors import DiskErrors
+from jaxcnn.runtime.distributed import check_alike, connect, found_in, is_about_others
+from jaxcnn.runtime.rundir import locked, make_writable
 
 DIGITS = ("--config", "experiments/digits.py")
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n[1-2]", "SLURM_PROCID": "1"}
@@ -74,7 +80,7 @@ def test_who_waits_for_others_in_vain_says_so(number, hint, command, tmp_path):
     where = "--coordinator=127.0.0.1:1", "--num-processes=2", f"--process-id={number}"
     if number == 0:
         where = f"--coordinator=127.0.0.1:{free_port()}", *where[1:]
-    done = command(*DIGITS, *where, "--connect-seconds=1", "--workdir", tmp_path, check=2)
+    done = command(*DIGITS, *where, "--connect-seconds=1", "--workdir", tmp_path, check=134)
     assert done.stderr.splitlines()[-1] == (
         f"error: {where[0]}: 2 processes have not all met there within 1 s; {hint}"
     )
@@ -113,3 +119,71 @@ with locked(pathlib.Path({str(tmp_path)!r})):
     process.communicate()
     with locked(tmp_path), (tmp_path / ".lock").open() as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.fixture
+def connected(monkeypatch):
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+
+
+# What was seen, or stands in the sources of jaxlib, Orbax and NCCL.
+@pytest.mark.parametrize(
+    "error",
+    [
+        TimeoutError("Timed out after 300 seconds."),
+        ValueError("UNKNOWN: Gloo AllGather failed: [external/gloo/transport/tcp/pair.cc:538] "),
+        ValueError("Gloo all-reduce failed: Read error [127.0.0.1]:4321: Connection reset by peer"),
+        RuntimeError("DEADLINE_EXCEEDED: Barrier timed out. Id: save. This usually happens"),
+        RuntimeError("INTERNAL: NCCL operation ncclGroupEnd() failed: unhandled system error"),
+        RuntimeError("UNAVAILABLE: Failed to send RPC to coordination service. Either the leader"),
+    ],
+)
+def test_an_error_about_another_process_is_not_one_of_the_disk(error, connected):
+    assert is_about_others(error)
+    with pytest.raises(type(error)), DiskErrors(Path("checkpoints")):
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        TimeoutError(errno.ETIMEDOUT, "Connection timed out"),  # a network disk's
+        ValueError("RESOURCE_EXHAUSTED: /runs/gloo/heartbeat-nccl/d/1: write failed"),
+    ],
+)
+def test_an_error_of_the_disk_is_one_line(error, connected):
+    assert not is_about_others(error)
+    with pytest.raises(UserError, match="could not be written"), DiskErrors(Path("checkpoints")):
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("of_all", "expected"),
+    [
+        ([[1, 2], [1, 2]], None),
+        ([[1, 2], [1, 2], [1, 3]], "process 2 has a git commit other than process 0; start all of"),
+        ([[1, 2], [4, 2]], "process 1 has a config other than process 0; start all of them with"),
+    ],
+)
+def test_what_is_not_alike_is_named_with_its_process(of_all, expected, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: len(of_all))
+    monkeypatch.setattr(multihost_utils, "process_allgather", lambda own: np.array(of_all))
+    if expected is None:
+        check_alike({"a config": "x", "a git commit": "y"})
+        return
+    with pytest.raises(UserError) as error:
+        check_alike({"a config": "x", "a git commit": "y"})
+    assert str(error.value).startswith(expected)
+
+
+@pytest.mark.parametrize("address", ["gs://bucket/runs/digits", "s3://bucket", "file:///tmp/x"])
+def test_an_address_is_no_folder_yet(address, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as error:
+        make_writable(Path(address))
+    given = address.replace(":///", "://")
+    assert str(error.value) == (
+        f"--workdir={given}: addresses of buckets are not supported yet; give a folder"
+    )
+    assert not list(tmp_path.iterdir())
