@@ -3,12 +3,14 @@
 import json
 import shutil
 import signal
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
 from jaxcnn.data.pipeline import eval_batches, train_batches
+from jaxcnn.first_state import checksum
 from tests import processes
 from tests.fifty_steps import fifty_losses
 from tests.processes import command_line
@@ -186,3 +188,12 @@ def test_a_mistake_of_the_first_process_is_told_by_both_that_make_it(tmp_path, c
     codes, logs = finish(start_pair(line))
     assert codes == [2, 2], logs
     assert all("batch_size=9998: there are 1,294 training images" in log for log in logs)
+
+
+def test_the_checksum_of_first_parameters_tells_a_single_bit():
+    one = {"a": np.float32(1), "b": np.arange(6, dtype=np.float16).reshape(2, 3).T}
+    other = one | {"a": np.nextafter(np.float32(1), np.float32(2))}
+    same, again, different = (
+        checksum([SimpleNamespace(params=params)]) for params in (one, dict(one), other)
+    )
+    assert same == again != different
