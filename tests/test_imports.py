@@ -13,12 +13,13 @@ PACKAGE = Path(jaxcnn.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # What a room may import from, besides itself. Verbs (main, check_data, cli) may import anything.
-FOUNDATION = {"at_once", "commands", "errors", "typecheck"}
+FOUNDATION = {"at_once", "commands", "errors", "locks", "typecheck"}
 ROOMS = {
     "core": set(),
     "at_once": set(),
     "commands": set(),
     "errors": set(),
+    "locks": set(),
     "typecheck": set(),
     "durations": FOUNDATION,
     "data": {"core"} | FOUNDATION,

@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxcnn.data.source import Content, Read, Source
 from jaxcnn.errors import UserError, nearest
+from jaxcnn.locks import held
 
 logger = logging.getLogger(__name__)
 
@@ -129,23 +130,11 @@ def _prepare(builder: Any, name: str, dir: str | None, manual_dir: str | None) -
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Waits until no other process prepares this folder; nothing, where there are no such locks.
-
-    The lock is on a file beside it: two of TFDS in one folder break each other's files.
-    """
-    try:
-        import fcntl
-
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        file = folder.with_name(f".{folder.name}.lock").open("w")
-    except (ImportError, OSError):
-        yield
-        return
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            logger.warning("%s: no locks there (%s)", folder.parent, error.strerror)
+    """Waits until no other process prepares this folder: two of TFDS break each other's files."""
+    with ExitStack() as stack:
+        with suppress(OSError):  # what cannot be written is told by whoever prepares
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(folder.with_name(f".{folder.name}.lock")))
         yield
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import logging
 import os
 import platform
 import re
@@ -12,15 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 from uuid import uuid4
 
 import jax
 
 from jaxcnn.commands import without_password
 from jaxcnn.errors import DiskError, UserError
-
-logger = logging.getLogger(__name__)
+from jaxcnn.locks import take
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # of gs://BUCKET; one letter is a disk
 
@@ -54,41 +52,24 @@ def make_writable(workdir: Path) -> None:
 
 @contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Holds the run directory; UserError where another run does, in this process or another.
-
-    The system's own lock on a file: it goes with the process, however that ends. Where there are
-    no such locks (Windows, some network disks) nothing is held.
-    """
+    """Holds the run directory; UserError where another run does, in this process or another."""
+    path = workdir / ".lock"
     try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with _opened(workdir / ".lock") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise UserError(
-                f"--workdir={workdir}: {holder} is training in it; wait until that is done, stop "
-                "it, or give another --workdir"
-            ) from error
-        except OSError as error:
-            logger.warning("%s: no locks there (%s)", workdir, error.strerror)
-        else:
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}\n")
-            file.flush()
-        yield
-
-
-def _opened(path: Path) -> TextIO:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a+")
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = take(path)
     except OSError as error:
         raise DiskError(f"{path}: cannot be written ({error.strerror})") from error
+    if file is None:
+        holder = path.read_text().strip() or "another process"
+        raise UserError(
+            f"--workdir={workdir}: {holder} is training in it; wait until that is done, stop it, "
+            "or give another --workdir"
+        )
+    with file:
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}\n")
+        file.flush()
+        yield
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn.commands import without_password
 from jaxcnn.errors import UserError
+from jaxcnn.locks import held
 from jaxcnn.report.trial import Search, Trial
 from jaxcnn.report.tune_page import tune_files
 from jaxcnn.runtime.outdir import write_files
@@ -22,7 +23,7 @@ from jaxcnn.runtime.writers import read_lines
 from jaxcnn.search.recipe import recipe_text
 from jaxcnn.search.storage import storing
 from jaxcnn.search.study import Study
-from jaxcnn.search.trials import locked, read_history
+from jaxcnn.search.trials import read_history
 from jaxcnn.train import finish, finished_run
 from jaxcnn.training import Training
 
@@ -132,7 +133,7 @@ def write_results(
     """
     assert found.best is not None
     command = without_password(command)
-    with locked(study.workdir / ".results.lock"):
+    with held(study.workdir / ".results.lock"):
         test = _test(study, config, found.best.number)
         recipe = recipe_text(
             config,
@@ -177,7 +178,7 @@ def _test(study: Study, config: ConfigDict, number: int) -> dict[str, Any] | Non
         logger.warning("trial %d was trained elsewhere; start the command there to test it", number)
         return None
     try:
-        with locked(folder / ".worker"):  # nobody deletes its checkpoints meanwhile
+        with held(folder / ".worker"):  # nobody deletes its checkpoints meanwhile
             if (metrics := finished_run(config, folder)) is not None:
                 return metrics
             with Training([config], [folder], tensorboard=False) as training:

@@ -7,7 +7,6 @@ of this: with a storage elsewhere a trial stays with the folder it was begun in,
 of folder and machine are by then. (`.lock` there is held by the training itself.)
 """
 
-import fcntl
 import json
 import logging
 import platform
@@ -16,12 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TextIO
 
 from ml_collections import ConfigDict
 
 from jaxcnn.config import FREE_ON_RESUME, flatten, resolve, to_json, unflatten
 from jaxcnn.errors import UserError
+from jaxcnn.locks import held, take
 from jaxcnn.runtime.outdir import check_writable
 from jaxcnn.runtime.writers import read_lines
 from jaxcnn.search.study import Study
@@ -30,25 +30,6 @@ logger = logging.getLogger(__name__)
 
 # A trial that has had no place for so long was asked for by a worker that died there and then.
 _NOBODYS = timedelta(minutes=1)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Within, no other process has this lock; waits for it."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def take(path: Path) -> IO[str] | None:
-    """A lock, held until it is closed or the process ends; None where another process has it."""
-    file = path.open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
 
 
 class Begun:
@@ -60,7 +41,7 @@ class Begun:
     """
 
     def __init__(
-        self, trial: Any, config: ConfigDict, folder: Path, lock: IO[str], before: Any = None
+        self, trial: Any, config: ConfigDict, folder: Path, lock: TextIO, before: Any = None
     ):
         self.trial = trial
         self.number: int = trial.number
@@ -125,7 +106,7 @@ def begin_trials(
     sampler: gives what proposes the values of a trial, by its number.
     """
     begun: list[Begun] = []
-    with locked(study.workdir / ".lock"):
+    with held(study.workdir / ".lock"):
         trials = study.trials()
         for frozen in trials:
             if len(begun) < count and (lock := _left(study, frozen)) is not None:
@@ -156,7 +137,7 @@ def _configured(
     study: Study,
     trial: Any,
     configure: Callable[[Any], ConfigDict],
-    lock: IO[str],
+    lock: TextIO,
     before: Any = None,
 ) -> list["Begun"]:
     """The trial with its values; nothing where these make no config: then it has failed."""
@@ -189,7 +170,7 @@ def _check_new(folder: Path) -> None:
         raise UserError(f"{folder}: holds trials of another study; give a new --workdir")
 
 
-def _left(study: Study, frozen: Any) -> IO[str] | None:
+def _left(study: Study, frozen: Any) -> TextIO | None:
     """The lock of a trial that a dead worker has left here; None for any other."""
     if frozen.state.name != "RUNNING":
         return None
@@ -231,7 +212,7 @@ def at_work(study: Study) -> list[int]:
     """The trials that other workers here are training now; the log names those of other folders."""
     busy: list[int] = []
     elsewhere: dict[int, str] = {}
-    with locked(study.workdir / ".lock"):  # nobody begins a trial while its lock is tried here
+    with held(study.workdir / ".lock"):  # nobody begins a trial while its lock is tried here
         for frozen in study.trials("RUNNING"):
             path = study.folder(frozen.number) / ".worker"
             if not path.is_file():
