@@ -17,6 +17,7 @@ from jaxcnn.core.optim import make_optimizer
 from jaxcnn.core.state import TrainState, create_train_state
 from jaxcnn.core.step import make_predict_step, make_train_step
 from jaxcnn.runtime.compile import compile_step, formulations
+from jaxcnn.runtime.memory import out_of_memory
 
 HEADINGS = """\
                                million   GFLOPs      MB  images/s   images/s compiling
@@ -84,8 +85,8 @@ def measure_model(
         interceptor = formulations(jax.default_backend())
         train_step = make_train_step(model, tx, interceptor=interceptor)
         return _timed(cost, model, jax.jit(create)(), train_step, batch_size, seconds)
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+    except Exception as error:
+        if not out_of_memory(error):
             raise
         return cost._replace(error=f"out of memory with --batch-size={batch_size}")
 

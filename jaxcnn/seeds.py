@@ -6,13 +6,13 @@
 `seed_<n>/` in the directory are whole runs; `eval.json` and `report/` beside them are about all.
 """
 
+import gc
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from jaxcnn.analysis.seeds import seeds_eval, seeds_headline
@@ -24,6 +24,7 @@ from jaxcnn.report.seeds_page import seeds_files
 from jaxcnn.report_run import history
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.distributed import is_first
+from jaxcnn.runtime.memory import out_of_memory
 from jaxcnn.runtime.outdir import write_files
 from jaxcnn.runtime.progress import setup_logging
 from jaxcnn.runtime.rundir import make_writable, write_json
@@ -108,9 +109,11 @@ def _train_group(
                 pass
             metrics = {group[number]: one for number, one in finish(training).items()}
             return metrics, {group[number]: why for number, why in training.failed.items()}
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error) or len(group) == 1:
+    except Exception as error:
+        if not out_of_memory(error) or len(group) == 1:
             raise
+    # Out here, without the traceback, nothing holds the arrays of those that failed any more.
+    gc.collect()
     return None
 
 

@@ -81,16 +81,14 @@ def finish(training: Training) -> dict[int, dict[str, Any]]:
     run = training.run
     if len(training.failed) == len(training.members):
         return {}
-    best = [_best(training, number) for number in range(len(training.members))]
     role = _role_of_test(training)
-    # In place of the last states: there may be no room for both.
-    training.state = run.parallel.place_states([state for state, _ in best])
+    steps = _place_best(training)
     found = run.evaluate(training.state, role)
     metrics = {}
     for number, member in enumerate(training.members):
         if member.failed is not None:
             continue
-        state, step = best[number]
+        step = steps[number]
         if not math.isfinite(loss := found[number]["loss"]):
             member.failed = f"{member.workdir}: the {role} loss is {loss} at step {step}"
             continue
@@ -101,20 +99,36 @@ def finish(training: Training) -> dict[int, dict[str, Any]]:
         write_json(member.workdir / "eval.json", content)
         logger.info("%s", _headline(content))
         if member.config.report.at_end:
-            _report(training, number, local_copy(state), step, role)
+            state = local_copy(run.parallel.member(training.state, number))
+            _report(training, number, state, step, role)
     return metrics
 
 
-def _best(training: Training, number: int) -> tuple[TrainState, int]:
-    """A member's best checkpoint, and its step; of one that failed any state."""
-    run, member = training.run, training.members[number]
-    state = run.parallel.member(training.state, number)
+def _place_best(training: Training) -> list[int]:
+    """Puts the members' best checkpoints in place of the last states; returns their steps."""
+    parallel = training.run.parallel
+    now = parallel.each(training.state.step).tolist()
+    best = [_best(training, number, now[number]) for number in range(len(now))]
+    if any(state is not None for state, _ in best):
+        states = [
+            parallel.member(training.state, number) if state is None else state
+            for number, (state, _) in enumerate(best)
+        ]
+        training.state = parallel.place_states(states)
+    return [step for _, step in best]
+
+
+def _best(training: Training, number: int, now: int) -> tuple[TrainState | None, int]:
+    """A member's best checkpoint, and its step; None in place of the state it is at now, which is
+    also that of one that failed.
+    """
+    member = training.members[number]
     if member.failed is not None:
-        return state, int(state.step)
+        return None, now
     member.checkpoints.wait()
-    if (step := member.checkpoints.best_step()) == int(state.step):
-        return state, step
-    return member.checkpoints.restore_best(state_shapes(run.make_states[number]))
+    if (step := member.checkpoints.best_step()) == now:
+        return None, step
+    return member.checkpoints.restore_best(state_shapes(training.run.make_states[number]))
 
 
 def _role_of_test(training: Training) -> str:

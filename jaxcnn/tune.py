@@ -19,7 +19,7 @@ directory then holds trials.csv, best.json, best.py (the best config as an exper
 with its pictures, and trials/<n>/, the run directories.
 
 learning_rate is no search but one short run whose rate grows until the loss does; batch_size asks
-the compiler for the largest batch that fits, and computes nothing to find out.
+the compiler for the largest batch that fits, and allocates nothing to find that out.
 """
 
 import sys

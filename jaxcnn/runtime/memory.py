@@ -1,4 +1,4 @@
-"""The most memory that was used so far."""
+"""How much memory was used so far, and when there is none left."""
 
 import sys
 
@@ -19,3 +19,10 @@ def memory_peak() -> dict[str, float]:
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return {"process_memory_peak_mb": round(peak / 1e6, 1)}
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the operating system, had too little memory for what raised this."""
+    told = str(error).lower()
+    names = "resource_exhausted" in told or "out of memory" in told
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and names)

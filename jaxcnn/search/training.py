@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxcnn.errors import DiskError, UserError
+from jaxcnn.runtime.memory import out_of_memory
 from jaxcnn.runtime.preemption import Interrupted
 from jaxcnn.search.results import show
 from jaxcnn.search.storage import StorageError, storing
@@ -15,9 +16,6 @@ from jaxcnn.search.trials import Begun, delete_checkpoints
 from jaxcnn.training import Training
 
 logger = logging.getLogger(__name__)
-
-# How XLA tells that there is no memory for a program, or the operating system none for Python.
-_NO_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "out of memory", "MemoryError")
 
 
 def train_trials(study: Study, begun: Sequence[Begun], limit: int, deadline: float) -> bool:
@@ -52,6 +50,7 @@ def _try(study: Study, begun: Sequence[Begun], deadline: float) -> bool:
         if not going or isinstance(error.__cause__, OSError):
             raise
         logger.debug("trials failed", exc_info=True)
+        fit = not out_of_memory(error)
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         reason = " ".join(f"{kind}{error}".split())
     # Out here, without the traceback, nothing holds the arrays of those that failed any more.
@@ -59,7 +58,6 @@ def _try(study: Study, begun: Sequence[Begun], deadline: float) -> bool:
     if len(going) == 1:
         _end(study, going[0], "failed", reason)
         return True
-    fit = not any(word in reason for word in _NO_MEMORY)
     numbers = ", ".join(str(one.number) for one in going)
     logger.warning("trials %s failed together, each half is tried: %s", numbers, reason[:200])
     half = len(going) // 2
