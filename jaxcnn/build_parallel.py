@@ -1,9 +1,13 @@
 """From configs to how their runs lie on the devices."""
 
+import logging
 from collections.abc import Sequence
 
+import jax
 from ml_collections import ConfigDict
 
+from jaxcnn.durations import Plan
+from jaxcnn.errors import UserError
 from jaxcnn.runtime.fsdp import fsdp_parallel
 from jaxcnn.runtime.mesh import (
     Parallel,
@@ -12,6 +16,12 @@ from jaxcnn.runtime.mesh import (
     make_parallel,
     population_parallel,
 )
+
+logger = logging.getLogger(__name__)
+
+# Train steps in one program on accelerators. A step of small images takes them about a
+# millisecond, and the host as long to start it; a signal has to wait for two or three programs.
+_STEPS = 16
 
 
 def build_parallel(configs: Sequence[ConfigDict]) -> Parallel:
@@ -24,3 +34,28 @@ def build_parallel(configs: Sequence[ConfigDict]) -> Parallel:
         return population_parallel(devices, len(configs))
     parallel = make_parallel(wanted.mode, batch_size, devices)
     return parallel if wanted.fsdp == 1 else fsdp_parallel(devices, wanted.fsdp)
+
+
+def steps_per_dispatch(config: ConfigDict, plan: Plan, parallel: Parallel, mode: str) -> int:
+    """How many train steps are one program where nothing else is due between them.
+
+    On a CPU it is one: XLA:CPU runs convolutions inside loops on slow paths.
+
+    mode: where the data set's images wait. UserError where the config asks for what cannot be.
+    """
+    asked = config.parallel.steps_per_dispatch
+    possible = parallel.place_batches is not None and mode == "device"
+    if asked is not None and asked > 1 and not possible:
+        why = f"images that wait elsewhere (data.mode={mode})"
+        if parallel.place_batches is None:
+            why = "parallel.mode=pmap and populations"
+        raise UserError(
+            f"config.parallel.steps_per_dispatch={asked}: is for one run under parallel.mode=jit "
+            f"with data.mode=device; {why} come a step at a time: leave it out"
+        )
+    if asked is None:
+        asked = _STEPS if possible and jax.default_backend() != "cpu" else 1
+    elif asked > (most := plan.most_at_once()):
+        told = "config.parallel.steps_per_dispatch=%d: after %d steps a line, an evaluation or a "
+        logger.warning(told + "checkpoint is due; so many are one program", asked, most)
+    return min(asked, plan.most_at_once())

@@ -3,14 +3,14 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
 
 from jaxcnn.core.state import TrainState
 from jaxcnn.run import Run
-from jaxcnn.runtime.compile import compile_step
+from jaxcnn.runtime.compile import compile_lowered
 from jaxcnn.runtime.peak import peak_flops, step_flops
 
 logger = logging.getLogger(__name__)
@@ -21,17 +21,23 @@ def compile_run(run: Run, state: TrainState) -> Run:
     if run.parallel.axis_name is not None and jax.process_count() > 1:
         return run  # compiled ahead, `pmap` would not take what is a process' own part
     clock = time.perf_counter()
-    compiled: dict[int, Callable[..., Any]] = {}
-    for role, step in run.eval_steps.items():
-        if id(run.stores.get(role)) not in compiled:
-            batch = run.example_batch(role, own=False)
-            compiled[id(run.stores.get(role))] = compile_step(step, state, batch)
     batch = run.example_batch("train", own=True)
+    steps = {"train_step": _lower(run.train_step, state, batch)}
+    if run.steps_at_once > 1:
+        steps["train_steps"] = _lower(run.train_steps, state, run.example_batches())
+    for role, step in run.eval_steps.items():
+        if (name := f"eval {id(run.stores.get(role))}") not in steps:
+            steps[name] = _lower(step, state, run.example_batch(role, own=False))
+    least_step_ms = _least_step_ms(run, steps["train_step"])
+    # Python traces one after the other; XLA compiles without it.
+    with ThreadPoolExecutor() as pool:
+        compiled = dict(zip(steps, pool.map(compile_lowered, steps.values()), strict=True))
     run = dataclasses.replace(
         run,
-        least_step_ms=_least_step_ms(run, state, batch),
-        train_step=compile_step(run.train_step, state, batch),
-        eval_steps={role: compiled[id(run.stores.get(role))] for role in run.eval_steps},
+        least_step_ms=least_step_ms,
+        train_step=compiled["train_step"],
+        train_steps=compiled.get("train_steps", run.train_steps),
+        eval_steps={role: compiled[f"eval {id(run.stores.get(role))}"] for role in run.eval_steps},
     )
     logger.info(
         "compiled for %d %s device%s (%.1f s)",
@@ -43,9 +49,14 @@ def compile_run(run: Run, state: TrainState) -> Run:
     return run
 
 
-def _least_step_ms(run: Run, state: TrainState, batch: Any) -> float | None:
+def _lower(step: Any, state: TrainState, batch: Any) -> Any:
+    return step.lower(state, batch)
+
+
+def _least_step_ms(run: Run, train_step: Any) -> float | None:
+    """train_step: lowered."""
     peak = peak_flops(jax.devices())
-    flops = None if peak is None else step_flops(run.train_step, state, batch)
+    flops = None if peak is None else step_flops(train_step)
     if peak is None or flops is None:
         return None
     shares = run.parallel.num_devices if run.parallel.axis_name else 1  # `pmap` counts one

@@ -60,6 +60,21 @@ class Plan:
     log_every: Interval
     checkpoint_every: Interval
 
+    def steps_at_once(self, step: int, most: int) -> int:
+        """How many of the updates after number `step` are to be one program: `most`, or 1 where
+        something else is due before they are done.
+        """
+        intervals = (self.log_every, self.eval_every, self.checkpoint_every)
+        before_last = range(step + 1, step + most)
+        free = not any(interval.due(other) for other in before_last for interval in intervals)
+        return most if free and step + most <= self.num_steps else 1
+
+    def most_at_once(self) -> int:
+        """The most updates between two moments at which something else is due."""
+        intervals = (self.log_every, self.eval_every, self.checkpoint_every)
+        between = min(interval.examples // interval.batch_size for interval in intervals)
+        return max(1, int(min(between, self.num_steps)))
+
 
 def make_plan(values: Mapping[str, Any], num_train: int) -> Plan:
     """Turns the durations of a resolved, flattened config into steps: the only place that does.

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import jax
@@ -13,8 +14,10 @@ from ml_collections import ConfigDict
 
 from jaxcnn.build import build_augment, build_loss, build_model, build_sampling
 from jaxcnn.build_optimizer import build_average, build_optimizer, build_rules, build_schedule
+from jaxcnn.build_parallel import steps_per_dispatch
 from jaxcnn.config import flatten
 from jaxcnn.core.augment import normalize
+from jaxcnn.core.in_turn import in_turn
 from jaxcnn.core.rules import Rule
 from jaxcnn.core.skip import ON_NONFINITE
 from jaxcnn.core.state import TrainState
@@ -44,6 +47,7 @@ class Run:
     eval_steps: by role, too: a compiled step is for a store of one size.
     values: what the members' steps differ in, on the devices: {key: float32[members]}.
     from_data: first variables -> those with what the model takes from the training images.
+    train_steps: `steps_at_once` of them in one program.
     least_step_ms: a train step's arithmetic at the devices' peak, where that is known.
     """
 
@@ -59,6 +63,8 @@ class Run:
     make_states: tuple[StateMaker, ...]
     from_data: Callable[[dict[str, Any]], dict[str, Any]]
     train_step: Callable[..., Any]
+    train_steps: Callable[..., Any]
+    steps_at_once: int
     eval_steps: dict[str, Callable[..., Any]]
     gradients: Callable[..., Any]
     least_step_ms: float | None = None
@@ -73,6 +79,18 @@ class Run:
 
         stop: what other processes, if there are any, learn of with each batch.
         """
+        return (self._place_train(batch) for batch in self._train_batches(start, stop))
+
+    def dispatches(self, start: int, stop: StopRequest | None = None) -> Iterator[tuple[int, Any]]:
+        """The same as (number of updates, batch): for `train_step`, or several `train_steps`."""
+        step, batches = start, self._train_batches(start, stop)
+        while step < self.plan.num_steps:
+            count = self.plan.steps_at_once(step, self.steps_at_once)
+            yield count, self._place_steps(list(islice(batches, count)))
+            step += count
+
+    def _train_batches(self, start: int, stop: StopRequest | None) -> Iterator[Batch]:
+        """Those batches on the host; of members that have their own, on a leading axis."""
         steps = range(start, self.plan.num_steps)
         streams = [
             train_batches(
@@ -86,7 +104,7 @@ class Run:
             )
             for config, sampling in self._with_batches_of_their_own()
         ]
-        return (self._place_train(of_members, stop) for of_members in zip(*streams, strict=True))
+        return (_joined(of_members, stop) for of_members in zip(*streams, strict=True))
 
     def example_batch(self, role: str, own: bool) -> Any:
         """A placed batch of black images, to compile for.
@@ -100,24 +118,28 @@ class Run:
         if self.dataset.mode != "device":
             for batch in batches:
                 batch["image"] = np.zeros((len(batch["label"]), *split.images.shape), np.uint8)
-        return self._place_train(batches) if own else self._place(batches[0], role)
+        return self._place_train(_joined(batches, None)) if own else self._place(batches[0], role)
+
+    def example_batches(self) -> Any:
+        """The placed batches of several updates, to compile for; of images on the devices."""
+        batches = self._train_batches(0, None)
+        return self._place_steps(list(islice(batches, self.steps_at_once)))
 
     def _with_batches_of_their_own(self) -> list[tuple[ConfigDict, Sampling]]:
         """(config, sampling) of the members, of one if all see the same batches."""
         members = list(zip(self.configs, self.samplings, strict=True))
         return members if len({config.seed for config in self.configs}) > 1 else members[:1]
 
-    def _place_train(self, batches: Sequence[Batch], stop: StopRequest | None = None) -> Any:
-        """batches: of members with batches of their own, else one."""
-        batch = batches[0]
-        if len(batches) > 1:
-            batch = {name: np.stack([own[name] for own in batches]) for name in batch}
+    def _place_train(self, batch: Batch) -> Any:
         placed = self._place(batch, "train")
-        if jax.process_count() > 1:
-            number = stop.signal or 0 if stop else 0
-            signal = np.full(jax.local_device_count(), number, np.int32)
-            placed |= self.parallel.place_batch({"signal": signal})
         return placed | {"values": self.values} if self.values else placed
+
+    def _place_steps(self, batches: Sequence[Batch]) -> Any:
+        """The batches of updates that are one program, or that of one by itself."""
+        if len(batches) == 1:
+            return self._place_train(batches[0])
+        assert self.parallel.place_batches is not None  # `steps_at_once` has seen to it
+        return self.parallel.place_batches(batches) | {"store": self.stores["train"]}
 
     def _place(self, batch: Batch, role: str) -> Any:
         placed = self.parallel.place_batch(batch)
@@ -226,9 +248,25 @@ def build_run(
         ),
         from_data=partial(from_images, model, preprocess, dataset.splits["train"]),
         train_step=parallel.transform(train_step, donate=True),
+        train_steps=parallel.transform(in_turn(train_step), donate=True),
+        steps_at_once=steps_per_dispatch(config, plan, parallel, dataset.mode),
         eval_steps=dict.fromkeys(dataset.splits, parallel.transform(eval_step, donate=False)),
         gradients=parallel.transform(gradients, donate=False),
     )
+
+
+def _joined(batches: Sequence[Batch], stop: StopRequest | None) -> Batch:
+    """One batch of those that members have of their own, or of the only one.
+
+    stop: what the other processes, if there are any, learn of.
+    """
+    batch = batches[0]
+    if len(batches) > 1:
+        batch = {name: np.stack([own[name] for own in batches]) for name in batch}
+    if jax.process_count() == 1:
+        return batch
+    number = stop.signal or 0 if stop else 0
+    return batch | {"signal": np.full(jax.local_device_count(), number, np.int32)}
 
 
 def _rate(schedule: optax.Schedule, config: ConfigDict) -> optax.Schedule:

@@ -21,6 +21,7 @@ from jaxcnn.build import build_dataset
 from jaxcnn.build_parallel import build_parallel
 from jaxcnn.compiled import compile_run
 from jaxcnn.config import flatten, to_json
+from jaxcnn.core.in_turn import last_in_turn
 from jaxcnn.core.state import TrainState
 from jaxcnn.data.source import Dataset
 from jaxcnn.errors import UserError
@@ -115,29 +116,35 @@ class Training:
         run, plan = self.run, self.run.plan
         for member in self.members:  # it may have been killed between this decision and its end
             member.going = member.going and not member.stops(plan)
-        window = MetricWindow(run.parallel.each, run.config.max_skipped)
+        window = MetricWindow(run.parallel.each, run.config.max_skipped, run.steps_at_once)
         progress = Progress(plan.num_steps, self._start, run.config.batch_size * len(self.members))
         profile = Profile(self.members[0].workdir if self._profile else None, self._start)
-        step = self._start
+        step, line_due = self._start, None
         with catch_signals() as stop, progress, profile:
-            batches = window.times.batches(self._batches(stop))
-            for step, batch in enumerate(batches, self._start + 1):
-                with profile.step(step, self.state), window.times.spent("dispatch"):
-                    self.state, metrics = run.train_step(self.state, batch)
-                window.add(step, metrics)
+            for count, batch in window.times.batches(self._batches(stop)):
+                advance = run.train_step if count == 1 else run.train_steps
+                with profile.step(step + 1, self.state), window.times.spent("dispatch"):
+                    self.state, metrics = advance(self.state, batch)
+                step += count
+                window.add(step, metrics, count)
                 if self._tensorboard is not None:
                     self._tensorboard.start()  # its slow import, while the device is busy
-                first = step == self._start + 1
+                first = step == self._start + count
                 if (first or progress.due()) and (latest := window.latest()):
                     progress.report(*latest)
+                if line_due is not None:  # written when the devices have their next steps already
+                    self._log(line_due, window)
+                    line_due = None
 
                 last, signal = step == plan.num_steps, _agreed(stop, window)
                 saving = plan.checkpoint_every.due(step) or last
                 # A checkpoint is ranked by its validation, so each has one; but for one in a hurry.
                 evaluating = plan.eval_every.due(step) or saving
-                if not (evaluating or signal is not None or plan.log_every.due(step)):
+                if not evaluating and signal is None and self._going():
+                    line_due = step if plan.log_every.due(step) else None
                     continue
                 lines = self._log(step, window)
+                batch = batch if count == 1 else last_in_turn(batch)
                 found = self._validate(step, batch) if evaluating else {}
                 if evaluating:
                     progress.note(step, run.epoch(step), lines, found)
@@ -160,14 +167,14 @@ class Training:
             raise Interrupted(signal, step)
 
     def _batches(self, stop: StopRequest) -> Iterator[Any]:
-        return self.run.train_batches(self._start, stop) if self._going() else iter(())
+        return self.run.dispatches(self._start, stop) if self._going() else iter(())
 
     def _going(self) -> list[int]:
         return [number for number, member in enumerate(self.members) if member.going]
 
     def _log(self, step: int, window: MetricWindow) -> dict[int, dict[str, float]]:
         """Writes the lines of the steps since the last ones; a loss that is none ends its run."""
-        lines, found = window.collect(), {}
+        lines, found = window.collect(step), {}
         for number in self._going():
             line = lines[number]
             if isinstance(line, NonFiniteLoss):

@@ -56,6 +56,7 @@ def check_values(values: Mapping[str, Any]) -> None:
         "batch_size",
         "max_skipped",
         "parallel.fsdp",
+        "parallel.steps_per_dispatch",
         "data.image_size",
         "data.shrink",
         "data.num_workers",

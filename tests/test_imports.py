@@ -39,12 +39,21 @@ ROOMS = {
     "population": {"config", "core", "runtime"} | FOUNDATION,
     "first_state": {"build", "build_optimizer", "config", "core", "data", "durations", "runtime"}
     | FOUNDATION,
-    "run": {"build", "build_optimizer", "config", "core", "data", "durations", "evaluation"}
+    "run": {
+        "build",
+        "build_optimizer",
+        "build_parallel",
+        "config",
+        "core",
+        "data",
+        "durations",
+        "evaluation",
+    }
     | {"first_state", "population", "runtime"}
     | FOUNDATION,
     "resume": {"config", "core", "data", "runtime"} | FOUNDATION,
     "member": {"config", "core", "durations", "resume", "runtime", "transfer"} | FOUNDATION,
-    "build_parallel": {"runtime"} | FOUNDATION,
+    "build_parallel": {"durations", "runtime"} | FOUNDATION,
     "compiled": {"core", "run", "runtime"} | FOUNDATION,
     "training": {"build", "build_parallel", "compiled", "config", "core", "data", "first_state"}
     | {"member", "resume", "run"}

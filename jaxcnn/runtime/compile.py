@@ -37,7 +37,11 @@ def enable_compile_cache() -> None:
 
 def compile_step(function: Any, *arguments: Any) -> Callable[..., Any]:
     """Compiles a `jit`- or `pmap`-transformed function ahead of time for arguments like these."""
-    lowered = function.lower(*arguments)
+    return compile_lowered(function.lower(*arguments))
+
+
+def compile_lowered(lowered: Any) -> Callable[..., Any]:
+    """Compiles what is traced and lowered, with the options of the platform."""
     if jax.default_backend() == "cpu":
         try:
             return lowered.compile(compiler_options=CPU_OPTIONS)

@@ -27,6 +27,8 @@ class Parallel(NamedTuple):
     place_states: the states of all members -> one that lies as the steps expect.
     place_batch: a batch of NumPy arrays, this process' share of it -> one that lies as the steps
       expect.
+    place_batches: as place_batch, for the batches of a program of several steps, see
+      `jaxcnn.core.in_turn`; None where there is no such way.
     transform: a step -> a compilable function of (state, batch); donate=True lets it reuse the
       state's memory.
     one_copy: what lies on all devices -> the single copy that checkpoints and metrics use. (Over
@@ -43,6 +45,7 @@ class Parallel(NamedTuple):
     place_state: Callable[[PyTree], PyTree]
     place_states: Callable[[Sequence[PyTree]], PyTree]
     place_batch: Callable[[PyTree], PyTree]
+    place_batches: Callable[[Sequence[PyTree]], PyTree] | None
     transform: Callable[..., Any]
     one_copy: Callable[[PyTree], PyTree]
     member: Callable[[PyTree, int], PyTree]
@@ -57,9 +60,14 @@ def jit_parallel(devices: Sequence[jax.Device], mesh: Mesh | None = None) -> Par
     """
     mesh = Mesh(np.asarray(devices), (AXIS,)) if mesh is None else mesh
     replicated, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(mesh.axis_names))
+    split_later = NamedSharding(mesh, P(None, mesh.axis_names))
 
-    def place_batch(batch):
-        return {k: jax.make_array_from_process_local_data(split, v) for k, v in batch.items()}
+    def place_batch(batch, sharding=split):
+        return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
+
+    def place_batches(batches):
+        stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
+        return place_batch(stacked, split_later)
 
     def transform(step, *, donate: bool):
         return jax.jit(
@@ -77,6 +85,7 @@ def jit_parallel(devices: Sequence[jax.Device], mesh: Mesh | None = None) -> Par
         place_state=place_state,
         place_states=lambda states: place_state(_only(states)),
         place_batch=place_batch,
+        place_batches=place_batches,
         transform=transform,
         one_copy=lambda tree: tree,
         member=lambda tree, number: tree,
@@ -125,6 +134,7 @@ def pmap_parallel(devices: Sequence[jax.Device]) -> Parallel:
         place_state=place_state,
         place_states=lambda states: place_state(_only(states)),
         place_batch=place_batch,
+        place_batches=None,
         transform=transform,
         one_copy=one_copy,
         member=lambda tree, number: one_copy(tree),
@@ -195,6 +205,7 @@ def population_parallel(devices: Sequence[jax.Device], members: int) -> Parallel
         place_state=lambda tree: jax.device_put(tree, replicated),
         place_states=place_states,
         place_batch=place_batch,
+        place_batches=None,
         transform=transform,
         one_copy=lambda tree: tree,
         member=take,

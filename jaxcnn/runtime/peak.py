@@ -42,12 +42,10 @@ def peak_flops(devices: Sequence[jax.Device]) -> float | None:
     return None if None in peaks else sum(filter(None, peaks))
 
 
-def step_flops(step: Any, *arguments: Any) -> float | None:
-    """FLOPs of one call of a `jit`-transformed function, on all devices together, before XLA
-    changes the program; None where a platform counts none. Positions of a convolution that see
+def step_flops(lowered: Any) -> float | None:
+    """FLOPs of one call of what `jax.jit(step).lower(...)` gives, on all devices together, before
+    XLA changes the program; None where a platform counts none. Positions of a convolution that see
     only padding are left out. Of a `pmap` it is one device's share.
-
-    arguments: arrays, or what has their shapes.
     """
-    analysis = step.lower(*arguments).cost_analysis()
+    analysis = lowered.cost_analysis()
     return float(analysis["flops"]) if analysis and "flops" in analysis else None

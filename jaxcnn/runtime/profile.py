@@ -9,20 +9,21 @@ import jax
 
 logger = logging.getLogger(__name__)
 
-# Steps from the start of a process: the first ones compile, warm up and fill queues.
-FIRST, LAST = 5, 10
+# Of the steps from the start of a process the first ones compile, warm up and fill queues. Where
+# several are one program, whole programs are traced.
+FIRST, STEPS = 5, 6
 
 
 class Profile:
-    """Traces steps FIRST to LAST of a process into `plugins/profile` of a run directory, where
-    TensorBoard looks for it; of a run that ends before as many as there are.
+    """Traces STEPS steps of a process from the FIRST on into `plugins/profile` of a run directory,
+    where TensorBoard looks for it; of a run that ends before as many as there are.
     """
 
     def __init__(self, workdir: Path | None, start: int):
         """workdir: None for no trace. start: updates made before this process."""
         self._workdir = workdir
-        self._first, self._last = start + FIRST, start + LAST
-        self._tracing = False
+        self._first = start + FIRST
+        self._tracing = self._traced = False
 
     def __enter__(self) -> "Profile":
         return self
@@ -31,13 +32,13 @@ class Profile:
         self._stop()
 
     def step(self, step: int, state: Any) -> AbstractContextManager[Any]:
-        """Around what starts update number `step`. state: what the one before gave; it is waited
-        for where the trace ends with it.
+        """Around what starts the updates from number `step` on. state: what the one before gave; it
+        is waited for where the trace ends with it.
         """
-        if self._workdir is not None and step == self._first:
+        if self._workdir is not None and step >= self._first and not self._traced:
             jax.profiler.start_trace(self._workdir)
-            self._tracing = True
-        if self._tracing and step > self._last:
+            self._first, self._tracing, self._traced = step, True, True
+        if self._tracing and step >= self._first + STEPS:
             jax.block_until_ready(state)
             self._stop()
         if not self._tracing:

@@ -26,7 +26,7 @@ class Progress:
 
             self._bar = tqdm(total=num_steps, initial=start_step, unit="step", leave=False)
         self._started = self._last = time.perf_counter()
-        self._first_step = start_step + 1
+        self._first: int | None = None
 
     def __enter__(self) -> "Progress":
         return self
@@ -44,11 +44,14 @@ class Progress:
         """Shows where the run is. step: the newest that has finished; loss: its mean loss."""
         self._last = time.perf_counter()
         seconds = self._last - self._started
-        if step == self._first_step:
-            logger.info("step %d · loss %.4f · %.2f s for the first step", step, loss, seconds)
-            self._started = self._last  # what the first step costs more is no part of the rate
+        if self._first is None:
+            count = step - self._start_step
+            told = "the first step" if count == 1 else f"the first {count} steps"
+            logger.info("step %d · loss %.4f · %.2f s for %s", step, loss, seconds, told)
+            # What the first step costs more is no part of the rate.
+            self._first, self._started = step, self._last
             return
-        rate = (step - self._first_step) * self._batch_size / seconds
+        rate = (step - self._first) * self._batch_size / seconds
         left = (self._num_steps - step) * self._batch_size / rate
         if self._bar is not None:
             self._bar.set_postfix_str(f"loss {loss:.4f}, {rate:,.0f} images/s")

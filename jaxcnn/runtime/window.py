@@ -14,22 +14,23 @@ from jaxcnn.runtime.step_times import StepTimes
 class MetricWindow:
     """The metrics of the steps since the last line of `metrics.jsonl`, for each member.
 
-    Steps are dispatched faster than they finish; only `collect` waits for all of them.
+    Steps are dispatched faster than they finish; `collect` waits for those it tells of.
     """
 
-    def __init__(self, each: Callable[[Any], Any], max_skipped: int = 0):
+    def __init__(self, each: Callable[[Any], Any], max_skipped: int = 0, at_once: int = 1):
         """each: see `jaxcnn.runtime.mesh.Parallel`.
 
         max_skipped: updates that a member may leave out in a row, of steps that do so
           (`jaxcnn.core.skip`).
+        at_once: the most steps that one program makes.
         """
         self._each = each
         self._max_skipped = max_skipped
         self._skipped_in_row: dict[int, int] = {}
         self.times = StepTimes()
-        self._metrics: list[tuple[int, Any]] = []
+        self._programs: list[tuple[range, Any]] = []
         # Enough to keep a device busy; on the CPU the host has to share its cores with the steps.
-        self._ahead = 2 if jax.default_backend() == "cpu" else 16
+        self._ahead = 2 if jax.default_backend() == "cpu" else max(2, 16 // at_once)
         self._signal = 0
         self.restart_clock()
 
@@ -44,14 +45,15 @@ class MetricWindow:
         """Leaves the time since the last step (evaluation, a save) out of images/s."""
         self._started = time.perf_counter()
 
-    def add(self, step: int, metrics: Any) -> None:
-        """Waits where too many steps are under way, for the oldest of them to finish.
+    def add(self, step: int, metrics: Any, count: int = 1) -> None:
+        """Takes the metrics of a step, or of `count` that end with it, as `jaxcnn.core.in_turn`
+        gives them. Waits where too many programs are under way, for the oldest of them to finish.
 
         JAX would dispatch dozens ahead, and a request to stop would have to wait for them all.
         """
-        self._metrics.append((step, metrics))
-        if len(self._metrics) > self._ahead:
-            oldest = self._metrics[-1 - self._ahead][1]
+        self._programs.append((range(step - count + 1, step + 1), metrics))
+        if len(self._programs) > self._ahead:
+            oldest = self._programs[-1 - self._ahead][1]
             with self.times.spent("device"):
                 oldest["loss"].block_until_ready()
             if "signal" in oldest:
@@ -61,30 +63,34 @@ class MetricWindow:
         """The newest step known to have finished and its mean loss, over members whose loss is a
         number; the first step is waited for. None where the window is empty.
         """
-        if not self._metrics:
+        if not self._programs:
             return None
-        step, metrics = self._metrics[max(0, len(self._metrics) - 1 - self._ahead)]
+        steps, metrics = self._programs[max(0, len(self._programs) - 1 - self._ahead)]
         with self.times.spent("device"):
-            loss = _mean([self._each(metrics)], "loss")
+            loss = _mean(self._of_steps(steps, metrics)[-1:], "loss")
         numbers = loss[np.isfinite(loss)]
-        return step, float(numbers.mean()) if len(numbers) else math.nan
+        return steps[-1], float(numbers.mean()) if len(numbers) else math.nan
 
-    def collect(self) -> list["dict[str, float] | NonFiniteLoss"]:
-        """Waits for all steps and empties the window: for each member {"loss", "accuracy",
-        "images_per_second", "step_ms"} and what `times` gives, or why it cannot go on. Of steps
-        that may leave out an update also "skipped", how many of them did.
+    def collect(self, until: int | None = None) -> list["dict[str, float] | NonFiniteLoss"]:
+        """Waits for the steps up to `until`, which ends a program, or for all, and takes them out
+        of the window: for each member {"loss", "accuracy", "images_per_second", "step_ms"} and what
+        `times` gives, or why it cannot go on. Of steps that may leave out an update also "skipped",
+        how many of them did.
 
         The first two are means over the examples as the steps saw them, augmented, dropout on; they
         are not there if no update was made.
         """
-        steps = [step for step, _ in self._metrics]
+        taken = [one for one in self._programs if until is None or one[0][-1] <= until]
+        steps = [step for of_program, _ in taken for step in of_program]
         with self.times.spent("device"):
-            fetched = [self._each(metrics) for _, metrics in self._metrics]
+            fetched = [one for program in taken for one in self._of_steps(*program)]
         seconds = time.perf_counter() - self._started
+        self.restart_clock()
         for metrics in fetched:
             self._heed(metrics)
-        self._metrics.clear()
-        accuracy, rate = _mean(fetched, "correct"), sum(m["count"] for m in fetched) / seconds
+        del self._programs[: len(taken)]
+        accuracy = _mean(fetched, "correct")
+        rate = np.sum([metrics["count"] for metrics in fetched], axis=0) / seconds
         times = {"step_ms": round(1e3 * seconds / len(steps), 3)} | self.times.take(len(steps))
         lines: list[dict[str, float] | NonFiniteLoss] = []
         for member, loss in enumerate(_mean(fetched, "loss")):
@@ -100,6 +106,13 @@ class MetricWindow:
                 line["skipped"] = sum(int(metrics["skipped"]) for metrics in own)
             lines.append(line | times)
         return lines
+
+    def _of_steps(self, steps: range, metrics: Any) -> list[dict[str, np.ndarray]]:
+        """The metrics of each step of a program, [members]; waits for them."""
+        fetched = self._each(metrics)
+        if fetched["loss"].ndim == 1:
+            return [fetched]
+        return [{name: v[:, place] for name, v in fetched.items()} for place in range(len(steps))]
 
     def _heed(self, metrics: dict[str, np.ndarray]) -> None:
         if "signal" in metrics:
