@@ -1,53 +1,124 @@
-"""How large models are, what they cost and how fast they are on the devices at hand.
+"""How fast a training is on the devices at hand, or what models cost.
 
-    python -m jaxcnn.benchmark --models
+    python -m jaxcnn.benchmark --config experiments/digits.py --output=a.json
+    python -m jaxcnn.benchmark --config experiments/digits.py --config.batch_size=32 --output=b.json
+    python -m jaxcnn.benchmark --compare a.json b.json
     python -m jaxcnn.benchmark --models resnet18 efficientnet_b0 --batch-size=64 --dtype=bfloat16
 
-A line for each model, of those named or of all, as soon as it is known (all of them take long on a
-CPU). GFLOPs: of one image forward, as XLA counts them: a multiplication and an addition are two.
-MB: what a training step keeps for each image besides parameters, as XLA plans it for the first
-device, which is the one that works. Images/s: medians of steps on random images that are on the
-device already, in training (SGD with momentum, no augmentation) and in evaluation. Compiling is
-timed without a cache. A model that cannot be measured says why, and the others go on.
+--config times what jaxcnn.main runs, part by part in turn: the compiled step without augmentation
+and with it, with batches as they come, the whole loop with log lines and checkpoints, evaluation;
+and from the return key to the first step, in new processes. Medians and quartiles of the rounds.
+
+--compare puts two of these side by side: ratios, which differences are within the spread of the
+rounds, and what else differs (config, versions, devices).
+
+--models prints a line for each model, of those named or of all, as soon as it is known (all of them
+take long on a CPU). GFLOPs: of one image forward, as XLA counts them: a multiplication and an
+addition are two. MB: what a training step keeps for each image besides parameters, as XLA plans it
+for the first device, which is the one that works. Images/s: medians of steps on random images that
+are on the device already, in training (SGD with momentum, no augmentation) and in evaluation.
+Compiling is timed without a cache. A model that cannot be measured says why, and the others go on.
 """
 
-import json
+import os
+import shlex
+import sys
 from pathlib import Path
 
 import jax
 from absl import flags
 
 from jaxcnn import cli
+from jaxcnn.commands import command
 from jaxcnn.core.models import MODELS
 from jaxcnn.errors import UserError, nearest
+from jaxcnn.first_step import measure_first_steps
 from jaxcnn.model_cost import HEADINGS, ModelCost, measure_model
-from jaxcnn.runtime.outdir import check_writable, write_files
+from jaxcnn.runtime.outdir import json_file, write_json_file
+from jaxcnn.runtime.preemption import Interrupted
 from jaxcnn.runtime.rundir import environment
+from jaxcnn.speed import measure_speed
+from jaxcnn.speed_table import SPEED_FILE, read_report, report, side_by_side, table
 
-FILE = "models.json"
+MODELS_FILE = "models.json"
 DTYPES = ("float32", "bfloat16")
 
+cli.define_config()
 _MODELS = flags.DEFINE_bool("models", False, "Measure models: those named, or all.")
-_BATCH_SIZE = flags.DEFINE_integer("batch-size", 32, "Images a step.", lower_bound=1)
+_COMPARE = flags.DEFINE_bool("compare", False, "Compare two files of --output.")
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Of --config: how often all is timed.", lower_bound=2)
+_STARTS = flags.DEFINE_integer(
+    "starts", 3, "Of --config: new processes with a warm cache; 0: none, and no cold one.",
+    lower_bound=0,
+)  # fmt: skip
+_BATCH_SIZE = flags.DEFINE_integer("batch-size", 32, "Of --models: images a step.", lower_bound=1)
 _IMAGE_SIZE = flags.DEFINE_integer(
-    "image-size", None, "Pixels of a side. Default: what each model was made for.", lower_bound=1
-)
-_DTYPE = flags.DEFINE_enum("dtype", "float32", DTYPES, "What models compute in.")
+    "image-size", None, "Of --models: pixels of a side. Default: what each was made for.",
+    lower_bound=1,
+)  # fmt: skip
+_DTYPE = flags.DEFINE_enum("dtype", "float32", DTYPES, "Of --models: what they compute in.")
 _SECONDS = flags.DEFINE_float(
-    "seconds", 2.0, "How long each is timed after its first step, at least.", lower_bound=0.0
+    "seconds", 2.0, "How long each is timed, about (--config: in each round).", lower_bound=0.0
 )
-_OUTPUT = flags.DEFINE_string("output", None, f"A folder that {FILE} goes to.")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, f"A .json file, or a folder that {SPEED_FILE} or {MODELS_FILE} goes to."
+)
+# What each question takes besides.
+_TAKES = {
+    "--config": ("rounds", "seconds", "starts", "output"),
+    "--compare": (),
+    "--models": ("batch-size", "image-size", "dtype", "seconds", "output"),
+}
+_CONFIG_WORDS = ("--config", "--noconfig", "-config", "-noconfig")
 
 
-def main(*names: str) -> None:
-    if not _MODELS.value:
-        raise UserError("say what to measure, python -m jaxcnn.benchmark --models [NAME ...]")
+def main(*words: str) -> None:
+    values = (cli.FLAGS.config, _COMPARE.value, _MODELS.value)
+    asked = [name for name, value in zip(_TAKES, values, strict=True) if value]
+    if len(asked) != 1:
+        raise UserError(
+            "say what to measure, python -m jaxcnn.benchmark --config FILE, --models [NAME ...] "
+            "or --compare FILE FILE: one of them"
+        )
+    for name in {name for names in _TAKES.values() for name in names} - {*_TAKES[asked[0]]}:
+        if cli.FLAGS[name].present:
+            raise UserError(f"--{name}: is not for {asked[0]}; --help tells what takes it")
+    {"--config": _config, "--compare": _compare, "--models": _models}[asked[0]](*words)
+
+
+def _config(*words: str) -> None:
+    experiment, load = cli.config_path(), os.getloadavg()[0]
+    file = json_file(_OUTPUT.value, SPEED_FILE, "output")
+    if words:
+        raise UserError(f"{words[0]!r}: not a flag; flags are written --name=value (see --help)")
+    # Before this process takes a share of the devices' memory.
+    line = shlex.split(command("jaxcnn.main", keep=_CONFIG_WORDS))
+    first, parts = measure_first_steps(line[3:], _STARTS.value)
+    config = cli.config_from_flags()
+    try:
+        speed = measure_speed(config, _ROUNDS.value, _SECONDS.value)
+    except Interrupted as error:
+        print("stopped; nothing was written", file=sys.stderr)
+        sys.exit(error.exit_code)
+    content = report(config, experiment, speed.measured | first, speed.work, load)
+    print(table(content))
+    if file is not None:
+        write_json_file(file, content | {"first_step_parts": parts}, "output")
+        print(f"\nmore in {file}")
+
+
+def _compare(*files: str) -> None:
+    if len(files) != 2:
+        raise UserError("--compare: give two files, python -m jaxcnn.benchmark --compare A B")
+    a, b = (read_report(Path(file).expanduser()) for file in files)
+    print(side_by_side(a, b))
+
+
+def _models(*names: str) -> None:
     for name in names:
         if name not in MODELS:
             raise UserError(f"{name}: no such model{nearest(name, MODELS)}; --help lists them")
-    output = None if _OUTPUT.value is None else Path(_OUTPUT.value).expanduser()
-    if output is not None:
-        check_writable(output, "output")
+    file = json_file(_OUTPUT.value, MODELS_FILE, "output")
     jax.config.update("jax_enable_compilation_cache", False)
     print(HEADINGS, flush=True)
     found: list[ModelCost] = []
@@ -57,12 +128,12 @@ def main(*names: str) -> None:
         )
         print(cost, flush=True)
         found.append(cost)
-        if output is not None:  # after each: all of them may take hours
+        if file is not None:  # after each: all of them may take hours
             models = [one._asdict() for one in found]
             content = {"models": models, "environment": environment()}
-            write_files(output, {FILE: json.dumps(content, indent=2).encode()}, "output")
-    if output is not None:
-        print(f"\nmore in {output / FILE}")
+            write_json_file(file, content, "output")
+    if file is not None:
+        print(f"\nmore in {file}")
     if failed := [cost.name for cost in found if cost.error is not None]:
         raise UserError(f"{', '.join(failed)}: not measured, see above")
 

@@ -16,7 +16,7 @@ def without_password(text: str) -> str:
     return _NAMED_PASSWORD.sub(r"\1...", _PASSWORD.sub(r"\1...@", text))
 
 
-def command(module: str | None = None, *, keep: str = "--", **flags: str) -> str:
+def command(module: str | None = None, *, keep: str | tuple[str, ...] = "--", **flags: str) -> str:
     """The command line of this process as another: `python -m MODULE` with the flags that begin
     with `keep`, and others given or replaced by `flags`.
 

@@ -1,9 +1,11 @@
 """A folder of results, written whole or not at all."""
 
+import json
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from jaxcnn.errors import UserError
 
@@ -34,3 +36,22 @@ def write_files(folder: Path, files: Mapping[str, bytes | None], flag: str) -> N
                     Path(temporary, name).replace(folder / name)
     except OSError as error:
         raise UserError(f"--{flag}={folder}: cannot be written ({error.strerror})") from error
+
+
+def json_file(given: str | None, name: str, flag: str) -> Path | None:
+    """The file that a flag asks for with `given`, a .json file or a folder for a file of the given
+    name; None where nothing is asked for. UserError, before long work, where it cannot be written.
+    """
+    if given is None:
+        return None
+    path = Path(given).expanduser()
+    file = path if path.suffix == ".json" else path / name
+    check_writable(file.parent, flag)
+    if file.is_dir():
+        raise UserError(f"--{flag}={given}: {file} is a folder; give a file")
+    return file
+
+
+def write_json_file(file: Path, content: dict[str, Any], flag: str) -> None:
+    """Writes the file whole or not at all; UserError if the disk refuses."""
+    write_files(file.parent, {file.name: json.dumps(content, indent=2).encode() + b"\n"}, flag)
