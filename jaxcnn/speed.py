@@ -70,14 +70,15 @@ def measure_speed(config: ConfigDict, rounds: int, seconds: float) -> Speed:
         workdir = Path(folder, "run")
         given = workdir, look.bare_step, look.steps, look.role, look.images
         with _quiet(), open_timed(config, *given) as timed:
-            parts: dict[str, Callable[[], Mapping[str, float]]] = {
+            parts: dict[str, Callable[[], Mapping[str, float]]] = {}
+            if config.augment:
+                parts["bare"] = timed.bare
+            parts |= {
                 "step": timed.step,
                 "batches": timed.batches,
                 "loop": timed.loop,
                 "evaluation": timed.evaluation,
             }
-            if config.augment:
-                parts["bare"] = timed.bare
             found = in_rounds(
                 parts, rounds, lambda number: logger.info("round %d of %d", number, rounds)
             )

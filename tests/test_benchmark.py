@@ -44,7 +44,15 @@ def test_the_command_prints_a_line_for_each_model_and_keeps_them(command, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ((), "error: say what to measure, python -m jaxcnn.benchmark --models [NAME ...]"),
+        ((), "error: say what to measure, python -m jaxcnn.benchmark --config FILE, --models"),
+        (("--models", "--compare", "a.json"), "error: say what to measure, "),
+        (("--compare", "a.json"), "error: --compare: give two files, "),
+        (("--compare", "no/a.json", "no/b.json"), "error: no/a.json: no such file; make one with "),
+        (("--compare", "pyproject.toml", "a.json"), "error: pyproject.toml: not readable "),
+        (("--compare", "a", "b", "--rounds=3"), "error: --rounds: is not for --compare"),
+        (("--models", "--starts=0"), "error: --starts: is not for --models"),
+        (("--config", "experiments/digits.py", "lenet5"), "error: 'lenet5': not a flag; "),
+        (("--config", "experiments/digits.py", "--output=README.md"), "error: --output=README.md"),
         (("--models", "resnet81"), "error: resnet81: no such model (did you mean resnet18?)"),
         (("--models", "vgg11", "--image-size=16"), "error: vgg11: not measured, see above"),
         (("--models", "--dtype=int8"), "error: "),

@@ -104,6 +104,12 @@ ROOMS = {
     "trained": {"build", "config", "core", "first_state", "runtime"} | FOUNDATION,
     "classifier": {"build", "core", "data", "runtime", "trained"} | FOUNDATION,
     "model_cost": {"core", "runtime"} | FOUNDATION,
+    "timed_training": {"config", "core", "durations", "run", "training"} | FOUNDATION,
+    "speed": {"analysis", "build_parallel", "compiled", "config", "core", "data", "resume", "run"}
+    | {"runtime", "timed_training", "training"}
+    | FOUNDATION,
+    "speed_table": {"analysis", "config", "runtime"} | FOUNDATION,
+    "first_step": {"analysis"} | FOUNDATION,
     "prediction": {"classifier", "core", "data"} | FOUNDATION,
     "answers": {"classifier", "prediction", "report"} | FOUNDATION,
     "exporting": {"assessment", "classifier", "data", "exports", "runtime", "trained"} | FOUNDATION,
