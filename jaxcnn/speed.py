@@ -68,7 +68,7 @@ def measure_speed(config: ConfigDict, rounds: int, seconds: float) -> Speed:
         _compile_into(Path(folder, "xla"))
         look = _look(config, seconds)
         workdir = Path(folder, "run")
-        given = workdir, look.bare_step, look.steps, look.role, look.images
+        given = workdir, look.bare_step, look.steps, look.role, look.images, rounds, look.num_steps
         with _quiet(), open_timed(config, *given) as timed:
             parts: dict[str, Callable[[], Mapping[str, float]]] = {}
             if config.augment:
@@ -145,6 +145,7 @@ class _Look(NamedTuple):
     role: str
     images: int
     compiling: float
+    num_steps: int
     checkpoint_every: float
     least_step_ms: float | None
     work: dict[str, Any]
@@ -184,8 +185,17 @@ def _look(config: ConfigDict, seconds: float) -> _Look:
         "checkpoint_every_steps": checkpoint_every,
         "evaluated": f"{images} images of {role}",
     }
-    least = run.least_step_ms
-    return _Look(bare_step, steps, role, images, compiling, checkpoint_every, least, work)
+    return _Look(
+        bare_step=bare_step,
+        steps=steps,
+        role=role,
+        images=images,
+        compiling=compiling,
+        num_steps=run.plan.num_steps,
+        checkpoint_every=checkpoint_every,
+        least_step_ms=run.least_step_ms,
+        work=work,
+    )
 
 
 def _compile_into(folder: Path) -> None:

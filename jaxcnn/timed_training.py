@@ -18,8 +18,6 @@ from jaxcnn.errors import UserError
 from jaxcnn.run import Run
 from jaxcnn.training import Training
 
-# More steps than are ever timed: the loop must not end.
-_ENDLESS = 1_000_000
 # Blocks of the loop from one checkpoint to the next.
 _BLOCKS = 4
 
@@ -72,7 +70,7 @@ class TimedTraining:
     def batches(self) -> dict[str, float]:
         """The step, on batches as they come; the wait for the first is not counted."""
         run = self._training.run
-        batches = run.train_batches(self._seen % _ENDLESS)
+        batches = run.train_batches(self._seen)
         next(batches)
         self._seen += 1 + self._steps
         return self._time("batches_step", run.train_step, islice(batches, self._steps))
@@ -112,19 +110,30 @@ class TimedTraining:
 
 @contextmanager
 def open_timed(
-    config: ConfigDict, workdir: Path, bare_step: Step, steps: int, role: str, images: int
+    config: ConfigDict,
+    workdir: Path,
+    bare_step: Step,
+    steps: int,
+    role: str,
+    images: int,
+    rounds: int,
+    num_steps: int = 1,
 ) -> Iterator[TimedTraining]:
     """The training of a config in a directory, warm. steps: at once, an even number.
+
+    rounds: how often each part is timed at most. num_steps: of the config's own training; one that
+      is too short for that is made longer.
 
     Its loop logs as the config says, and at the end of each block; it writes a checkpoint at the
     end of every fourth block. TensorBoard's files, which a process of their own writes, are left
     out.
     """
+    block = steps // 2
     values = flatten(config)
     for name, count in (
-        ("num", _ENDLESS),
-        ("eval_every", steps // 2),
-        ("checkpoint_every", _BLOCKS * steps // 2),
+        ("num", max(num_steps, block * (_BLOCKS * rounds + 2) + 1)),
+        ("eval_every", block),
+        ("checkpoint_every", _BLOCKS * block),
     ):
         values |= {f"{name}_{unit}": None for unit in UNITS} | {f"{name}_steps": count}
     config = resolve(unflatten(values))

@@ -42,7 +42,7 @@ def test_the_parts_are_those_of_a_training(digits, tmp_path):
     config = resolve(digits)
     started = start_run(config, load_data(config))
     steps, workdir = 4, tmp_path / "run"
-    with open_timed(config, workdir, started.run.train_step, steps, "test", 64) as timed:
+    with open_timed(config, workdir, started.run.train_step, steps, "test", 64, rounds=1) as timed:
         state = lambda: int(timed._training.state.step)  # noqa: E731
         for part, trained in (
             (timed.bare, 4),
