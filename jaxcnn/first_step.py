@@ -16,7 +16,8 @@ from jaxcnn.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-_FIRST_STEP = "step 1 "
+# The line of the first step, or of the first few where they are one program.
+_FIRST_STEP = re.compile(r"step \d+ · .* for the first ")
 # Lines of the log that say how long a part of the start took.
 _PART = re.compile(r"[a-z].*\([\d.]+ s\)$")
 _PATIENCE = 120.0
@@ -77,7 +78,7 @@ def first_step(arguments: Sequence[str], environment: dict[str, str] | None = No
         parts: list[str] = []
         said = ""
         for line in process.stderr or ():
-            if line.startswith(_FIRST_STEP):
+            if _FIRST_STEP.match(line):
                 return FirstStep(time.perf_counter() - clock, parts)
             if _PART.match(said := line.strip()):
                 parts.append(said)

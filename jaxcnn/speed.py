@@ -29,7 +29,14 @@ from jaxcnn.resume import describe_data
 from jaxcnn.run import Run, build_run
 from jaxcnn.runtime.compile import compile_step
 from jaxcnn.runtime.memory import memory_peak
-from jaxcnn.timed_training import Step, open_timed, time_evaluation, time_steps, with_fewer
+from jaxcnn.timed_training import (
+    Bare,
+    Dispatch,
+    open_timed,
+    time_evaluation,
+    time_steps,
+    with_fewer,
+)
 from jaxcnn.training import load_data
 
 logger = logging.getLogger(__name__)
@@ -39,11 +46,11 @@ _LOOK = 0.3
 
 
 class Started(NamedTuple):
-    """A run ready for its first step. batch: its first, placed. compiling: seconds."""
+    """A run ready for its first step. first: of `run.dispatches`. compiling: seconds."""
 
     run: Run
     state: TrainState
-    batch: Any
+    first: Dispatch
     compiling: float
 
 
@@ -68,7 +75,7 @@ def measure_speed(config: ConfigDict, rounds: int, seconds: float) -> Speed:
         _compile_into(Path(folder, "xla"))
         look = _look(config, seconds)
         workdir = Path(folder, "run")
-        given = workdir, look.bare_step, look.steps, look.role, look.images, rounds, look.num_steps
+        given = workdir, look.bare, look.steps, look.role, look.images, rounds, look.num_steps
         with _quiet(), open_timed(config, *given) as timed:
             parts: dict[str, Callable[[], Mapping[str, float]]] = {}
             if config.augment:
@@ -98,7 +105,7 @@ def start_run(config: ConfigDict, dataset: Dataset) -> Started:
     clock = time.perf_counter()
     run = compile_run(run, state)
     compiling = time.perf_counter() - clock
-    return Started(run, state, next(run.train_batches(0)), compiling)
+    return Started(run, state, next(run.dispatches(0)), compiling)
 
 
 def derived(
@@ -140,7 +147,7 @@ def derived(
 class _Look(NamedTuple):
     """What there is to time. steps: at once, an even number; images: of `role`, to evaluate."""
 
-    bare_step: Step
+    bare: Bare
     steps: int
     role: str
     images: int
@@ -155,39 +162,32 @@ def _look(config: ConfigDict, seconds: float) -> _Look:
     """Compiles with an empty cache, and sees how much is done in so many seconds."""
     dataset = load_data(config)
     role = next(r for r in ("validation", "test", "train") if r in dataset.splits)
-    run, state, batch, compiling = start_run(config, dataset)
-    bare_step = run.train_step
-    if config.augment:
-        bare = build_run(
-            [resolve(unflatten(flatten(config) | {"augment": ()}))],
-            dataset,
-            describe_data(config, dataset, None),
-            run.parallel,
-        )
-        bare_step = compile_step(bare.train_step, state, batch)
-    count, took = 1, 0.0
-    state, *_ = time_steps(run, run.train_step, state, [batch])
-    while took * count < 1e3 * _LOOK:
-        count *= 2
-        state, took, _ = time_steps(run, run.train_step, state, repeat(batch, count))
+    run, state, first, compiling = start_run(config, dataset)
+    bare = _bare(config, run, state)
+    steps, took = 1, 0.0
+    state, *_ = time_steps(run, state, repeat(first), 1)
+    while took * steps < 1e3 * _LOOK:
+        steps *= 2
+        state, took, _ = time_steps(run, state, repeat(first), steps)
+    block = run.steps_at_once * max(1, round(1e3 * seconds / 2 / took / run.steps_at_once))
     few = with_fewer(run, role, 2 * config.batch_size)
     speed = max(time_evaluation(few, state, role) for _ in range(2))
     images = max(1, round(seconds * speed / config.batch_size)) * config.batch_size
     images = min(images, len(dataset.splits[role]))
-    steps = 2 * max(1, round(1e3 * seconds / 2 / took))
     checkpoint_every = run.plan.checkpoint_every.examples / config.batch_size
     work = {
         "batch_size": config.batch_size,
         "image_shape": list(dataset.image_shape),
         "training_images": len(dataset.splits["train"]),
         "data_mode": dataset.mode,
-        "steps_at_once": steps,
+        "steps_of_a_round": 2 * block,
+        "steps_per_dispatch": run.steps_at_once,
         "checkpoint_every_steps": checkpoint_every,
         "evaluated": f"{images} images of {role}",
     }
     return _Look(
-        bare_step=bare_step,
-        steps=steps,
+        bare=bare,
+        steps=2 * block,
         role=role,
         images=images,
         compiling=compiling,
@@ -196,6 +196,22 @@ def _look(config: ConfigDict, seconds: float) -> _Look:
         least_step_ms=run.least_step_ms,
         work=work,
     )
+
+
+def _bare(config: ConfigDict, run: Run, state: TrainState) -> Bare:
+    """The run's steps without augmentation."""
+    if not config.augment:
+        return Bare(run.train_step, run.train_steps)
+    bare = build_run(
+        [resolve(unflatten(flatten(config) | {"augment": ()}))],
+        run.dataset,
+        describe_data(config, run.dataset, None),
+        run.parallel,
+    )
+    one = compile_step(bare.train_step, state, run.example_batch("train", own=True))
+    if run.steps_at_once == 1:
+        return Bare(one, run.train_steps)
+    return Bare(one, compile_step(bare.train_steps, state, run.example_batches()))
 
 
 def _compile_into(folder: Path) -> None:

@@ -93,7 +93,7 @@ def table(content: Mapping[str, Any]) -> str:
     lines = [
         f"{content['experiment']}: {work['batch_size']:,} images of {shape} a step, on "
         f"{_devices(environment)}, {content['cores']} cores",
-        f"{work['rounds']} rounds of {work['steps_at_once']} steps; evaluated: "
+        f"{work['rounds']} rounds of {work['steps_of_a_round']} steps; evaluated: "
         f"{work['evaluated']}; a checkpoint every {work['checkpoint_every_steps']:.4g} steps; "
         f"load {low} to {high}",
         "",

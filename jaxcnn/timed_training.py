@@ -4,9 +4,9 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from itertools import islice, repeat
+from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
@@ -21,7 +21,15 @@ from jaxcnn.training import Training
 # Blocks of the loop from one checkpoint to the next.
 _BLOCKS = 4
 
-Step = Callable[..., Any]
+# What `jaxcnn.run.Run.dispatches` gives: (number of updates, their batch, placed).
+Dispatch = tuple[int, Any]
+
+
+class Bare(NamedTuple):
+    """Compiled steps without augmentation, to take the place of a run's."""
+
+    train_step: Callable[..., Any]
+    train_steps: Callable[..., Any]
 
 
 class TimedTraining:
@@ -33,19 +41,20 @@ class TimedTraining:
     it stands still.
     """
 
-    def __init__(self, training: Training, bare_step: Step, steps: int, role: str, images: int):
-        """bare_step: compiled without augmentation. steps: of two blocks; see `open_timed`.
+    def __init__(self, training: Training, bare: Bare, steps: int, role: str, images: int):
+        """bare: the steps without augmentation, compiled. steps: of two blocks, see `open_timed`.
 
         role, images: what is evaluated, and of how many images at most.
         """
-        self._training, self._bare_step, self._role = training, bare_step, role
+        self._training, self._role = training, role
         self._evaluated = with_fewer(training.run, role, images)
         # The loop evaluates nothing: that is timed by itself.
         data = training.run.dataset
         alone = data._replace(splits={"train": data.splits["train"]})
         training.run = dataclasses.replace(training.run, dataset=alone)
+        self._bare = dataclasses.replace(training.run, **bare._asdict())
         self._steps, self._seen = steps, 0
-        self._batch = next(training.run.train_batches(0))
+        self._first = next(training.run.dispatches(0))
         self._loop = iter(training)
 
     def close(self) -> None:
@@ -60,20 +69,18 @@ class TimedTraining:
 
     def bare(self) -> dict[str, float]:
         """The step without augmentation, on one batch over and over."""
-        return self._time("bare_step", self._bare_step, repeat(self._batch, self._steps))
+        return self._time("bare_step", self._bare, repeat(self._first))
 
     def step(self) -> dict[str, float]:
         """The step, on one batch over and over."""
-        step = self._training.run.train_step
-        return self._time("step", step, repeat(self._batch, self._steps))
+        return self._time("step", self._training.run, repeat(self._first))
 
     def batches(self) -> dict[str, float]:
         """The step, on batches as they come; the wait for the first is not counted."""
         run = self._training.run
-        batches = run.train_batches(self._seen)
-        next(batches)
-        self._seen += 1 + self._steps
-        return self._time("batches_step", run.train_step, islice(batches, self._steps))
+        dispatches = run.dispatches(self._seen)
+        self._seen += next(dispatches)[0] + self._steps
+        return self._time("batches_step", run, dispatches)
 
     def loop(self) -> dict[str, float]:
         """Two blocks of the loop, and what two with a checkpoint between them take longer."""
@@ -91,9 +98,9 @@ class TimedTraining:
         training, run = self._training, self._evaluated
         return {"evaluation_images_per_second": time_evaluation(run, training.state, self._role)}
 
-    def _time(self, name: str, step: Step, batches: Iterable[Any]) -> dict[str, float]:
+    def _time(self, name: str, run: Run, dispatches: Iterable[Dispatch]) -> dict[str, float]:
         training = self._training
-        training.state, wall, cpu = time_steps(training.run, step, training.state, batches)
+        training.state, wall, cpu = time_steps(run, training.state, dispatches, self._steps)
         return {f"{name}_ms": wall, f"{name}_cpu_ms": cpu}
 
     def _blocks(self, count: int) -> tuple[float, float]:
@@ -112,7 +119,7 @@ class TimedTraining:
 def open_timed(
     config: ConfigDict,
     workdir: Path,
-    bare_step: Step,
+    bare: Bare,
     steps: int,
     role: str,
     images: int,
@@ -139,31 +146,29 @@ def open_timed(
     config = resolve(unflatten(values))
     with (
         Training([config], [workdir], tensorboard=False) as training,
-        closing(TimedTraining(training, bare_step, steps, role, images)) as timed,
+        closing(TimedTraining(training, bare, steps, role, images)) as timed,
     ):
         timed.warm_up()
         yield timed
 
 
 def time_steps(
-    run: Run, step: Step, state: TrainState, batches: Iterable[Any]
+    run: Run, state: TrainState, dispatches: Iterable[Dispatch], steps: int
 ) -> tuple[TrainState, float, float]:
-    """Trains on batches: the state after them, milliseconds a step, the devices waited for, and
-    milliseconds that all threads of this process worked for a step.
+    """Trains until so many steps or more are made: the state after them, milliseconds a step, the
+    devices waited for, and milliseconds that all threads of this process worked for a step.
     """
     jax.block_until_ready(state)
-    before, clock, cpu = _number(run, state), time.perf_counter(), time.process_time()
-    for batch in batches:
-        state, _ = step(state, batch)
+    made, clock, cpu = 0, time.perf_counter(), time.process_time()
+    for count, batch in dispatches:
+        advance = run.train_step if count == 1 else run.train_steps
+        state, _ = advance(state, batch)
+        made += count
+        if made >= steps:
+            break
     jax.block_until_ready(state)
     seconds, worked = time.perf_counter() - clock, time.process_time() - cpu
-    steps = _number(run, state) - before
-    return state, 1e3 * seconds / steps, 1e3 * worked / steps
-
-
-def _number(run: Run, state: TrainState) -> int:
-    """How many steps a state has seen."""
-    return int(run.parallel.one_copy(state.step))
+    return state, 1e3 * seconds / made, 1e3 * worked / made
 
 
 def time_evaluation(run: Run, state: TrainState, role: str) -> float:

@@ -13,7 +13,7 @@ from jaxcnn.config import resolve
 from jaxcnn.runtime.rundir import environment
 from jaxcnn.speed import derived, start_run
 from jaxcnn.speed_table import MEASURES, report, side_by_side, table
-from jaxcnn.timed_training import open_timed, time_steps, with_fewer
+from jaxcnn.timed_training import Bare, open_timed, time_steps, with_fewer
 from jaxcnn.training import load_data
 from tests.processes import ROOT
 from tests.processes import environment as of_process
@@ -33,7 +33,7 @@ TIMES = {
 }
 WORK = {
     "batch_size": 128, "image_shape": [32, 32, 3], "training_images": 1000, "data_mode": "memory",
-    "steps_at_once": 4, "rounds": 3, "evaluated": "256 of test", "checkpoint_every_steps": 50,
+    "steps_of_a_round": 4, "rounds": 3, "evaluated": "256 of test", "checkpoint_every_steps": 50,
 }  # fmt: skip
 
 
@@ -42,7 +42,8 @@ def test_the_parts_are_those_of_a_training(digits, tmp_path):
     config = resolve(digits)
     started = start_run(config, load_data(config))
     steps, workdir = 4, tmp_path / "run"
-    with open_timed(config, workdir, started.run.train_step, steps, "test", 64, rounds=1) as timed:
+    bare = Bare(started.run.train_step, started.run.train_steps)
+    with open_timed(config, workdir, bare, steps, "test", 64, rounds=1) as timed:
         state = lambda: int(timed._training.state.step)  # noqa: E731
         for part, trained in (
             (timed.bare, 4),
@@ -65,8 +66,8 @@ def test_the_parts_are_those_of_a_training(digits, tmp_path):
 
 def test_time_is_for_each_step_and_fewer_images_are_the_first(digits):
     config = resolve(digits)
-    run, state, batch, compiling = start_run(config, load_data(config))
-    state, wall, cpu = time_steps(run, run.train_step, state, [batch] * 3)
+    run, state, first, compiling = start_run(config, load_data(config))
+    state, wall, cpu = time_steps(run, state, [first] * 9, 3)
     assert int(state.step) == 3 and wall > 0 and cpu > 0 and compiling > 0
     fewer = with_fewer(run, "test", 100).dataset.splits
     assert np.array_equal(fewer["test"].rows, run.dataset.splits["test"].rows[:100])
@@ -135,6 +136,7 @@ def test_a_comparison_tells_luck_from_difference_and_names_what_is_different(dig
 
 
 SMALL = ("--config.model.filters=(8,)", "--config.model.convs_per_stage=1", "--config.batch_size=8")
+PLAIN = "--config.augment=()"
 
 
 def test_the_command_prints_a_table_and_keeps_it_as_json(command, tmp_path, monkeypatch):
@@ -160,7 +162,7 @@ def test_ctrl_c_ends_it_and_nothing_is_written(tmp_path, cache_dir):
     file = tmp_path / "a.json"
     asked = ("--rounds=100000", "--seconds=0", "--starts=0", f"--output={file}")
     line = [sys.executable, "-m", "jaxcnn.benchmark", "--config", "experiments/digits.py"]
-    line += [*SMALL, *asked, f"--config.data.cache_dir={cache_dir}"]
+    line += [*SMALL, PLAIN, *asked, f"--config.data.cache_dir={cache_dir}"]
     process = subprocess.Popen(
         line, cwd=ROOT, env=of_process(1), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
