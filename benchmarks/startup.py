@@ -13,23 +13,7 @@ import sys
 import tempfile
 import time
 
-
-def seconds_to_first_step(arguments: list[str]) -> tuple[float, list[str]]:
-    """Seconds until the log reports the first step, and its lines that say where they went."""
-    with tempfile.TemporaryDirectory() as workdir:
-        command = [sys.executable, "-m", "jaxcnn.main", *arguments, "--workdir", workdir]
-        started = time.perf_counter()
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        split = []
-        for line in process.stderr or ():
-            if line.startswith(("imports", "data", "state", "resuming", "compiled")):
-                split.append(line.strip())
-            if line.startswith("step 1 "):
-                seconds = time.perf_counter() - started
-                process.terminate()  # and wait: what goes on in the background would slow the next
-                process.communicate()
-                return seconds, split
-        raise SystemExit(f"no first step: {' '.join(command)} ended with {process.wait()}")
+from jaxcnn.first_step import first_step
 
 
 def seconds_of(code: str) -> float:
@@ -45,9 +29,11 @@ def main() -> None:
     options, more = parser.parse_known_args()
     runs = []
     for number in range(1, options.runs + 1):
-        seconds, split = seconds_to_first_step(["--config", options.config, *more])
-        runs.append(seconds)
-        print(f"run {number}: {seconds:.2f} s to the first step ({' · '.join(split)})", flush=True)
+        with tempfile.TemporaryDirectory() as workdir:
+            one = first_step(["--config", options.config, *more, "--workdir", workdir])
+        runs.append(one.seconds)
+        parts = " · ".join(one.parts)
+        print(f"run {number}: {one.seconds:.2f} s to the first step ({parts})", flush=True)
     print(f"median of runs 2 to {options.runs}: {statistics.median(runs[1:]):.2f} s")
 
     codes = ("import jax, flax.linen, optax", "import jax, flax.linen, optax, jaxcnn")

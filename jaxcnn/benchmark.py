@@ -20,8 +20,8 @@ are on the device already, in training (SGD with momentum, no augmentation) and 
 Compiling is timed without a cache. A model that cannot be measured says why, and the others go on.
 """
 
-import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from jaxcnn.runtime.outdir import json_file, write_json_file
 from jaxcnn.runtime.preemption import Interrupted
 from jaxcnn.runtime.rundir import environment
 from jaxcnn.speed import measure_speed
-from jaxcnn.speed_table import SPEED_FILE, read_report, report, side_by_side, table
+from jaxcnn.speed_table import SPEED_FILE, machine_load, read_report, report, side_by_side, table
 
 MODELS_FILE = "models.json"
 DTYPES = ("float32", "bfloat16")
@@ -87,10 +87,12 @@ def main(*words: str) -> None:
 
 
 def _config(*words: str) -> None:
-    experiment, load = cli.config_path(), os.getloadavg()[0]
+    experiment, load = cli.config_path(), machine_load()
     file = json_file(_OUTPUT.value, SPEED_FILE, "output")
     if words:
         raise UserError(f"{words[0]!r}: not a flag; flags are written --name=value (see --help)")
+    # The processes it starts must not outlive it.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     # Before this process takes a share of the devices' memory.
     line = shlex.split(command("jaxcnn.main", keep=_CONFIG_WORDS))
     first, parts = measure_first_steps(line[3:], _STARTS.value)

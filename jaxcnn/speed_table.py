@@ -56,19 +56,24 @@ def report(
     experiment: str,
     measured: Mapping[str, Spread],
     work: Mapping[str, Any],
-    load_before: float,
+    load_before: float | None,
 ) -> dict[str, Any]:
-    """The content of `speed.json`. load_before: that of the machine when measuring began."""
+    """The content of `speed.json`. load_before: `machine_load` when measuring began."""
     return {
         "experiment": experiment,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "measured": {name: measured[name]._asdict() for name in MEASURES if name in measured},
         "work": dict(work),
         "cores": os.cpu_count(),
-        "load": [round(load_before, 2), round(os.getloadavg()[0], 2)],
+        "load": [load_before, machine_load()],
         "environment": environment(),
         "config": config.to_dict(),
     }
+
+
+def machine_load() -> float | None:
+    """How many threads wanted a core, a mean over the last minute; None where nobody counts."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -89,13 +94,13 @@ def table(content: Mapping[str, Any]) -> str:
     """A report for a terminal."""
     work, environment = content["work"], content["environment"]
     shape = "x".join(map(str, work["image_shape"]))
-    low, high = content["load"]
+    before, after = content["load"]
     lines = [
         f"{content['experiment']}: {work['batch_size']:,} images of {shape} a step, on "
         f"{_devices(environment)}, {content['cores']} cores",
         f"{work['rounds']} rounds of {work['steps_of_a_round']} steps; evaluated: "
         f"{work['evaluated']}; a checkpoint every {work['checkpoint_every_steps']:.4g} steps; "
-        f"load {low} to {high}",
+        f"load {before}, {after} at the end",
         "",
         f"{'':24} {'median':>9}  {'quartiles':>18}",
     ]
@@ -108,6 +113,8 @@ def table(content: Mapping[str, Any]) -> str:
         )
     if "mfu_percent" not in measured:
         lines.append(f"{'MFU':24} {'unknown':>9}  {'':18}  no peak is known of such devices")
+    if before is not None and before > content["cores"] / 2:
+        lines += ["", "the machine was busy before: times are too long, and ratios rather hold"]
     return "\n".join(lines)
 
 

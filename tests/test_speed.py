@@ -111,6 +111,8 @@ def test_the_report_says_what_was_measured_where_and_when(digits):
     lines = table(made).splitlines()
     assert lines[0].startswith("experiments/x.py: 128 images of 32x32x3 a step, on 8 cpu")
     assert lines[-1].split()[:2] == ["MFU", "unknown"]
+    busy = table(made | {"load": [made["cores"], 1.0]}).splitlines()
+    assert busy[-1].startswith("the machine was busy before")
     labels = [MEASURES[name].label for name in made["measured"]]
     assert all(line.startswith(label) for line, label in zip(lines[4:], labels, strict=False))
 
