@@ -80,8 +80,8 @@ def main(*words: str) -> None:
             "say what to measure, python -m jaxcnn.benchmark --config FILE, --models [NAME ...] "
             "or --compare FILE FILE: one of them"
         )
-    for name in {name for names in _TAKES.values() for name in names} - {*_TAKES[asked[0]]}:
-        if cli.FLAGS[name].present:
+    for name in dict.fromkeys(name for names in _TAKES.values() for name in names):
+        if name not in _TAKES[asked[0]] and cli.FLAGS[name].present:
             raise UserError(f"--{name}: is not for {asked[0]}; --help tells what takes it")
     {"--config": _config, "--compare": _compare, "--models": _models}[asked[0]](*words)
 

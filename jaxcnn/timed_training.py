@@ -16,6 +16,7 @@ from jaxcnn.core.state import TrainState
 from jaxcnn.durations import UNITS
 from jaxcnn.errors import UserError
 from jaxcnn.run import Run
+from jaxcnn.runtime.window import MetricWindow
 from jaxcnn.training import Training
 
 # Blocks of the loop from one checkpoint to the next.
@@ -158,12 +159,14 @@ def time_steps(
     """Trains until so many steps or more are made: the state after them, milliseconds a step, the
     devices waited for, and milliseconds that all threads of this process worked for a step.
     """
+    window = MetricWindow(run.parallel.each, at_once=run.steps_at_once)
     jax.block_until_ready(state)
     made, clock, cpu = 0, time.perf_counter(), time.process_time()
     for count, batch in dispatches:
         advance = run.train_step if count == 1 else run.train_steps
-        state, _ = advance(state, batch)
+        state, metrics = advance(state, batch)
         made += count
+        window.add(made, metrics, count)  # as the loop, it lets no more than a few be under way
         if made >= steps:
             break
     jax.block_until_ready(state)

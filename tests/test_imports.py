@@ -104,7 +104,7 @@ ROOMS = {
     "trained": {"build", "config", "core", "first_state", "runtime"} | FOUNDATION,
     "classifier": {"build", "core", "data", "runtime", "trained"} | FOUNDATION,
     "model_cost": {"core", "runtime"} | FOUNDATION,
-    "timed_training": {"config", "core", "durations", "run", "training"} | FOUNDATION,
+    "timed_training": {"config", "core", "durations", "run", "runtime", "training"} | FOUNDATION,
     "speed": {"analysis", "build_parallel", "compiled", "config", "core", "data", "resume", "run"}
     | {"runtime", "timed_training", "training"}
     | FOUNDATION,
