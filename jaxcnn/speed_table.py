@@ -58,11 +58,14 @@ def report(
     work: Mapping[str, Any],
     load_before: float | None,
 ) -> dict[str, Any]:
-    """The content of `speed.json`. load_before: `machine_load` when measuring began."""
+    """The content of `speed.json`: all that was measured, also what no table shows.
+
+    load_before: `machine_load` when measuring began.
+    """
     return {
         "experiment": experiment,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "measured": {name: measured[name]._asdict() for name in MEASURES if name in measured},
+        "measured": {name: found._asdict() for name, found in measured.items()},
         "work": dict(work),
         "cores": os.cpu_count(),
         "load": [load_before, machine_load()],
