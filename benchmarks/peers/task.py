@@ -22,6 +22,7 @@ PADDING = 4  # pixels on each side, before the random crop
 WIDTHS = {"cnn": (48, 96, 192), "resnet20_cifar": (16, 32, 64)}
 NUM_CLASSES = 10
 IMAGES = 50_000
+THREADS = 2  # of each in inference
 
 
 class Task(NamedTuple):
@@ -44,10 +45,10 @@ class Task(NamedTuple):
         return image[: self.batch_size].copy(), label[: self.batch_size].copy()
 
 
-def write_data(folder: Path) -> None:
+def write_data(folder: Path, images: int = IMAGES) -> None:
     random = np.random.default_rng(0)
-    np.save(folder / "image.npy", random.integers(0, 256, (IMAGES, 32, 32, 3), np.uint8))
-    np.save(folder / "label.npy", random.integers(0, NUM_CLASSES, IMAGES).astype(np.int32))
+    np.save(folder / "image.npy", random.integers(0, 256, (images, 32, 32, 3), np.uint8))
+    np.save(folder / "label.npy", random.integers(0, NUM_CLASSES, images).astype(np.int32))
 
 
 def weights(network: str) -> list[np.ndarray]:

@@ -147,7 +147,9 @@ def build(task: Task) -> dict[str, Callable]:
                 )
                 rows = next(order)
             found.append(train_step(augment(images[rows]), labels[rows]))
-        loss, correct = (torch.stack(values).float().mean().item() for values in zip(*found))
+        loss, correct = (
+            torch.stack(values).float().mean().item() for values in zip(*found, strict=True)
+        )
         return {"loss": loss, "accuracy": correct / task.batch_size}
 
     return {"check": check, "step": step, "loop": loop}

@@ -25,19 +25,19 @@ def main() -> None:
     try:
         peer = importlib.import_module(f"peers.{name}")
     except ModuleNotFoundError as error:
-        answer({"missing": str(error.name)})
+        answer({"missing": f"{error.name} is not installed"})
         return
     actions = peer.build(Task(network, batch_size, dtype, Path(folder), steps))
-    answer(actions["check"]())
+    answer({"value": actions["check"]()})
     for line in sys.stdin:
         action, *arguments = json.loads(line)
         started = time.perf_counter()
         try:
-            actions[action](*arguments)
+            value = actions[action](*arguments)
         except ModuleNotFoundError as error:
-            answer({"missing": str(error.name)})
+            answer({"missing": f"{error.name} is not installed"})
         else:
-            answer({"seconds": time.perf_counter() - started})
+            answer({"seconds": time.perf_counter() - started, "value": value})
 
 
 if __name__ == "__main__":
