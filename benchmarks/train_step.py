@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--dtype", choices=TOLERANCES, default="float32")
-    parser.add_argument("--steps", type=int, default=5, help="of a turn")
+    parser.add_argument("--steps", type=int, default=4, help="of a turn")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     print(hardware())

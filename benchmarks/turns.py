@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# Ends as an error does, not without ending the processes it started: they are stopped.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 # On a GPU none, this process neither, may take all of the memory that the others need too.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
