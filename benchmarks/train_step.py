@@ -61,9 +61,11 @@ def measure(network: str, options: argparse.Namespace, folder: Path) -> None:
             if missing := workers[name].missing:
                 print(f"{name} is left out: {missing}", flush=True)
                 workers.pop(name).close()
+        if not workers:
+            raise SystemExit("there is nothing to measure")
         check({name: worker.found for name, worker in workers.items()}, options.dtype)
         turns = rounds(workers, options)
-        parameters = workers[options.peers[0]].found["parameters"]
+        parameters = next(iter(workers.values())).found["parameters"]
     finally:
         for worker in workers.values():
             worker.close()

@@ -29,7 +29,7 @@ class Worker:
 
     def __init__(self, name: str, module: str, more: dict[str, str], given: list, folder: Path):
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-        self._name, self._log = name, folder / f"{name}.log"
+        self._log = folder / f"{name}.log"
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
                 [sys.executable, ROOT / "benchmarks/peers/worker.py", json.dumps([module, *given])],
@@ -49,8 +49,10 @@ class Worker:
     def _answer(self) -> dict[str, Any]:
         line = self._process.stdout.readline()
         if not line:
-            *_, last = ["it said nothing", *self._log.read_text().split("\n\n")[-1].splitlines()]
-            raise RuntimeError(f"{self._name} has ended ({last.strip()})")
+            said = [line for line in self._log.read_text().splitlines() if line.strip()]
+            errors = [line for line in said if "Error" in line.split(":")[0]]
+            (last,) = (errors or said or ["it said nothing"])[-1:]
+            raise RuntimeError(f"its process has ended: {last.strip()}")
         return json.loads(line)
 
     def turn(self, action: str, *arguments: Any, before: tuple = ()) -> dict[str, Any]:
