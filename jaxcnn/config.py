@@ -84,7 +84,7 @@ def default_config() -> ConfigDict:
     config.optimizer.rules = ()  # (pattern, {what differs}) for parameters, docs/training.md
     config.optimizer.layer_decay = placeholder(float)  # of the learning rate, from stage to stage
     config.schedule = ConfigDict({"name": "cosine"})
-    config.ema = ConfigDict({"kind": "exponential"})  # or "equal" (SWA), "rising"; BatchNorm's too
+    config.ema = ConfigDict({"kind": "exponential"})  # or "equal" (SWA), "rising": of params, stats
     config.ema.decay = placeholder(float)  # 0.999: evaluate the exponential average; None: none
     config.ema.every = 1  # updates from one value that is averaged to the next
     config.ema.lookahead = False  # go on from each new average, which is what is evaluated
