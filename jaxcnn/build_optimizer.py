@@ -16,7 +16,7 @@ from jaxcnn.errors import UserError
 
 # Of `config.optimizer`: what `make_optimizer` takes whatever the optimiser.
 _OWN_KEYS = ("weight_decay", "clip_value", "clip_adaptive", "clip_norm", "lookahead_steps",
-             "lookahead_share", "accumulate")  # fmt: skip
+             "lookahead_share", "accumulate", "decay_biases")  # fmt: skip
 
 
 def build_schedule(config: ConfigDict, plan: Plan) -> optax.Schedule:
@@ -84,4 +84,8 @@ def build_average(config: ConfigDict, plan: Plan) -> Average | None:
     if config.ema.kind == "exponential" and config.ema.decay is None:
         return None
     given = {} if config.ema.decay is None else {"decay": config.ema.decay}
-    return make_average(AVERAGES[config.ema.kind](**given), plan.average_from)
+    if config.ema.kind == "rising":
+        given["total"] = max(plan.num_steps - plan.average_from, 1) / config.ema.every
+    share = AVERAGES[config.ema.kind](**given)
+    every, lookahead = config.ema.every, config.ema.lookahead
+    return make_average(share, plan.average_from, every=every, lookahead=lookahead)

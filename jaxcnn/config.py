@@ -74,6 +74,7 @@ def default_config() -> ConfigDict:
     config.pretrained.names = ()  # (pattern of their layers' names, our path), before the known
     config.pretrained.ignore = ()  # patterns of tensors that may be left out
     config.optimizer = ConfigDict({"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.0})
+    config.optimizer.decay_biases = False  # True: weight decay for biases and norms, too
     config.optimizer.clip_norm = placeholder(float)  # largest global norm of the gradient
     config.optimizer.clip_value = placeholder(float)  # largest absolute value of the gradient
     config.optimizer.clip_adaptive = placeholder(float)  # 0.01: of a unit's weights (AGC)
@@ -83,8 +84,10 @@ def default_config() -> ConfigDict:
     config.optimizer.rules = ()  # (pattern, {what differs}) for parameters, docs/training.md
     config.optimizer.layer_decay = placeholder(float)  # of the learning rate, from stage to stage
     config.schedule = ConfigDict({"name": "cosine"})
-    config.ema = ConfigDict({"kind": "exponential"})  # or "equal" (SWA): of params, batch_stats
+    config.ema = ConfigDict({"kind": "exponential"})  # or "equal" (SWA), "rising": of params, stats
     config.ema.decay = placeholder(float)  # 0.999: evaluate the exponential average; None: none
+    config.ema.every = 1  # updates from one value that is averaged to the next
+    config.ema.lookahead = False  # go on from each new average, which is what is evaluated
     config.loss = ConfigDict({"name": "cross_entropy"})  # or focal
     config.loss.label_smoothing = 0.0  # share of the target spread over all classes
     config.loss.class_weights = placeholder(object)  # "balanced", or a number for each class
@@ -100,7 +103,7 @@ def default_config() -> ConfigDict:
     config.report = ConfigDict({"at_end": True})  # make report/ when training ends
     config.report.resamples = 1000  # of the test data, for 95 % intervals
     config.report.temperature = False  # fit one on validation, and keep it with the model
-    config.report.tta = ()  # "flip", "shift": average over these views, beside the plain result
+    config.report.tta = ()  # "shift", "flip": average over these views, beside the plain result
     config.report.occlusion = False  # maps of what matters, patch by patch
     config.report.projection = placeholder(str)  # "pca" or "tsne": a map of the test images
     config.report.corruptions = False  # accuracy under 15 corruptions of 5 severities

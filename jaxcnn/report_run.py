@@ -68,7 +68,8 @@ def write_report(assessment: Assessment, output: Path) -> tuple[str, dict[str, b
     }
     write_files(output, files, "output")
     logger.info("report: %s (%.1f s)", output / "report.html", time.perf_counter() - clock)
-    return metrics_text(assessment.measured), pictures
+    views = {} if assessment.views is None else assessment.views.metrics
+    return metrics_text(assessment.measured, views), pictures
 
 
 def _json(content: dict[str, Any]) -> bytes:

@@ -163,14 +163,14 @@ class Run:
         }
         return [{name: leaf[i] for name, leaf in leaves.items()} for i in range(len(self.configs))]
 
-    def evaluate(self, state: TrainState, role: str) -> list[dict[str, float]]:
-        """Metrics of each member on the examples of a role."""
+    def evaluate(self, state: TrainState, role: str, step: Any = None) -> list[dict[str, float]]:
+        """Metrics of each member on the examples of a role; step: not the run's, but this."""
         on_host = self.dataset.mode != "device"
         batch_size = self.config.batch_size
         share = self.parallel.share(batch_size)
         batches = eval_batches(self.dataset.splits[role], batch_size, on_host, share)
         placed = (self._place(batch, role) for batch in batches)
-        return evaluate(self.eval_steps[role], state, placed, self.parallel)
+        return evaluate(step or self.eval_steps[role], state, placed, self.parallel)
 
 
 def build_run(

@@ -29,6 +29,7 @@ from jaxcnn.runtime.progress import setup_logging
 from jaxcnn.runtime.rundir import make_writable, read_json, write_json
 from jaxcnn.trained import Trained
 from jaxcnn.training import Training, load_data
+from jaxcnn.tta import evaluate_views
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ def finish(training: Training) -> dict[int, dict[str, Any]]:
     role = _role_of_test(training)
     steps = _place_best(training)
     found = run.evaluate(training.state, role)
+    with_views = evaluate_views(run, training.facts, training.state, role)
     metrics = {}
     for number, member in enumerate(training.members):
         if member.failed is not None:
@@ -92,7 +94,7 @@ def finish(training: Training) -> dict[int, dict[str, Any]]:
         if not math.isfinite(loss := found[number]["loss"]):
             member.failed = f"{member.workdir}: the {role} loss is {loss} at step {step}"
             continue
-        content = {"split": role, "checkpoint_step": step, **found[number]}
+        content = {"split": role, "checkpoint_step": step, **found[number], **with_views[number]}
         metrics[number] = content
         if not is_first():
             continue
@@ -165,8 +167,10 @@ def _evaluate(workdir: Path) -> str:
 
 
 def _headline(metrics: dict[str, Any]) -> str:
+    views = metrics.get("tta_accuracy")
     return (
         f"{metrics['split']} accuracy {metrics['accuracy']:.2%}, loss {metrics['loss']:.4f}, "
         f"macro F1 {metrics['f1_macro']:.4f} on {metrics['num_examples']:,} images "
         f"(checkpoint of step {metrics['checkpoint_step']})"
+        + ("" if views is None else f"; with test-time augmentation accuracy {views:.2%}")
     )

@@ -67,6 +67,7 @@ def check_values(values: Mapping[str, Any]) -> None:
         "optimizer.clip_adaptive",
         "optimizer.lookahead_steps",
         "optimizer.accumulate",
+        "ema.every",
     ):
         above_zero(key)
     alone = values["parallel.fsdp"] == 1 or values["parallel.mode"] == "jit"
@@ -118,9 +119,14 @@ def _check_average(values: Mapping[str, Any], check: Callable[[str, bool, str], 
     check("ema.decay", decay is None or 0 < decay < 1, "a share above 0, below 1")
     if kind == "equal" and decay is not None:
         raise UserError(f"config.ema.decay={decay!r}: config.ema.kind='equal' has no decay")
-    started = [f"ema.start_{unit}" for unit in UNITS if values[f"ema.start_{unit}"] is not None]
-    if started and decay is None and kind == "exponential":
-        raise UserError(f"config.{started[0]}: nothing is averaged; give config.ema.decay=0.999")
+    if kind == "equal" or decay is not None:
+        return
+    if kind == "rising":
+        raise UserError("config.ema.kind='rising': give config.ema.decay, where it rises to")
+    idle = [f"ema.start_{unit}" for unit in UNITS if values[f"ema.start_{unit}"] is not None]
+    idle += ["ema.every"] * (values["ema.every"] > 1) + ["ema.lookahead"] * values["ema.lookahead"]
+    if idle:
+        raise UserError(f"config.{idle[0]}: nothing is averaged; give config.ema.decay=0.999")
 
 
 def _check_ranges(values: Mapping[str, Any], check: Callable[[str, bool, str], None]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
+from jaxcnn.analysis.tables import metrics_text
 from jaxcnn.assessment import assess, find_data
 from jaxcnn.config import flatten, load_config, resolve, unflatten
 from jaxcnn.core.step import make_predict_step
@@ -19,6 +20,7 @@ from jaxcnn.report_run import write_report
 from jaxcnn.runtime.mesh import jit_parallel
 from jaxcnn.train import train
 from jaxcnn.trained import load_trained, with_overrides
+from tests.conftest import small_digits
 
 
 def changed(workdir, **values):
@@ -158,6 +160,27 @@ def test_test_time_augmentation_stands_beside_the_plain_numbers(workdir):
     plain, views = (m.metrics["loss"].value for m in (found.measured, found.views))
     assert views != plain
     assert found.measured.support.tolist() == found.views.support.tolist()
+    text = metrics_text(found.measured, found.views.metrics)
+    (line,) = [line for line in text.splitlines() if "test-time" in line]
+    accuracy = found.views.metrics["accuracy"].value
+    assert line.startswith(f"accuracy with test-time augmentation {100 * accuracy:.2f} %")
+    assert text.replace(f"\n{line}\n", "") == metrics_text(found.measured)
+
+
+def test_a_run_tells_both_accuracies_where_test_time_augmentation_is_asked_for(cache_dir, tmp_path):
+    """And the report, which predicts each image, comes to the same numbers."""
+    config = small_digits(cache_dir)
+    config.num_epochs = 0.5
+    config.report.tta = ("shift", "flip")
+    metrics = train(config, tmp_path)
+    assert json.loads((tmp_path / "eval.json").read_text()) == metrics
+    trained = load_trained(tmp_path)
+    found = assess(trained, find_data(trained))
+    assert metrics["accuracy"] == pytest.approx(found.measured.metrics["accuracy"].value)
+    views = found.views.metrics
+    assert metrics["tta_accuracy"] == pytest.approx(views["accuracy"].value)
+    assert metrics["tta_loss"] == pytest.approx(views["loss"].value, rel=1e-5)
+    assert metrics["tta_loss"] != pytest.approx(metrics["loss"], rel=1e-3)
 
 
 def test_every_split_can_be_asked_for(workdir):

@@ -120,8 +120,9 @@ ROOMS = {
     | {"train", "training"}
     | FOUNDATION,
     "train": {"assessment", "auto", "config", "core", "first_state", "report_run", "resume"}
-    | {"runtime", "trained", "training"}
+    | {"runtime", "trained", "training", "tta"}
     | FOUNDATION,
+    "tta": {"build", "core", "run", "runtime"} | FOUNDATION,
     "search": {"choices", "config", "durations", "report", "runtime", "train", "training"}
     | FOUNDATION,
     "tuning": {

@@ -64,7 +64,8 @@ def test_rules_under_which_nothing_learns_or_that_say_it_twice_are_refused():
         ("optimizer__clip_adaptive", -1.0, "a number above 0"),
         ("optimizer__lookahead_share", 1.5, "a share above 0, up to 1"),
         ("ema__decay", 1.0, "a share above 0, below 1"),
-        ("ema__kind", "mean", "one of exponential, equal"),
+        ("ema__kind", "mean", "one of exponential, equal, rising"),
+        ("ema__every", 0, "a number above 0"),
         ("early_stop__min_delta", -0.1, "a number from 0"),
         ("early_stop__patience_epochs", 0.0, "a number above 0"),
     ],
@@ -76,6 +77,10 @@ def test_a_wrong_value_is_quoted_with_what_is_expected(key, value, expected):
 
 def test_an_average_that_averages_nothing_is_refused():
     assert "give config.ema.decay=0.999" in message_of(ema__start_epochs=1.0)
+    for key, value in {"ema__every": 5, "ema__lookahead": True}.items():
+        told = f"config.{key.replace('__', '.')}: nothing is averaged; give config.ema.decay"
+        assert told in message_of(**{key: value})
+    assert "'rising': give config.ema.decay" in message_of(ema__kind="rising")
     assert "'equal' has no decay" in message_of(ema__kind="equal", ema__decay=0.9)
     assert plan(ema__kind="equal", ema__start_epochs=0.5).average_from == 8
 

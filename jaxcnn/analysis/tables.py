@@ -1,6 +1,6 @@
 """What was measured, for a terminal and as a table of predictions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from textwrap import wrap
 from typing import TextIO
 
@@ -41,15 +41,28 @@ _RIGHT = {
 _PLAIN = {"loss", "brier", "cohen_kappa", "matthews"}
 
 
-def metrics_text(measured: Measured) -> str:
-    """At most 100 columns. The file of metrics holds what is left out here."""
+def metrics_text(measured: Measured, views: Mapping[str, Estimate] | None = None) -> str:
+    """At most 100 columns. The file of metrics holds what is left out here.
+
+    views: the metrics with test-time augmentation, whose accuracy is told below the plain ones.
+    """
     examples = int(measured.support.sum())
     lines = [f"{_many(examples, 'example')}, {_many(len(measured.classes), 'class')}"]
     if not examples:
         return f"{lines[0]}: nothing to measure"
     if measured.temperature != 1:
         lines[0] += f", temperature {measured.temperature:.3g}"
-    blocks = [_overall(measured), _classes(measured), _confusions(measured), _groups(measured)]
+    augmented = []
+    if views:
+        accuracy = _shown("accuracy", views["accuracy"]).lstrip()
+        augmented = [f"accuracy with test-time augmentation {accuracy}"]
+    blocks = [
+        _overall(measured),
+        augmented,
+        _classes(measured),
+        _confusions(measured),
+        _groups(measured),
+    ]
     for block in blocks:
         lines += ["", *block] if block else []
     return "\n".join(line.rstrip() for line in lines)

@@ -1,15 +1,17 @@
-"""Averages of a model over its training: exponential (EMA), or with equal weights (SWA)."""
+"""Averages of a model over its training: exponential (EMA), with equal weights (SWA), and rising;
+and lookahead, where training goes on from them.
+"""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.core.state import PyTree, TrainState
+from jaxcnn.core.state import TrainState
 
 # (values averaged so far) -> the newest one's share of the average; 1 for the first.
 Share = Callable[[jax.Array], jax.Array]
-Average = Callable[[TrainState], PyTree]
+Average = Callable[[TrainState], TrainState]
 
 
 def exponential(decay: float) -> Share:
@@ -32,25 +34,50 @@ def equal() -> Share:
     return lambda count: 1.0 / (1 + count)
 
 
-AVERAGES: dict[str, Callable[..., Share]] = {"exponential": exponential, "equal": equal}
+def rising(decay: float, total: float) -> Share:
+    """The decay grows with the cube of the way through the run, from 0 to `decay` (Jordan 2024,
+    arXiv:2404.00498, for lookahead): early values are soon forgotten, the last ones averaged.
+
+    total: the values averaged in the whole run.
+    """
+    return lambda count: 1.0 - decay * ((1 + count) / total) ** 3
 
 
-def make_average(share: Share, start: int = 0) -> Average:
-    """Returns a pure `average(state)` -> the new `state.averaged`, for a state after an update.
+AVERAGES: dict[str, Callable[..., Share]] = {
+    "exponential": exponential,
+    "equal": equal,
+    "rising": rising,
+}
+
+
+def make_average(
+    share: Share, start: int = 0, *, every: int = 1, lookahead: bool = False
+) -> Average:
+    """Returns a pure `average(state)` -> the state with its new `averaged`, for a state after an
+    update.
 
     start: updates of which nothing is averaged; until then the average is the model itself.
+    every: updates from one value that is averaged to the next; between them the average stays.
+    lookahead: whether parameters and BatchNorm's statistics go on from each new average, their slow
+      weights (Zhang et al. 2019, arXiv:1907.08610); the optimiser's moments stay as they are.
     """
 
-    def average(state: TrainState) -> PyTree:
-        count = jnp.maximum(state.step - 1 - start, 0)
-        newest = share(count).astype(jnp.float32)
+    def average(state: TrainState) -> TrainState:
+        past = state.step - start
+        before = past <= 0
+        newest = jnp.where(before, 1.0, share(jnp.maximum(past // every - 1, 0)))
+        newest = newest.astype(jnp.float32)
+        due = before | (past % every == 0)
 
         def mix(old: jax.Array, new: jax.Array) -> jax.Array:
             # Where the share is 1, exactly the new value, whatever the old one was.
-            mixed = old + newest.astype(old.dtype) * (new - old)
-            return jnp.where(newest == 1, new, mixed)
+            mixed = jnp.where(newest == 1, new, old + newest.astype(old.dtype) * (new - old))
+            return mixed if every == 1 else jnp.where(due, mixed, old)
 
         new = {"params": state.params, "batch_stats": state.batch_stats}
-        return jax.tree.map(mix, state.averaged, new)
+        averaged = jax.tree.map(mix, state.averaged, new)
+        if lookahead:
+            new = jax.tree.map(lambda slow, fast: jnp.where(due, slow, fast), averaged, new)
+        return state.replace(**new, averaged=averaged)
 
     return average

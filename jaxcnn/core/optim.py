@@ -50,15 +50,21 @@ def step(
 
 
 def triangular(
-    peak: float, num_steps: int, *, warmup_steps: int | None = None, final: float = 0.0
+    peak: float,
+    num_steps: int,
+    *,
+    warmup_steps: int | None = None,
+    rise: float = 0.2,
+    initial: float = 0.0,
+    final: float = 0.0,
 ) -> optax.Schedule:
-    """Linear from 0 up to `peak` (over the first fifth unless `warmup_steps` says otherwise) and
-    linear down to `final * peak` at the end.
+    """Linear from `initial * peak` up to `peak` (over the share `rise` of the run unless
+    `warmup_steps` says otherwise) and linear down to `final * peak` at the end.
     """
-    _check_shares(final=final)
-    warmup_steps = round(0.2 * num_steps) if warmup_steps is None else warmup_steps
+    _check_shares(rise=rise, initial=initial, final=final)
+    warmup_steps = round(rise * num_steps) if warmup_steps is None else warmup_steps
     decay = optax.linear_schedule(peak, final * peak, max(num_steps - warmup_steps, 1))
-    return _with_warmup(decay, peak, warmup_steps)
+    return _with_warmup(decay, peak, warmup_steps, initial)
 
 
 def one_cycle(
@@ -147,6 +153,7 @@ def make_optimizer(
     learning_rate: float | optax.Schedule,
     *,
     weight_decay: float = 0.0,
+    decay_biases: bool = False,
     clip_value: float | None = None,
     clip_adaptive: float | None = None,
     clip_norm: float | None = None,
@@ -157,12 +164,13 @@ def make_optimizer(
     accumulate: int = 1,
     **keywords: Any,
 ) -> optax.GradientTransformation:
-    """Builds the chain: clip the gradient, then the optimiser, decaying kernels only.
+    """Builds the chain: clip the gradient, then the optimiser with its decay.
 
     learning_rate: a number or a function of the train step, from 0.
     weight_decay: handed to optimisers that have it (adamw, lamb, lion, ...: decoupled, Loshchilov &
       Hutter 2019, arXiv:1711.05101); for the others (sgd, adam, ...) added to the gradient before
-      the optimiser sees it (L2 regularisation, as PyTorch's SGD and Adam do).
+      the optimiser sees it (L2 regularisation, as PyTorch's SGD and Adam do). Of kernels only.
+    decay_biases: whether biases and norms' scales decay, too.
     clip_value: the largest absolute value of the gradient. clip_adaptive: the largest norm of each
       unit's gradient as a share of its parameters' norm, for all parameters but those in `head`
       (their paths; Brock et al. 2021, arXiv:2102.06171). clip_norm: the largest global norm of the
@@ -185,7 +193,8 @@ def make_optimizer(
             clipping.append(by_rule(rules, lambda rule: optax.identity()))
         clipping.append(optax.clip_by_global_norm(clip_norm))
     rate = at_updates(learning_rate, accumulate)
-    make = partial(_decaying, name, rate, weight_decay, keywords)
+    mask = _everything if decay_biases else decay_mask
+    make = partial(_decaying, name, rate, weight_decay, mask, keywords)
     if rules:
         tx = optax.chain(*clipping, by_rule(rules, lambda rule: optax.chain(*make(rule))))
     else:
@@ -208,6 +217,10 @@ def _in_updates(frozen: bool | int, accumulate: int) -> bool | int:
     return frozen if isinstance(frozen, bool) else -(-frozen // accumulate)
 
 
+def _everything(params: Any) -> Any:
+    return jax.tree.map(lambda leaf: True, params)
+
+
 def _outside(head: Collection[str], params: Any) -> Any:
     """False for parameters whose paths are in `head`."""
     return jax.tree.map_with_path(lambda path, _: path_name(path) not in head, params)
@@ -217,6 +230,7 @@ def _decaying(
     name: str,
     learning_rate: float | optax.Schedule,
     weight_decay: float,
+    mask: Callable[[Any], Any],
     keywords: Mapping[str, Any],
     rule: Rule,
 ) -> list[optax.GradientTransformation]:
@@ -226,12 +240,14 @@ def _decaying(
     decay = weight_decay * rule.weight_decay
     rate = _rate_of(learning_rate, rule)
     mask_name = next((m for m in ("mask", "weight_decay_mask") if m in parameters), None)
+    if "adam_weight_decay" in parameters and mask is _everything:  # Muon's, of what has one axis
+        keywords = {"adam_weight_decay": decay, **keywords}
     if "weight_decay" in parameters and mask_name:
         # Always passed: some of Optax's defaults are not zero.
-        return [optimizer(rate, **keywords, weight_decay=decay, **{mask_name: decay_mask})]
+        return [optimizer(rate, **keywords, weight_decay=decay, **{mask_name: mask})]
     # A member's own decay is an array, and none is 0 (see jaxcnn.population).
     without = isinstance(decay, int | float) and decay == 0
-    before = [] if without else [optax.add_decayed_weights(decay, decay_mask)]
+    before = [] if without else [optax.add_decayed_weights(decay, mask)]
     return [*before, optimizer(rate, **keywords)]
 
 
@@ -250,8 +266,10 @@ def _check_shares(**values: float | tuple[float, ...]) -> None:
             raise ValueError(f"{key}={value!r}: expected shares from 0 to 1")
 
 
-def _with_warmup(schedule: optax.Schedule, peak: float, warmup_steps: int) -> optax.Schedule:
+def _with_warmup(
+    schedule: optax.Schedule, peak: float, warmup_steps: int, initial: float = 0.0
+) -> optax.Schedule:
     if not warmup_steps:
         return schedule
-    rise = optax.linear_schedule(0.0, peak, warmup_steps)
+    rise = optax.linear_schedule(initial * peak, peak, warmup_steps)
     return optax.join_schedules([rise, schedule], [warmup_steps])

@@ -31,6 +31,7 @@ from jaxcnn.core.losses import cross_entropy
 from jaxcnn.core.metrics import confusion_matrix, correct_in_top_k
 from jaxcnn.core.rules import Rule, keeping_statistics
 from jaxcnn.core.state import PyTree, TrainState
+from jaxcnn.core.views import mean_logits
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
@@ -76,7 +77,7 @@ def make_train_step(
     axis_name: name of the `pmap` or `shard_map` axis the batch is split over, or None where the
       batch is whole (`jit`, also over many devices). A model with BatchNorm needs the same name.
     rules: those given to the optimiser, for the statistics of BatchNorm that they freeze.
-    average: state -> state.averaged, see `jaxcnn.core.average`, for a state that has it.
+    average: state -> state with its new average, see `jaxcnn.core.average`, if it keeps one.
     interceptor: what layers are called through, as `flax.linen.intercept_methods` takes it, such as
       `jaxcnn.core.cpu.cpu_formulations`; None: nothing.
 
@@ -103,7 +104,7 @@ def make_train_step(
             opt_state=opt_state,
         )
         if average is not None:
-            state = state.replace(averaged=average(state))
+            state = average(state)
         return state, metrics
 
     return train_step
@@ -184,8 +185,11 @@ def make_eval_step(
     normalize: Normalize = to_float,
     loss_fn: Loss = cross_entropy,
     axis_name: str | None = None,
+    views: Sequence[str] = (),
 ) -> EvalStep:
     """Returns a pure `eval_step(state, batch) -> sums`; see `make_train_step` for the arguments.
+
+    views: names of `jaxcnn.core.views`, over which the model's probabilities are averaged.
 
     `sums` add over batches; `jaxcnn.core.metrics.summarize` divides them once, at the end:
     {"loss": float32[], "top5": int32[], "confusion": int32[K, K] (rows: label, columns:
@@ -193,8 +197,12 @@ def make_eval_step(
     """
 
     def eval_step(state: TrainState, batch: Batch) -> Metrics:
-        image, label, mask = normalize(batch["image"]), batch["label"], batch["mask"]
-        logits = jnp.asarray(model.apply(state.variables, image, train=False))
+        label, mask = batch["label"], batch["mask"]
+
+        def logits_of(image: jax.Array) -> jax.Array:
+            return jnp.asarray(model.apply(state.variables, normalize(image), train=False))
+
+        logits = mean_logits(logits_of, batch["image"], views)
         sums = {
             "loss": jnp.where(mask, loss_fn(logits, label), 0.0).sum(),
             "top5": (correct_in_top_k(logits, label, 5) & mask).sum(),

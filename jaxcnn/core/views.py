@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.core.state import TrainState
-from jaxcnn.core.step import Batch
 
+Batch = dict[str, jax.Array]
 # image [B, H, W, C] -> the views of it that come to those there are
 View = Callable[[jax.Array], list[jax.Array]]
 
@@ -35,7 +35,9 @@ VIEWS: dict[str, View] = {"flip": flip, "shift": shift}
 
 
 def all_views(image: jax.Array, names: Sequence[str]) -> list[jax.Array]:
-    """The image and, for each name, the views of all before: two for "flip", six for both."""
+    """The image and, for each name, the views of all before: two for "flip", six for both. Shifted
+    and then mirrored, ("shift", "flip"), they are those of Jordan 2024.
+    """
     views = [image]
     for name in names:
         views += [view for before in views for view in VIEWS[name](before)]
@@ -50,9 +52,22 @@ def over_views(
     """
 
     def step(state: TrainState, batch: Batch) -> Batch:
-        views = all_views(batch["image"], names)
-        logits = [predict_step(state, batch | {"image": view})["logits"] for view in views]
-        total = jax.nn.logsumexp(jnp.stack([jax.nn.log_softmax(one) for one in logits]), axis=0)
-        return {"logits": total - jnp.log(len(views))}
+        def logits(image: jax.Array) -> jax.Array:
+            return predict_step(state, batch | {"image": image})["logits"]
+
+        return {"logits": mean_logits(logits, batch["image"], names)}
 
     return step
+
+
+def mean_logits(
+    logits: Callable[[jax.Array], jax.Array], image: jax.Array, names: Sequence[str]
+) -> jax.Array:
+    """The logarithms of the views' mean probabilities, float32[B, K]; without names the logits.
+
+    logits: image [B, H, W, C] -> float32[B, K].
+    """
+    if not names:
+        return logits(image)
+    found = [jax.nn.log_softmax(logits(view)) for view in all_views(image, names)]
+    return jax.nn.logsumexp(jnp.stack(found), axis=0) - jnp.log(len(found))

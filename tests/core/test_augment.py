@@ -29,9 +29,9 @@ def keys_of(count, seed=0):
     return jax.random.split(jax.random.key(seed), count)
 
 
-def windows(image, padding):
-    """All (2 * padding + 1)**2 crops of one image padded with black, as bytes -> offset."""
-    padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+def windows(image, padding, how="constant"):
+    """All (2 * padding + 1)**2 crops of one padded image, as bytes -> offset."""
+    padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)), how)
     offsets = [(i, j) for i in range(2 * padding + 1) for j in range(2 * padding + 1)]
     height, width, _ = image.shape
     return {padded[i : i + height, j : j + width].tobytes(): (i, j) for i, j in offsets}
@@ -60,6 +60,16 @@ def test_a_crop_is_a_window_of_the_image_on_black(image, padding):
     assert cropped.shape == image.shape
     for before, after in zip(image, cropped, strict=True):
         assert after.tobytes() in windows(before, padding)
+
+
+def test_beyond_its_border_an_image_may_be_mirrored(image):
+    cropped = np.asarray(random_crop(keys_of(64), image, 2, "reflect"))
+    assert cropped.dtype == np.uint8
+    for before, after in zip(image, cropped, strict=True):
+        assert after.tobytes() in windows(before, 2, "reflect")
+    assert (cropped != random_crop(keys_of(64), image, 2)).any()
+    with pytest.raises(ValueError, match="border='wrap': expected one of black, reflect"):
+        random_crop(keys_of(64), image, 2, "wrap")
 
 
 def test_a_crop_reaches_every_offset(image):

@@ -13,24 +13,28 @@ from jaxcnn import (
     make_optimizer,
     make_train_step,
 )
-from jaxcnn.core.average import equal, exponential, make_average
+from jaxcnn.core.average import equal, exponential, make_average, rising
 from tests.steps import SHAPE, leaves, real_batch
 
 VALUES = np.random.default_rng(0).normal(size=40).astype(np.float32)
 
 
-def averages(share, start=0):
-    """The average after each of VALUES, of a state whose first average must not matter."""
-    average = make_average(share, start)
+FIRST = np.float32(1e6)
+
+
+def averages(share, values=VALUES, *, start=0, average=None):
+    """The average after each of the values, of a state whose first average must not matter."""
+    average = average or make_average(share, start)
 
     def update(averaged, step_and_value):
         step, value = step_and_value
         state = TrainState(step, value, {}, (), None, averaged)
-        averaged = average(state)
+        averaged = average(state).averaged
         return averaged, averaged["params"]
 
-    first = {"params": jnp.float32(1e6), "batch_stats": {}}
-    return np.asarray(jax.lax.scan(update, first, (jnp.arange(1, 41), VALUES))[1])
+    first = {"params": jnp.float32(FIRST), "batch_stats": {}}
+    steps = jnp.arange(1, len(values) + 1)
+    return np.asarray(jax.lax.scan(update, first, (steps, values))[1])
 
 
 def test_equal_weights_give_the_mean():
@@ -44,6 +48,53 @@ def test_an_exponential_average_forgets_as_it_says():
         decay = min(0.7, (1 + count) / (10 + count))
         expected.append(decay * expected[-1] + (1 - decay) * value)
     np.testing.assert_allclose(averages(exponential(0.7)), expected, atol=1e-6)
+
+
+def test_lookahead_is_the_loop_of_its_paper():
+    """Every five updates slow weights and statistics go their way, and training goes on there;
+    momentum stays. By hand as in Jordan 2024, with 23 updates, so that the last ones are lost.
+    """
+    total, random = 23, np.random.default_rng(1)
+    gradients, change = random.normal(size=(2, total, 3)).astype(np.float32)
+    tx = make_optimizer("sgd", 0.1, momentum=0.8, nesterov=True)
+    average = make_average(rising(0.7, total / 5), every=5, lookahead=True)
+    first = {"params": jnp.ones(3), "batch_stats": jnp.zeros(3)}
+    state = TrainState(jnp.int32(0), **first, opt_state=tx.init(first["params"]), key=None,
+                       averaged=first)  # fmt: skip
+    params, statistics, trace = np.ones(3), np.zeros(3), np.zeros(3)
+    slow = {"params": params, "batch_stats": statistics}
+    for k in range(1, total + 1):
+        updates, opt_state = tx.update(gradients[k - 1], state.opt_state, state.params)
+        state = average(
+            state.replace(
+                step=state.step + 1,
+                params=state.params + updates,
+                batch_stats=state.batch_stats + change[k - 1],
+                opt_state=opt_state,
+            )
+        )
+        trace = 0.8 * trace + gradients[k - 1]
+        params = params - 0.1 * (gradients[k - 1] + 0.8 * trace)
+        statistics = statistics + change[k - 1]
+        if k % 5 == 0:
+            decay = 0.7 * (k / total) ** 3
+            now = {"params": params, "batch_stats": statistics}
+            slow = {name: decay * slow[name] + (1 - decay) * now[name] for name in slow}
+            params, statistics = slow["params"], slow["batch_stats"]
+        np.testing.assert_allclose(state.params, params, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(state.batch_stats, statistics, rtol=1e-4, atol=1e-5)
+        for name, expected in slow.items():
+            np.testing.assert_allclose(state.variables[name], expected, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(state.variables["params"], state.params, atol=1e-3)
+
+
+def test_what_is_between_two_values_is_not_averaged():
+    every_third = make_average(exponential(0.7), every=3)
+    all_thirds = averages(exponential(0.7), VALUES[2::3])
+    found = averages(None, average=every_third)
+    np.testing.assert_array_equal(found[2::3], all_thirds)
+    np.testing.assert_array_equal(found[3::3], found[2:-1:3])
+    assert (found[:2] == FIRST).all()
 
 
 @pytest.mark.parametrize("share", [equal(), exponential(0.9)])

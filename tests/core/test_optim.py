@@ -9,6 +9,7 @@ import pytest
 
 from jaxcnn.core.models import MODELS
 from jaxcnn.core.optim import SCHEDULES, decay_mask, make_optimizer, optimizers
+from jaxcnn.core.rules import Rule
 
 PEAK, STEPS = 0.5, 100
 
@@ -74,6 +75,14 @@ def test_final_is_a_share_of_the_peak(name):
 
 def test_one_cycle_begins_at_initial():
     assert rates("one_cycle", (0,), initial=0.2)[0] == pytest.approx(0.2)
+
+
+def test_a_triangle_begins_and_rises_as_it_is_told():
+    """The schedule of Jordan 2024: 0.2 of the peak, up for 23 % of the run, 0.07 at the end."""
+    found = rates("triangular", rise=0.23, initial=0.2, final=0.07)
+    rise, fall = np.arange(23) / 23, np.arange(78) / 77
+    expected = [*(0.2 * (1 - rise) + rise), *(1 - fall + 0.07 * fall)]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("warmup_steps", [0, 10])
@@ -151,6 +160,27 @@ def test_every_optimizer_decays_kernels_alone(name):
     )
     # adamw's and lion's own default is not zero
     assert_all(train(make_optimizer(name, 0.1), params, zeros), kernel=2.0, others=2.0)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "lamb", "lars", "lion", "muon"])
+def test_biases_and_norms_decay_where_that_is_asked_for(name):
+    params, ones = toy()
+    zeros = jax.tree.map(jnp.zeros_like, ones)
+    tx = make_optimizer(name, 0.1, weight_decay=0.5, decay_biases=True)
+    for leaf in jax.tree.leaves(train(tx, params, zeros)):
+        assert (leaf < 2).all()
+
+
+def test_biases_that_learn_faster_may_decay_alike():
+    """As in Jordan 2024, by hand: the rate times 64, the decay divided by it."""
+    params, ones = toy()
+    rules = (Rule("norm", learning_rate=64.0, weight_decay=1 / 64), Rule("rest"))
+    tx = make_optimizer("sgd", 0.1, weight_decay=0.5, decay_biases=True, rules=rules)
+    walked = train(tx, params, ones)
+    for leaf in jax.tree.leaves(walked["conv"]):
+        np.testing.assert_allclose(leaf, 2 - 0.1 * 1 - 0.1 * 0.5 * 2, rtol=1e-5)
+    for leaf in jax.tree.leaves(walked["norm"]):
+        np.testing.assert_allclose(leaf, 2 - 64 * 0.1 * 1 - 0.1 * 0.5 * 2, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("clip_norm", "scale"), [(1.0, 0.2), (5.0, 1.0), (50.0, 1.0), (None, 1.0)])

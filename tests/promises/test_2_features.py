@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxcnn import MODELS, Rule, create_train_state, make_optimizer, make_train_step
-from jaxcnn.core.average import exponential, make_average
+from jaxcnn.core.average import exponential, make_average, rising
 from jaxcnn.core.optim import SCHEDULES
 from jaxcnn.first_state import state_shapes
 from jaxcnn.runtime.checkpoint import Checkpoints
@@ -24,6 +24,12 @@ FEATURES = {
     "rules and average": {"rules": RULES, "average": make_average(exponential(0.9))},
     # The checkpoint of step 4 is in the midst of an update, and of a lookahead.
     "accumulation and lookahead": {"accumulate": 3, "lookahead_steps": 2},
+    # Training went on from the average of step 3, and the checkpoint lies between two.
+    "lookahead of an average": {
+        "rules": (Rule("BatchNorm", learning_rate=64.0, weight_decay=1 / 64), Rule("rest")),
+        "decay_biases": True,
+        "average": make_average(rising(0.8, 7 / 3), every=3, lookahead=True),
+    },
     "all": {
         "rules": RULES,
         "average": make_average(exponential(0.9), start=1),
@@ -57,7 +63,7 @@ def arrays(state):
     return leaves(state.replace(key=jax.random.key_data(state.key)))
 
 
-@pytest.mark.parametrize("feature", ["rules and average", "accumulation and lookahead"])
+@pytest.mark.parametrize("feature", [name for name in FEATURES if name != "all"])
 def test_a_run_that_is_restored_ends_in_the_same_bits(feature, tmp_path):
     make_state, train_step = built(feature)
     step = jax.jit(train_step)
@@ -78,17 +84,19 @@ def test_a_run_that_is_restored_ends_in_the_same_bits(feature, tmp_path):
         np.testing.assert_array_equal(leaf, expected[name], err_msg=name)
 
 
-@pytest.mark.parametrize("mode", ["jit", "pmap"])
-def test_one_step_on_eight_devices_gives_what_it_gives_on_one(mode):
+@pytest.mark.parametrize(
+    ("mode", "feature"), [("jit", "all"), ("pmap", "all"), ("jit", "lookahead of an average")]
+)
+def test_one_step_on_eight_devices_gives_what_it_gives_on_one(mode, feature):
     """With everything on, from a state whose next step is an update of what has thawed."""
-    make_state, train_step = built("all")
+    make_state, train_step = built(feature)
     state, one = jax.jit(make_state)(), jax.jit(train_step)
     for k in range(5):
         state, _ = one(state, real_batch(16, 16 * k))
     batch = real_batch(16, 16 * 5)
     expected = arrays(one(state, batch)[0])
     parallel = make_parallel(mode, 16, jax.devices())
-    step = parallel.transform(built("all", parallel.axis_name)[1], donate=True)
+    step = parallel.transform(built(feature, parallel.axis_name)[1], donate=True)
     placed = parallel.place_state(jax.tree.map(jax.numpy.copy, state))
     found = arrays(parallel.one_copy(step(placed, parallel.place_batch(batch))[0]))
     for name, leaf in found.items():

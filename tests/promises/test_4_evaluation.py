@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
+from jaxcnn import make_eval_step
 from jaxcnn.build import build_dataset
 from jaxcnn.data.pipeline import eval_batches
 from jaxcnn.data.source import Images, Split
@@ -16,12 +17,13 @@ from jaxcnn.train import train
 from tests.steps import build, fresh_state, real_batch
 
 
-def everything(num_examples, batch_size, mode="jit", num_devices=1):
+def everything(num_examples, batch_size, mode="jit", num_devices=1, views=()):
     """Metrics of an untrained model on real digits."""
     data = real_batch(num_examples)
     split = Split(Images(data["image"], data["label"]), np.arange(num_examples))
     parallel = make_parallel(mode, batch_size, jax.devices()[:num_devices])
-    *_, eval_step = build(parallel.axis_name)
+    model, *_ = build(parallel.axis_name)
+    eval_step = make_eval_step(model, axis_name=parallel.axis_name, views=views)
     step = parallel.transform(eval_step, donate=False)
     batches = map(parallel.place_batch, eval_batches(split, batch_size))
     (metrics,) = evaluate(step, parallel.place_state(fresh_state()), batches, parallel)
@@ -50,6 +52,25 @@ def test_every_metric_equals_scikit_learn():
     assert measured["top5_accuracy"] == pytest.approx(top5)
     probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     assert measured["loss"] == pytest.approx(oracle.log_loss(label, probabilities), rel=1e-5)
+
+
+@pytest.mark.parametrize(("mode", "num_devices"), [("jit", 1), ("jit", 8), ("pmap", 8)])
+def test_test_time_augmentation_averages_the_probabilities_of_six_views(mode, num_devices):
+    """Of 150 images in batches of 64, by hand: shifted by a pixel both ways, and mirrored."""
+    measured = everything(150, 64, mode, num_devices, views=("shift", "flip"))
+    model, *_ = build()
+    data, state = real_batch(150), fresh_state()
+    image = data["image"] / np.float32(255)
+    padded = np.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)), "symmetric")
+    total = 0
+    for view in (image, padded[:, :8, :8], padded[:, 2:, 2:]):
+        for side in (view, view[:, :, ::-1]):
+            logits = np.asarray(model.apply(state.variables, side, train=False), np.float64)
+            total += np.exp(logits) / np.exp(logits).sum(-1, keepdims=True) / 6
+    assert measured["num_examples"] == 150
+    assert measured["accuracy"] == oracle.accuracy_score(data["label"], total.argmax(-1))
+    assert measured["loss"] == pytest.approx(oracle.log_loss(data["label"], total), rel=1e-5)
+    assert measured["loss"] != pytest.approx(everything(150, 64)["loss"], rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,23 @@ from jaxcnn.core.augment.draws import (
     where_any,
 )
 
+# How NumPy calls what stands beyond an image.
+_BORDERS = {"black": "constant", "reflect": "reflect"}
 
-def random_crop(keys: jax.Array, image: jax.Array, padding: int) -> jax.Array:
+
+def random_crop(
+    keys: jax.Array, image: jax.Array, padding: int, border: str = "black"
+) -> jax.Array:
     """Shifts each image by up to `padding` pixels along both axes; what enters is black.
 
     The same as padding with zeros and cropping back at a random place (Krizhevsky 2009's CIFAR
     recipe, as in He et al. 2016, arXiv:1512.03385).
+
+    border: "black", or "reflect": what enters is the image, mirrored at its outermost pixels.
     """
     _, height, width, channels = image.shape
+    if border not in _BORDERS:
+        raise ValueError(f"border={border!r}: expected one of {', '.join(_BORDERS)}")
     if padding < 0:
         raise ValueError(f"padding={padding!r}: expected a number of pixels from 0")
     if padding >= min(height, width):
@@ -33,7 +42,7 @@ def random_crop(keys: jax.Array, image: jax.Array, padding: int) -> jax.Array:
             f"expected at most {min(height, width) - 1}"
         )
     pad = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    padded = jnp.pad(image, pad)
+    padded = jnp.pad(image, pad, _BORDERS[border])
 
     def crop(key, padded_image):
         top, left = jax.random.randint(key, (2,), 0, 2 * padding + 1)

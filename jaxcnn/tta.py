@@ -1,0 +1,42 @@
+"""The final test with test-time augmentation, beside the plain one."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+
+from jaxcnn.build import build_model
+from jaxcnn.core.augment import normalize
+from jaxcnn.core.state import TrainState
+from jaxcnn.core.step import make_eval_step
+from jaxcnn.core.store import from_store
+from jaxcnn.run import Run
+from jaxcnn.runtime.compile import compile_step
+
+
+def evaluate_views(
+    run: Run, facts: Mapping[str, Any], state: TrainState, role: str
+) -> list[dict[str, float]]:
+    """{"tta_accuracy", "tta_loss"} of each member, of the mean over the views of `report.tta`; {}
+    where there are none.
+
+    facts: the content of `dataset.json`; state: placed, as for `run.evaluate`.
+    """
+    if not run.config.report.tta:
+        return [{}] * len(run.configs)
+    parallel = run.parallel
+    step = make_eval_step(
+        build_model(run.config, len(run.dataset.class_names), parallel.axis_name),
+        normalize=partial(normalize, mean=facts["mean"], std=facts["std"]),
+        axis_name=parallel.axis_name,
+        views=run.config.report.tta,
+    )
+    if run.dataset.mode == "device":
+        step = from_store(step)
+    transformed = parallel.transform(step, donate=False)
+    # As in `jaxcnn.compiled`: ahead, `pmap` would not take what is a process' own part.
+    if parallel.axis_name is None or jax.process_count() == 1:
+        transformed = compile_step(transformed, state, run.example_batch(role, own=False))
+    found = run.evaluate(state, role, transformed)
+    return [{f"tta_{name}": one[name] for name in ("accuracy", "loss")} for one in found]
