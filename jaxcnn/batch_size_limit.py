@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn.auto import prepare
 from jaxcnn.build_parallel import build_parallel
+from jaxcnn.build_run import build_run
 from jaxcnn.config import flatten, resolve, unflatten
 from jaxcnn.data.cache import memory_size
 from jaxcnn.data.pipeline import train_rows
@@ -27,7 +28,7 @@ from jaxcnn.data.source import Dataset, Images
 from jaxcnn.errors import UserError
 from jaxcnn.first_state import describe_parameters, state_maker
 from jaxcnn.resume import describe_data
-from jaxcnn.run import Run, build_run
+from jaxcnn.run import Run
 from jaxcnn.runtime.compile import compile_step, enable_compile_cache
 from jaxcnn.runtime.mesh import device_memory
 from jaxcnn.runtime.outdir import check_writable, write_files

@@ -17,13 +17,14 @@ from ml_collections import ConfigDict
 from jaxcnn.analysis.loss_curve import DIVERGED, Diverging, LossRange, read_losses
 from jaxcnn.auto import prepare
 from jaxcnn.build_parallel import build_parallel
+from jaxcnn.build_run import build_run
 from jaxcnn.config import flatten, resolve, unflatten
 from jaxcnn.errors import UserError
 from jaxcnn.first_state import describe_parameters
 from jaxcnn.report.figures import to_png
 from jaxcnn.report.learning_rate_chart import learning_rate_chart
 from jaxcnn.resume import describe_data
-from jaxcnn.run import Run, build_run
+from jaxcnn.run import Run
 from jaxcnn.runtime.compile import compile_step, enable_compile_cache
 from jaxcnn.runtime.outdir import check_writable, write_files
 from jaxcnn.training import load_data

@@ -21,12 +21,13 @@ from ml_collections import ConfigDict
 
 from jaxcnn.analysis.spread import Spread, in_rounds, spread
 from jaxcnn.build_parallel import build_parallel
+from jaxcnn.build_run import build_run
 from jaxcnn.compiled import compile_run
 from jaxcnn.config import flatten, resolve, unflatten
 from jaxcnn.core.state import TrainState
 from jaxcnn.data.source import Dataset
 from jaxcnn.resume import describe_data
-from jaxcnn.run import Run, build_run
+from jaxcnn.run import Run
 from jaxcnn.runtime.compile import compile_step
 from jaxcnn.runtime.memory import memory_peak
 from jaxcnn.timed_training import (

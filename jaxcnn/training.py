@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn.build import build_dataset
 from jaxcnn.build_parallel import build_parallel
+from jaxcnn.build_run import build_run
 from jaxcnn.compiled import compile_run
 from jaxcnn.config import flatten, to_json
 from jaxcnn.core.in_turn import last_in_turn
@@ -28,7 +29,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.first_state import checksum, describe_parameters, first_state
 from jaxcnn.member import Member, open_member
 from jaxcnn.resume import check_same_data, describe_data, what_is_alike
-from jaxcnn.run import Run, build_run
+from jaxcnn.run import Run
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.distributed import check_alike, check_shared, is_first
 from jaxcnn.runtime.memory import memory_peak

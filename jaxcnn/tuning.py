@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from jaxcnn.build_parallel import build_parallel
+from jaxcnn.build_run import build_run
 from jaxcnn.config import differences, flatten
 from jaxcnn.durations import make_plan
 from jaxcnn.errors import UserError
 from jaxcnn.first_state import describe_parameters
 from jaxcnn.population import groups, is_wanted
 from jaxcnn.resume import describe_data
-from jaxcnn.run import build_run
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.progress import setup_logging
 from jaxcnn.runtime.rundir import read_json

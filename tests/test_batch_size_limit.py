@@ -6,10 +6,10 @@ import jax
 import pytest
 
 from jaxcnn.batch_size_limit import find_batch_size, memory_limit, search, try_batch
+from jaxcnn.build_run import build_run
 from jaxcnn.config import resolve
 from jaxcnn.errors import UserError
 from jaxcnn.resume import describe_data
-from jaxcnn.run import build_run
 from jaxcnn.runtime.mesh import make_parallel
 from jaxcnn.training import load_data
 

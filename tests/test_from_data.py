@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from jaxcnn.build import build_dataset
+from jaxcnn.build_run import build_run
 from jaxcnn.config import resolve
 from jaxcnn.core.augment import normalize
 from jaxcnn.core.models.airbench import whitening_weights
 from jaxcnn.data.sample import sample_images
 from jaxcnn.data.splits import describe
 from jaxcnn.first_state import first_state
-from jaxcnn.run import build_run
 from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.mesh import make_parallel
 

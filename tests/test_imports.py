@@ -39,28 +39,30 @@ ROOMS = {
     "population": {"config", "core", "runtime"} | FOUNDATION,
     "first_state": {"build", "build_optimizer", "config", "core", "data", "durations", "runtime"}
     | FOUNDATION,
-    "run": {
-        "build",
-        "build_optimizer",
-        "build_parallel",
-        "config",
-        "core",
-        "data",
-        "durations",
-        "evaluation",
-    }
-    | {"first_state", "population", "runtime"}
+    "run": {"core", "data", "durations", "evaluation", "first_state", "runtime"} | FOUNDATION,
+    "build_run": {"build", "build_optimizer", "build_parallel", "config", "core", "data"}
+    | {"durations", "first_state", "population", "run", "runtime"}
     | FOUNDATION,
     "resume": {"config", "core", "data", "runtime"} | FOUNDATION,
     "member": {"config", "core", "durations", "resume", "runtime", "transfer"} | FOUNDATION,
     "build_parallel": {"durations", "runtime"} | FOUNDATION,
     "compiled": {"core", "run", "runtime"} | FOUNDATION,
-    "training": {"build", "build_parallel", "compiled", "config", "core", "data", "first_state"}
+    "training": {
+        "build",
+        "build_run",
+        "build_parallel",
+        "compiled",
+        "config",
+        "core",
+        "data",
+        "first_state",
+    }
     | {"member", "resume", "run"}
     | {"runtime", "transfer"}
     | FOUNDATION,
     "learning_rate_range": {
         "analysis",
+        "build_run",
         "build_parallel",
         "auto",
         "config",
@@ -73,6 +75,7 @@ ROOMS = {
     | FOUNDATION,
     "batch_size_limit": {
         "auto",
+        "build_run",
         "build_parallel",
         "config",
         "data",
@@ -105,7 +108,17 @@ ROOMS = {
     "classifier": {"build", "core", "data", "runtime", "trained"} | FOUNDATION,
     "model_cost": {"core", "runtime"} | FOUNDATION,
     "timed_training": {"config", "core", "durations", "run", "runtime", "training"} | FOUNDATION,
-    "speed": {"analysis", "build_parallel", "compiled", "config", "core", "data", "resume", "run"}
+    "speed": {
+        "analysis",
+        "build_run",
+        "build_parallel",
+        "compiled",
+        "config",
+        "core",
+        "data",
+        "resume",
+        "run",
+    }
     | {"runtime", "timed_training", "training"}
     | FOUNDATION,
     "speed_table": {"analysis", "config", "runtime"} | FOUNDATION,
@@ -126,6 +139,7 @@ ROOMS = {
     "search": {"choices", "config", "durations", "report", "runtime", "train", "training"}
     | FOUNDATION,
     "tuning": {
+        "build_run",
         "build_parallel",
         "config",
         "durations",

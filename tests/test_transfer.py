@@ -14,13 +14,13 @@ import pytest
 from safetensors.numpy import save_file
 
 from jaxcnn.build import build_dataset
+from jaxcnn.build_run import build_run
 from jaxcnn.config import default_config, load_config, resolve
 from jaxcnn.core.models import MODELS
 from jaxcnn.core.state import create_train_state
 from jaxcnn.data.splits import describe
 from jaxcnn.errors import UserError
 from jaxcnn.first_state import first_state, state_maker
-from jaxcnn.run import build_run
 from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.mesh import make_parallel
 from jaxcnn.train import train

@@ -9,13 +9,13 @@ import pytest
 
 from jaxcnn import MODELS, create_train_state, make_optimizer, make_train_step
 from jaxcnn.build_parallel import build_parallel
+from jaxcnn.build_run import build_run
 from jaxcnn.config import flatten, resolve, unflatten
 from jaxcnn.core.losses import cross_entropy
 from jaxcnn.core.optim import SCHEDULES
 from jaxcnn.core.values import with_values
 from jaxcnn.errors import UserError
 from jaxcnn.population import MOST, TOGETHER, groups
-from jaxcnn.run import build_run
 from jaxcnn.runtime.mesh import make_parallel, population_parallel
 from jaxcnn.train import finish, train
 from jaxcnn.training import Training

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from jaxcnn.build import build_dataset
+from jaxcnn.build_run import build_run
 from jaxcnn.config import resolve
 from jaxcnn.data.splits import describe
-from jaxcnn.run import build_run
 from jaxcnn.runtime.mesh import make_parallel
 from tests.processes import ROOT
 from tests.steps import leaves
