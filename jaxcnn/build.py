@@ -29,6 +29,7 @@ from jaxcnn.data.source import Dataset, Images, Source, Split, Stream
 from jaxcnn.data.splits import check_classes_left, check_shapes, make_dataset, usable
 from jaxcnn.data.unlabelled import load_unlabelled
 from jaxcnn.errors import UserError
+from jaxcnn.paths import as_path, local
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,10 @@ def build_sources(config: ConfigDict) -> dict[str, Source]:
         raise UserError(
             f"config.data.{name}: source {config.data.source!r} needs it, --config.data.{name}=..."
         )
+    for key in {"dir", "manual_dir"} & given.keys():
+        if given[key] is not None and (key, config.data.source) != ("dir", "tfds"):
+            why = "what is copied from one is TFDS's prepared data (source=tfds, data.dir)"
+            local(as_path(given[key]), f"config.data.{key}", why)
     sources = load(**given)
     found, expected = len(sources["train"].class_names), config.data.num_classes
     if expected is not None and expected != found:

@@ -40,6 +40,7 @@ from jaxcnn.data.load import check_labels, load_crop, load_example, readable
 from jaxcnn.data.resize import crop_draws
 from jaxcnn.data.source import Images, Source
 from jaxcnn.errors import UserError
+from jaxcnn.paths import as_path
 from jaxcnn.report.data_page import MOST_COPIES, MOST_GROUPS, data_page
 from jaxcnn.report.data_text import data_text, duplicates_csv, unreadable_csv
 from jaxcnn.report.figures import Row, contact_sheet, thumbnail
@@ -67,7 +68,7 @@ def check(config: ConfigDict, output: str | Path) -> Checked:
 
     Raises UserError where there are no data to look at, or `output` cannot be written.
     """
-    output, clock = Path(output).expanduser(), time.perf_counter()
+    output, clock = as_path(output), time.perf_counter()
     check_writable(output, "output")
     sources, how = build_sources(config), build_decoding(config)
     workers = build_workers(config)

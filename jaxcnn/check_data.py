@@ -26,6 +26,7 @@ from absl import flags
 from jaxcnn import cli
 from jaxcnn.check import check
 from jaxcnn.errors import UserError, printable
+from jaxcnn.paths import as_path
 
 cli.define_config()
 _OUTPUT = flags.DEFINE_string(
@@ -38,7 +39,7 @@ def main() -> None:
     if _OUTPUT.value == "":
         raise UserError("--output: is empty; give a folder, or leave the flag out")
     name = Path(cli.config_path().split(":")[0]).stem
-    output = Path(_OUTPUT.value or Path("runs") / f"{name}-data")
+    output = as_path(_OUTPUT.value or Path("runs") / f"{name}-data")
     checked = check(config, output)
     page = output / "report.html"
     print(f"{checked.text}\n\nmore in {printable(str(page))}", flush=True)

@@ -23,6 +23,8 @@ from jaxcnn.core.state import PyTree
 from jaxcnn.data.decode import Decoding
 from jaxcnn.data.load import load_example
 from jaxcnn.errors import UserError
+from jaxcnn.local_folder import here
+from jaxcnn.paths import as_path
 from jaxcnn.runtime.rundir import read_json, versions
 from jaxcnn.trained import Trained, load_trained
 
@@ -83,7 +85,7 @@ def load_classifier(
     checkpoint: of a run, see `load_trained`.
     threads: that one call of an exported file uses; None: as many as there are cores.
     """
-    path = Path(path).expanduser()
+    path = as_path(path)
     if path.suffix == ".onnx":
         return _exported(path, threads)
     return of_trained(load_trained(path, checkpoint))
@@ -173,9 +175,10 @@ def _exported(path: Path, threads: int | None) -> Classifier:
         # Threads that wait would keep cores busy which others have work for.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        with here(path) as file:
+            session = onnxruntime.InferenceSession(
+                str(file), options, providers=["CPUExecutionProvider"]
+            )
     except Exception as error:  # onnxruntime's errors have no common class but this
         raise UserError(f"{path}: is no ONNX file that can be run ({error})") from error
     card = _card_of(path, session)

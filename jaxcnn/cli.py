@@ -23,6 +23,7 @@ from jaxcnn.auto import prepare
 from jaxcnn.classifier import Classifier, load_classifier, of_trained
 from jaxcnn.config import check_known, default_config, flatten
 from jaxcnn.errors import UserError, nearest
+from jaxcnn.paths import as_path, refused
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.distributed import is_about_others, is_first, leave
 from jaxcnn.runtime.preemption import Interrupted
@@ -151,6 +152,10 @@ def run(main: Callable[..., None], usage: str, arguments: str = "") -> NoReturn:
             "stopped; the same command starts again, from the last checkpoint if there is one", 130
         )
     except Exception as error:
+        if (line := refused(error)) is not None:
+            if "--debug" in sys.argv:
+                traceback.print_exc()
+            _fail(line, 2)
         if is_about_others(error):
             if "--debug" in sys.argv:
                 traceback.print_exc()
@@ -221,7 +226,7 @@ def _define_config_of_run(argv: list[str]) -> None:
         )
     if _given(argv, "config") is not None:
         raise UserError("--config: is the run's own; give --config.KEY=VALUE to change a key of it")
-    config = ConfigDict(run_config(Path(workdir).expanduser())).unlock()
+    config = ConfigDict(run_config(as_path(workdir))).unlock()
     config_flags.DEFINE_config_dict("config", config, lock_config=False, accept_new_attributes=True)
 
 

@@ -9,13 +9,12 @@ compare.json and curves.png. Two models are compared image by image: McNemar's t
 for the difference in accuracy; with more than two models the p-values are Holm's.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from jaxcnn import cli
 from jaxcnn.comparison import compare
 from jaxcnn.errors import UserError, printable
+from jaxcnn.paths import as_path
 from jaxcnn.runtime.outdir import check_writable
 
 _OUTPUT = flags.DEFINE_string("output", "runs/compare", "Where the results go.")
@@ -24,9 +23,9 @@ _OUTPUT = flags.DEFINE_string("output", "runs/compare", "Where the results go.")
 def main(*runs: str) -> None:
     if len(runs) < 2:
         raise UserError("give two run directories or more, python -m jaxcnn.compare RUN RUN")
-    output = Path(_OUTPUT.value).expanduser()
+    output = as_path(_OUTPUT.value)
     check_writable(output, "output")
-    print(compare([Path(run).expanduser() for run in runs], output))
+    print(compare([as_path(run) for run in runs], output))
     print(f"\nmore in {printable(str(output / 'compare.html'))}")
 
 

@@ -1,6 +1,7 @@
 """Several runs side by side: what their reports say, and whether their differences are luck."""
 
 import csv
+import io
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from jaxcnn.analysis.estimate import Estimate
 from jaxcnn.analysis.paired import Comparison, compare_paired, holm
 from jaxcnn.config import differences, flatten
 from jaxcnn.errors import UserError
+from jaxcnn.paths import absolute
 from jaxcnn.report.compare_curves import compared_curves
 from jaxcnn.report.compare_page import Compared, Pair, compare_page, compare_text
 from jaxcnn.report.style import in_both_themes
@@ -72,7 +74,7 @@ def compare(runs: Sequence[Path], output: Path) -> str:
 
 def short_names(runs: Sequence[Path]) -> list[str]:
     """As much of the ends of the paths as tells them apart; UserError for the same one twice."""
-    paths = [run.absolute().parts for run in runs]
+    paths = [absolute(run).parts for run in runs]
     for first, second in combinations(range(len(runs)), 2):
         if paths[first] == paths[second]:
             raise UserError(f"{runs[first]}: given twice; give another run to compare it with")
@@ -102,17 +104,17 @@ def read_answers(run: Path) -> Answers:
     """A run's `report/predictions.csv`; UserError if it is missing or none of ours."""
     path = run / "report" / "predictions.csv"
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
-            rows = csv.reader(lines)
-            header = next(rows)
-            place = {name: number for number, name in enumerate(header)}
-            name, label, prediction, loss = [], [], [], []
-            for row in rows:
-                own = place["p_label" if "p_label" in place else f"p_{row[1]}"]
-                name.append(row[0])
-                label.append(row[1])
-                prediction.append(row[2])
-                loss.append(-np.log(max(float(row[own]), _LEAST)))
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        rows = csv.reader(io.StringIO(text, newline=""))
+        header = next(rows)
+        place = {name: number for number, name in enumerate(header)}
+        name, label, prediction, loss = [], [], [], []
+        for row in rows:
+            own = place["p_label" if "p_label" in place else f"p_{row[1]}"]
+            name.append(row[0])
+            label.append(row[1])
+            prediction.append(row[2])
+            loss.append(-np.log(max(float(row[own]), _LEAST)))
     except (OSError, ValueError, IndexError, KeyError, StopIteration) as error:
         raise UserError(
             f"{path}: cannot be read ({error}); make it again with python -m jaxcnn.evaluate "

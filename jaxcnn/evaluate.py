@@ -11,13 +11,12 @@ image) and the pictures. Other data may be given with --config.data.*; their cla
 model's, or some of them. More is made on request: see the report.* keys.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from jaxcnn import cli
 from jaxcnn.assessment import assess, find_data
 from jaxcnn.errors import UserError, printable
+from jaxcnn.paths import as_path
 from jaxcnn.report_run import default_output, write_report
 from jaxcnn.runtime.outdir import check_writable
 
@@ -35,11 +34,9 @@ def main() -> None:
         raise UserError("--output: is empty; give a folder, or leave the flag out")
     trained = cli.trained_from_flags()
     if _OUTPUT.value:
-        check_writable(Path(_OUTPUT.value).expanduser(), "output")
+        check_writable(as_path(_OUTPUT.value), "output")
     examined = find_data(trained, _SPLIT.value)
-    output = (
-        Path(_OUTPUT.value).expanduser() if _OUTPUT.value else default_output(trained, examined)
-    )
+    output = as_path(_OUTPUT.value) if _OUTPUT.value else default_output(trained, examined)
     text, _ = write_report(assess(trained, examined), output)
     print(f"{text}\n\nmore in {printable(str(output / 'report.html'))}")
 

@@ -30,6 +30,7 @@ from jaxcnn import cli
 from jaxcnn.errors import UserError, nearest, printable
 from jaxcnn.exporting import Exported, export
 from jaxcnn.exports import FORMATS
+from jaxcnn.paths import as_path
 from jaxcnn.runtime.outdir import check_writable
 from jaxcnn.trained import FREE_WHEN_ANSWERING
 
@@ -49,8 +50,8 @@ def main() -> None:
     names = _formats()
     if _OUTPUT.value == "":
         raise UserError("--output: is empty; give a folder, or leave the flag out")
-    workdir = Path(flags.FLAGS.workdir).expanduser()
-    folder = Path(_OUTPUT.value).expanduser() if _OUTPUT.value else workdir / "export"
+    workdir = as_path(flags.FLAGS.workdir)
+    folder = as_path(_OUTPUT.value) if _OUTPUT.value else workdir / "export"
     check_writable(folder, "output")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Keras warns of .h5, which was asked for

@@ -35,6 +35,8 @@ from jaxcnn.exports.verified import (
     unfinished,
     write_verified,
 )
+from jaxcnn.local_folder import LocalFolder
+from jaxcnn.paths import as_path
 from jaxcnn.runtime.rundir import read_json, write_json
 from jaxcnn.trained import Trained
 
@@ -69,7 +71,28 @@ def export(
     batch: the number of images the files take; None for any. int8, triton: also those, which are
       made of the ONNX file; without them, such files of an earlier one go.
     """
-    folder, model = Path(folder).expanduser(), make_model(trained, batch)
+    place = LocalFolder(as_path(folder))
+    try:
+        place.fetch()
+        exported = _export(trained, place.path, formats, batch, int8, triton)
+        place.keep()
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    finally:
+        place.drop()
+    return exported
+
+
+def _export(
+    trained: Trained,
+    folder: Path,
+    formats: Sequence[str],
+    batch: int | None,
+    int8: bool,
+    triton: bool,
+) -> Exported:
+    """As `export`, into a folder of this machine."""
+    model = make_model(trained, batch)
     if "saved_model" in formats:  # in a process there is one backend of Keras, and it takes this
         os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     what, image, _ = _images(trained, None, MOST, LEAST)

@@ -20,6 +20,7 @@ from absl import flags
 from jaxcnn import cli
 from jaxcnn.commands import command
 from jaxcnn.errors import UserError
+from jaxcnn.paths import as_path, names
 from jaxcnn.runtime.distributed import connect
 from jaxcnn.seeds import train_seeds
 from jaxcnn.train import train
@@ -60,7 +61,7 @@ def main() -> None:
         connect_seconds=_CONNECT.value,
     )
     default = Path("runs") / Path(cli.config_path().split(":")[0]).stem
-    workdir = Path(_WORKDIR.value or default).expanduser()
+    workdir = as_path(_WORKDIR.value or default)
     if _PROFILE.value and _SEEDS.value is not None:
         raise UserError("--profile: traces one run; leave --seeds out")
     if _SEEDS.value is None:
@@ -73,9 +74,9 @@ def main() -> None:
 
 def _refuse_seeds(workdir: Path) -> None:
     """UserError where `workdir` holds the runs of several seeds."""
-    if seeds := [path.name for path in workdir.glob("seed_*") if path.is_dir()]:
+    if seeds := [name for name in names(workdir) if name.startswith("seed_")]:
         raise UserError(
-            f"--workdir={workdir}: holds runs of several seeds ({', '.join(sorted(seeds))}); give "
+            f"--workdir={workdir}: holds runs of several seeds ({', '.join(seeds)}); give "
             f"--seeds {len(seeds)} to go on with them, or a new --workdir"
         )
 

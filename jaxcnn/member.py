@@ -65,6 +65,7 @@ class Member:
         """
         if not all_finite(state.params):
             raise NonFiniteLoss(step + 1, math.nan)
+        self.writer.keep()  # a run that goes on from here has these lines
         self.checkpoints.save(step, state, validation)
 
     def fail(self, error: NonFiniteLoss, learning_rate: float) -> None:

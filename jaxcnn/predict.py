@@ -30,6 +30,7 @@ from jaxcnn.answers import Table, annotated, as_json
 from jaxcnn.classifier import Classifier
 from jaxcnn.data.inputs import Input, find_inputs, is_camera, read_lines
 from jaxcnn.errors import UserError
+from jaxcnn.paths import as_path, local
 from jaxcnn.prediction import count, predict
 from jaxcnn.report.film import CODECS, Film
 from jaxcnn.runtime.outdir import check_writable
@@ -64,12 +65,12 @@ def main(*words: str) -> None:
         raise UserError(f"{camera}: no such file, and a camera of that number is given alone")
     if not math.isfinite(_SMOOTH.value):
         raise UserError(f"--smooth={_SMOOTH.value}: give a number of seconds")
-    if _CSV.value is not None and _is_one_of(Path(_CSV.value).expanduser(), words):
+    if _CSV.value is not None and _is_one_of(_local(_CSV), words):
         raise UserError(f"--csv={_CSV.value}: is an INPUT itself; give another name")
     inputs = find_inputs(words, read_lines(_STDIN))
     film = None
     if _SAVE.value is not None:
-        film = _film(Path(_SAVE.value).expanduser(), found := list(itertools.islice(inputs, 2)))
+        film = _film(_local(_SAVE), found := list(itertools.islice(inputs, 2)))
         inputs = iter(found)
     try:
         answered, failed = _answer(cli.classifier_from_flags(), inputs, words, film, _watch())
@@ -171,6 +172,10 @@ def _is_one_of(path: Path, words: Iterable[str]) -> bool:
             if path.samefile(Path(word).expanduser()):
                 return True
     return False
+
+
+def _local(flag: flags.FlagHolder[str | None]) -> Path:
+    return local(as_path(flag.value or ""), f"--{flag.name}", "it is written bit by bit")
 
 
 def _film(path: Path, inputs: list[Input]) -> Film:

@@ -18,6 +18,7 @@ from jaxcnn.analysis.tables import metrics_text, predictions_csv
 from jaxcnn.assessment import Assessment, Examined
 from jaxcnn.config import flatten
 from jaxcnn.illustration import illustrate, name_of, projection, suspects
+from jaxcnn.paths import as_path
 from jaxcnn.report import charts, class_charts
 from jaxcnn.report.gallery import Gallery, gallery_png
 from jaxcnn.report.report_page import Report, report_page
@@ -152,7 +153,7 @@ def draw_charts(assessment: Assessment, robustness: Robustness | None) -> dict[s
 
 def history(workdir: str | Path) -> list[dict[str, Any]]:
     """The lines of a run's `metrics.jsonl`; a last one that is not whole is left out."""
-    return read_lines(Path(workdir).expanduser() / "metrics.jsonl")
+    return read_lines(as_path(workdir) / "metrics.jsonl")
 
 
 def describe(

@@ -19,6 +19,7 @@ from jaxcnn.analysis.seeds import seeds_eval, seeds_headline
 from jaxcnn.auto import prepare
 from jaxcnn.config import flatten, resolve, unflatten
 from jaxcnn.errors import UserError
+from jaxcnn.paths import as_path
 from jaxcnn.population import groups
 from jaxcnn.report.seeds_page import seeds_files
 from jaxcnn.report_run import history
@@ -46,7 +47,7 @@ def train_seeds(
     """
     setup_logging()
     enable_compile_cache()
-    workdir = Path(workdir).expanduser()
+    workdir = as_path(workdir)
     if count < 1:
         raise UserError(f"--seeds={count}: expected a number of seeds, from 1")
     if (workdir / "config.json").is_file():

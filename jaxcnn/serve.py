@@ -20,6 +20,7 @@ from absl import flags
 from jaxcnn import cli
 from jaxcnn.classifier import load_classifier
 from jaxcnn.errors import UserError, printable
+from jaxcnn.paths import as_path
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.serving.limits import Limits
 from jaxcnn.serving.served import Served, by_name, serve_model
@@ -152,10 +153,10 @@ def _named(given: str) -> tuple[str, Path]:
     name, equals, rest = given.partition("=")
     if not given or (equals and not rest):
         raise UserError(f"--workdir or --artifact: {given!r} names no path")
-    whole = Path(given).expanduser()
+    whole = as_path(given)
     if not equals or "/" in name or whole.exists():
         return "", whole
-    return name, Path(rest).expanduser()
+    return name, as_path(rest)
 
 
 def _token() -> str:

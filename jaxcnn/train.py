@@ -20,6 +20,7 @@ from jaxcnn.config import differences, load_config
 from jaxcnn.core.state import TrainState
 from jaxcnn.errors import UserError
 from jaxcnn.first_state import state_shapes
+from jaxcnn.paths import as_path
 from jaxcnn.report_run import write_report
 from jaxcnn.resume import check_same_config, check_same_data
 from jaxcnn.runtime.compile import enable_compile_cache
@@ -43,7 +44,7 @@ def train(config: ConfigDict, workdir: str | Path, profile: bool = False) -> dic
     """
     setup_logging()
     enable_compile_cache()
-    workdir = Path(workdir).expanduser()
+    workdir = as_path(workdir)
     config = prepare(config, workdir=workdir)
     make_writable(workdir)
     if (finished := finished_run(config, workdir)) is not None:

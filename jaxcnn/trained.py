@@ -22,6 +22,7 @@ from jaxcnn.core.state import TrainState
 from jaxcnn.core.step import Normalize
 from jaxcnn.errors import UserError
 from jaxcnn.first_state import state_maker, state_shapes
+from jaxcnn.paths import as_path, names
 from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.rundir import read_json, write_json
 
@@ -79,7 +80,7 @@ def load_trained(workdir: str | Path, checkpoint: str = "best") -> Trained:
 
     checkpoint: "best" (by validation, see `config.best_metric`), "latest", or a step.
     """
-    workdir = Path(workdir).expanduser()
+    workdir = as_path(workdir)
     config = run_config(workdir)
     facts = read_json(workdir / "dataset.json")
     if facts is None or not facts.keys() >= set(_FACTS):
@@ -113,7 +114,7 @@ def run_config(workdir: Path) -> ConfigDict:
     """The config of a run; UserError where `workdir` holds none."""
     if not (workdir / "config.json").is_file():
         what = "no run in it (config.json is missing)" if workdir.is_dir() else "no such folder"
-        if seeds := sorted(path.name for path in workdir.glob("seed_*") if path.is_dir()):
+        if seeds := [name for name in names(workdir) if name.startswith("seed_")]:
             raise UserError(
                 f"--workdir={workdir}: holds runs of several seeds; give one of them, "
                 f"--workdir={workdir / seeds[0]}"

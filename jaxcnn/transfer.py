@@ -19,6 +19,8 @@ from ml_collections import ConfigDict
 from jaxcnn.build import build_model
 from jaxcnn.core.models import MODELS
 from jaxcnn.errors import UserError
+from jaxcnn.local_folder import here
+from jaxcnn.paths import as_path
 from jaxcnn.pretrained.convert import Rules
 from jaxcnn.pretrained.load import Loaded, load_tensors, load_variables
 from jaxcnn.pretrained.names import keras
@@ -164,9 +166,15 @@ def _tell(config: ConfigDict, origin: dict[str, Any], loaded: Loaded) -> None:
 @contextmanager
 def _named(given: str) -> Iterator[Path]:
     """The path; the config's key is put before what a UserError says of it."""
-    path = Path(given).expanduser()
+    path = as_path(given)
     try:
-        yield path
+        if path.is_dir():
+            yield path
+        else:
+            with here(path) as file:
+                yield file
+    except FileNotFoundError as error:  # in a bucket
+        raise UserError(f"config.pretrained.path={given}: no such file") from error
     except UserError as error:
         told = str(error).removeprefix("--workdir=")
         told = told if told.startswith(str(path)) else f"{given}: {told}"

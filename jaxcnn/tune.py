@@ -31,6 +31,7 @@ from absl import flags
 from jaxcnn import cli
 from jaxcnn.commands import command
 from jaxcnn.errors import UserError, nearest
+from jaxcnn.paths import as_path
 from jaxcnn.search.pruner import PRUNERS
 from jaxcnn.search.sampler import SAMPLERS
 from jaxcnn.search.space import load_space
@@ -99,7 +100,7 @@ def find(what: str, *more: str) -> None:
         raise UserError(f"{said!r}: expected {known}, or flags{nearest(what, _FINDERS)}")
     _refuse([*_OF_SEARCHES, *(name for name in flags.FLAGS if name.startswith(_SEARCH))], what)
     experiment = Path(cli.config_path().split(":")[0])
-    output = Path(_WORKDIR.value or Path("runs") / f"{experiment.stem}-{what}").expanduser()
+    output = as_path(_WORKDIR.value or Path("runs") / f"{experiment.stem}-{what}")
     config = cli.config_from_flags()
     if what == "batch_size":
         _refuse(_OF_RANGES, what)
@@ -135,7 +136,7 @@ def search() -> None:
     if _MINUTES.value is not None and not 0 < _MINUTES.value < float("inf"):
         raise UserError(f"--minutes={_MINUTES.value}: expected a number above 0")
     experiment = Path(cli.config_path().split(":")[0])
-    workdir = Path(_WORKDIR.value or Path("runs") / f"{experiment.stem}-tune").expanduser()
+    workdir = as_path(_WORKDIR.value or Path("runs") / f"{experiment.stem}-tune")
     config = cli.config_from_flags()
     space = load_space(experiment, searched(), config)
     how = How(

@@ -3,13 +3,12 @@
 # deletes it at the end.
 #
 #   launch/tpu_vm.sh NAME ZONE TYPE --config experiments/cifar10.py --workdir /mnt/disk/runs/cifar10
-#   launch/tpu_vm.sh jaxcnn us-central2-b v4-32 --config ... --workdir /mnt/disk/...
+#   launch/tpu_vm.sh jaxcnn us-central2-b v4-32 --config ... --workdir gs://BUCKET/runs/cifar10
 #
 # The work directory must outlive the TPU, and all its workers must see it: a disk of yours that is
-# mounted at that path on each (Filestore, or a bucket through Cloud Storage FUSE). gs:// addresses
-# are not supported yet. What is installed is the commit that is checked out here. Ctrl-C ends the
-# watch and leaves the TPU as it is: start again to go on, or delete it with the command that is
-# printed.
+# mounted at that path on each (Filestore), or gs://BUCKET/FOLDER, which the TPU's service account
+# may read and write. What is installed is the commit that is checked out here. Ctrl-C ends the watch
+# and leaves the TPU as it is: start again to go on, or delete it with the command that is printed.
 #
 # Variables: SPOT=no (on-demand; default yes), VERSION (image of the TPU VM), POLL (seconds between
 # looks at its state, 30), MAX_FAILURES (in a row, without a preemption, 3).
@@ -31,8 +30,8 @@ for ((i = 1; i <= $#; i++)); do
         --workdir | -workdir) next=$((i + 1)) && workdir="${!next-}" ;;
     esac
 done
-if [[ "$workdir" != /* ]]; then # the folder of the code is made anew with each start
-    echo "error: --workdir=$workdir: give an absolute path, of a disk that outlives the TPU" >&2
+if [[ "$workdir" != /* && "$workdir" != gs://?* ]]; then # the folder of the code is made anew with each start
+    echo "error: --workdir=$workdir: give gs://BUCKET/FOLDER, or an absolute path on a disk that outlives the TPU" >&2
     exit 2
 fi
 
@@ -73,7 +72,7 @@ install() {
         gcloud compute tpus tpu-vm scp "$archive" "$name:jaxcnn.tar.gz" --zone="$zone" --worker=all &&
         on_all "rm -rf jaxcnn && mkdir jaxcnn && tar -xzf jaxcnn.tar.gz -C jaxcnn &&
         python3 -m pip install --quiet uv && python3 -m uv venv --quiet --allow-existing --python 3.12 venv &&
-        python3 -m uv pip install --quiet --python venv/bin/python './jaxcnn[tpu]'"
+        python3 -m uv pip install --quiet --python venv/bin/python './jaxcnn[tpu,gcs]'"
 }
 
 # Runs the training on all workers; ends with its exit code, or 75 where the TPU is gone.

@@ -13,13 +13,15 @@ PACKAGE = Path(jaxcnn.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # What a room may import from, besides itself. Verbs (main, check_data, cli) may import anything.
-FOUNDATION = {"at_once", "commands", "errors", "locks", "typecheck"}
+FOUNDATION = {"at_once", "commands", "errors", "local_folder", "locks", "paths", "typecheck"}
 ROOMS = {
     "core": set(),
     "at_once": set(),
     "commands": set(),
     "errors": set(),
+    "local_folder": {"paths"},
     "locks": set(),
+    "paths": {"errors"},
     "typecheck": set(),
     "durations": FOUNDATION,
     "data": {"core"} | FOUNDATION,
@@ -155,7 +157,7 @@ ROOMS = {
 HEAVY = ("tensorflow", "tensorflow_datasets", "clu.metric_writers", "orbax", "sklearn", "cv2",
          "grain", "h5py", "safetensors", "simplejpeg", "PIL", "pydicom", "optuna", "keras",
          "fastapi", "matplotlib", "onnx", "prometheus_client", "python_multipart", "starlette",
-         "uvicorn", "cmaes")  # fmt: skip
+         "uvicorn", "cmaes", "etils", "fsspec", "gcsfs")  # fmt: skip
 
 
 def imports(file, top_level_only=False):
@@ -187,7 +189,7 @@ def test_heavy_libraries_are_imported_where_they_are_used(file):
 
 
 def test_importing_jaxcnn_loads_little_more_than_jax_flax_and_optax():
-    """flax.linen imports orbax and tensorstore by itself, so those do not count."""
+    """flax.linen imports orbax, etils and tensorstore by itself: those do not count."""
     script = "import sys, jaxcnn; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -198,7 +200,7 @@ def test_importing_jaxcnn_loads_little_more_than_jax_flax_and_optax():
     )
     loaded = set(done.stdout.split())
     assert "jaxcnn.core.step" in loaded
-    for name in set(HEAVY) - {"orbax"}:
+    for name in set(HEAVY) - {"etils", "orbax"}:
         assert name not in loaded
     assert "clu" not in loaded
 

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from jaxcnn.data.bucket import copy_prepared
 from jaxcnn.data.source import Content, Read, Source
 from jaxcnn.errors import UserError, nearest
 from jaxcnn.locks import held
+from jaxcnn.paths import as_path, in_bucket
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +36,16 @@ def load_tfds(
 ) -> dict[str, Source]:
     """A data set of TFDS by name ("cifar10", "cifar10:3.0.2"), downloaded and prepared if needed.
 
-    dir: where prepared data are, or will be; None: TFDS's own choice, ~/tensorflow_datasets.
+    dir: where prepared data are, or will be; None: TFDS's own choice, ~/tensorflow_datasets; an
+      address in a bucket: see `jaxcnn.data.bucket`.
     manual_dir: a folder with the data set's original files, for a machine without network.
     *_split: TFDS's names and slices ("train[:90%]"). A data set without "validation" or "test", or
       whose "validation" serves as test, does without that role.
     """
-    dir, manual_dir = (path and str(Path(path).expanduser()) for path in (dir, manual_dir))
+    if dir is not None:
+        place = as_path(dir)
+        dir = str(copy_prepared(name, place) if in_bucket(place) else place)
+    manual_dir = manual_dir and str(Path(manual_dir).expanduser())
     builder = _prepared_builder(name, dir, manual_dir)
     image_key, label_key = _supervised_keys(builder)
     class_names = tuple(builder.info.features[label_key].names)

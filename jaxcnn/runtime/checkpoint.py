@@ -12,7 +12,6 @@ import dataclasses
 import hashlib
 import logging
 import math
-import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import jax
 
 from jaxcnn.errors import UserError
+from jaxcnn.paths import absolute, files, make_folder, move, names, remove, write
 from jaxcnn.runtime.disk_errors import DiskErrors, tell_once
 from jaxcnn.runtime.distributed import from_first, is_first
 
@@ -132,9 +132,9 @@ class Checkpoints:
                 all_of_them = {*range(jax.process_count())}
                 named = ocp.options.MultiprocessingOptions(active_processes=all_of_them)
                 several = {"multiprocessing_options": named, "create": False}
-                self._folder.mkdir(parents=True, exist_ok=True)
+                make_folder(self._folder)
             self._manager = ocp.CheckpointManager(
-                self._folder.absolute(),
+                absolute(self._folder),
                 options=ocp.CheckpointManagerOptions(
                     best_fn=self._rank,  # without it the metrics are not written
                     preservation_policy=policies.AnyPreservationPolicy(
@@ -158,8 +158,9 @@ class Checkpoints:
     def _tidy_up(self) -> int | None:
         """The newest whole checkpoint, when those after it are moved aside."""
         whole, aside = self._sort_out()
-        for old in self._folder.glob("unfinished-*"):  # or a run killed often would fill the disk
-            shutil.rmtree(old, ignore_errors=True)
+        for old in names(self._folder):
+            if old.startswith("unfinished-"):  # or a run killed often would fill the disk
+                remove(self._folder / old)
         for kind, step, problem in aside:
             name = f"{kind}-{step}"
             logger.warning("checkpoint %d is %s (%s): moved to %s", step, kind, problem, name)
@@ -194,9 +195,8 @@ class Checkpoints:
     def _move_aside(self, step: int, name: str) -> None:
         # The manifest first: without it, what a kill leaves here is unfinished, not whole.
         if self._manifest(step).exists():
-            self._manifest(step).replace(self._folder / f"{name}.sha256")
-        shutil.rmtree(self._folder / name, ignore_errors=True)
-        (self._folder / str(step)).rename(self._folder / name)
+            move(self._manifest(step), self._folder / f"{name}.sha256")
+        move(self._folder / str(step), self._folder / name)
 
     def _rank(self, metrics: dict[str, float]) -> float:
         value = metrics[self._best_metric]
@@ -209,24 +209,21 @@ class Checkpoints:
         self._manager.wait_until_finished()
         if not is_first():
             return
-        lines = "".join(f"{_sha256(f)}  {f.stat().st_size}  {name}\n"
-                        for name, f in _files(self._folder / str(step)))  # fmt: skip
-        temporary = self._folder / f"{step}.sha256.tmp"
-        temporary.write_text(lines)
-        temporary.rename(self._manifest(step))
-        shutil.rmtree(self._folder / _TRASH, ignore_errors=True)
+        found = files(self._folder / str(step))
+        lines = (f"{_sha256(file)}  {size}  {name}\n" for name, (file, size) in found.items())
+        write(self._manifest(step), "".join(lines))
+        remove(self._folder / _TRASH)
         steps = set(self._steps_on_disk())
-        for manifest in self._folder.glob("*.sha256"):
-            if manifest.stem.isdigit() and int(manifest.stem) not in steps:
-                manifest.unlink()
+        for name in names(self._folder):
+            stem, dot, kind = name.partition(".")
+            if dot + kind == ".sha256" and stem.isdigit() and int(stem) not in steps:
+                remove(self._folder / name)
 
     def _manifest(self, step: int) -> Path:
         return self._folder / f"{step}.sha256"
 
     def _steps_on_disk(self) -> list[int]:
-        if not self._folder.is_dir():
-            return []
-        return sorted(int(p.name) for p in self._folder.iterdir() if p.name.isdigit())
+        return sorted(int(name) for name in names(self._folder) if name.isdigit())
 
     def steps(self) -> list[int]:
         """The steps of the finished checkpoints, in order."""
@@ -260,21 +257,17 @@ def _saved(state: Any) -> dict[str, Any]:
     return {name: part for name, part in parts.items() if part is not None} | {"key": key}
 
 
-def _files(folder: Path) -> list[tuple[str, Path]]:
-    files = (f for f in folder.rglob("*") if f.is_file())
-    return sorted((f.relative_to(folder).as_posix(), f) for f in files)
-
-
 def _verify(folder: Path, manifest: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
-    found = dict(_files(folder))
+    found = files(folder)
     promises = [line.split("  ", 2) for line in manifest.read_text().splitlines()]
     for digest, size, name in promises:
         if name not in found:
             return f"{name} is missing"
-        if found[name].stat().st_size != int(size):
-            return f"{name} has {found[name].stat().st_size} bytes of {size}"
-        if _sha256(found[name]) != digest:
+        file, actual = found[name]
+        if actual != int(size):
+            return f"{name} has {actual} bytes of {size}"
+        if _sha256(file) != digest:
             return f"{name} has changed"
     return None if promises else "its manifest is empty"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxcnn.errors import DiskError
+from jaxcnn.paths import in_bucket
 from jaxcnn.runtime.distributed import is_about_others
 
 
@@ -29,8 +30,13 @@ class DiskErrors:
             reason = " ".join(str(error).split())[:300]
             raise DiskError(
                 f"{self._folder}: the checkpoint could not be written ({reason}); earlier ones are "
-                "intact: free some space and start again to resume"
+                f"intact: {how_to_go_on(self._folder)}"
             ) from error
+
+
+def how_to_go_on(folder: Path) -> str:
+    """What to do where files could not be written."""
+    return f"{'' if in_bucket(folder) else 'free some space and '}start again to resume"
 
 
 def tell_once() -> None:

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from jaxcnn.errors import UserError
+from jaxcnn.paths import check_bucket, in_bucket, remove, write
 
 
 def check_writable(folder: Path, flag: str) -> None:
     """UserError, before long work, where results cannot be written to `folder` as `flag` says."""
+    if in_bucket(folder):
+        check_bucket(folder, f"--{flag}")
+        return
     at = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
     if not at.is_dir():
         raise UserError(f"--{flag}={folder}: {at} is a file; give a folder")
@@ -21,9 +25,14 @@ def check_writable(folder: Path, flag: str) -> None:
 
 def write_files(folder: Path, files: Mapping[str, bytes | None], flag: str) -> None:
     """Writes all `files`, by name, into `folder`; those of the same names are replaced when all
-    are on the disk. None: no such file, also not one of before. UserError if the disk refuses.
+    are on the disk; in a bucket, one after the other. None: no such file, also not one of before.
+    UserError if the disk refuses.
     """
     try:
+        if in_bucket(folder):
+            for name, content in files.items():
+                remove(folder / name) if content is None else write(folder / name, content)
+            return
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as temporary:
             for name, content in files.items():

@@ -7,6 +7,8 @@ from typing import Any
 
 import jax
 
+from jaxcnn.local_folder import LocalFolder
+
 logger = logging.getLogger(__name__)
 
 # Of the steps from the start of a process the first ones compile, warm up and fill queues. Where
@@ -36,7 +38,8 @@ class Profile:
         is waited for where the trace ends with it.
         """
         if self._workdir is not None and step >= self._first and not self._traced:
-            jax.profiler.start_trace(self._workdir)
+            self._folder = LocalFolder(self._workdir)
+            jax.profiler.start_trace(self._folder.path)
             self._first, self._tracing, self._traced = step, True, True
         if self._tracing and step >= self._first + STEPS:
             jax.block_until_ready(state)
@@ -50,6 +53,13 @@ class Profile:
             return
         self._tracing = False
         jax.profiler.stop_trace()
+        try:
+            self._folder.keep()
+        except OSError as error:
+            logger.warning("no trace: %s", error)
+            return
+        finally:
+            self._folder.drop()
         logger.info(
             "trace from step %d on: %s (pip install xprof; tensorboard --logdir %s)",
             self._first, f"{self._workdir}/plugins/profile", self._workdir,

@@ -2,9 +2,9 @@
 
 import functools
 import json
+import logging
 import os
 import platform
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,26 +19,25 @@ import jax
 from jaxcnn.commands import without_password
 from jaxcnn.errors import DiskError, UserError
 from jaxcnn.locks import take
+from jaxcnn.paths import check_bucket, in_bucket, is_file, names, write
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # of gs://BUCKET; one letter is a disk
+logger = logging.getLogger(__name__)
 
 
 def make_writable(workdir: Path) -> None:
     """Makes the run directory; UserError where that, or writing in it, is not possible."""
-    if workdir.parts and _SCHEME.fullmatch(workdir.parts[0]):  # a Path has one slash of two
-        address = workdir.as_posix().replace(":/", "://", 1)
-        raise UserError(
-            f"--workdir={address}: addresses of buckets are not supported yet; give a folder"
-        )
-    if workdir.is_file():
+    if is_file(workdir):
         raise UserError(f"--workdir={workdir}: is a file; give a folder for the run")
-    names = {path.name for path in workdir.glob("[!.]*")}
-    seeds = any(name.startswith("seed_") for name in names)
-    if names and not (seeds or names & {"config.json", "metrics.jsonl", "checkpoints"}):
+    found = {name for name in names(workdir) if not name.startswith(".")}
+    seeds = any(name.startswith("seed_") for name in found)
+    if found and not (seeds or found & {"config.json", "metrics.jsonl", "checkpoints"}):
         raise UserError(
-            f"--workdir={workdir}: holds other files ({min(names)}, ...) and no run; give a new or "
+            f"--workdir={workdir}: holds other files ({min(found)}, ...) and no run; give a new or "
             "an empty folder"
         )
+    if in_bucket(workdir):
+        check_bucket(workdir, "--workdir")
+        return
     probe = workdir / f".writable-{uuid4()}"  # two containers may have one process id
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -52,7 +51,14 @@ def make_writable(workdir: Path) -> None:
 
 @contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Holds the run directory; UserError where another run does, in this process or another."""
+    """Holds the run directory; UserError where another run does, in this process or another.
+
+    A bucket has no locks: of two runs on one directory in it, each would destroy the other's.
+    """
+    if in_bucket(workdir):
+        logger.info("%s: a bucket has no locks; start no second run on it", workdir)
+        yield
+        return
     path = workdir / ".lock"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -79,12 +85,9 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 def write_text(path: Path, content: str) -> None:
     """Writes a file whole or not at all; UserError if the disk refuses."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(content)
-        temporary.replace(path)
+        write(path, content)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise DiskError(f"{path}: cannot be written ({error.strerror})") from error
 
 

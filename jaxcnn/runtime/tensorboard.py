@@ -5,10 +5,13 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from jaxcnn.local_folder import LocalFolder
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +26,7 @@ class TensorBoard:
     def __init__(self) -> None:
         self._waiting: list[str] = []
         self._process: subprocess.Popen[str] | None = None
+        self._folders: dict[Path, LocalFolder] = {}
 
     def start(self) -> None:
         """Starts the process, once. Its import of TensorFlow takes seconds."""
@@ -63,8 +67,26 @@ class TensorBoard:
         }
         self._send(workdir, hparams=kept)
 
+    def keep(self, workdir: Path) -> None:
+        """Sees to it that what has been written until now is in a directory in a bucket."""
+        if workdir in self._folders:
+            self._copy(self._folders[workdir].keep)
+
     def close(self) -> None:
         """Waits until the files are written."""
+        self._end()
+        for folder in self._folders.values():
+            self._copy(folder.keep)
+            folder.drop()
+        self._folders = {}
+
+    def _copy(self, copy: Callable[[], None]) -> None:
+        try:
+            copy()
+        except OSError as error:
+            logger.warning("no TensorBoard files: %s (metrics.jsonl has the same numbers)", error)
+
+    def _end(self) -> None:
         if self._process is None:
             return
         reason, _ = self._process.communicate()
@@ -76,7 +98,9 @@ class TensorBoard:
         self._process = None
 
     def _send(self, workdir: Path, **content: Any) -> None:
-        line = json.dumps({"workdir": str(workdir), **content}) + "\n"
+        if workdir not in self._folders:
+            self._folders[workdir] = LocalFolder(workdir)
+        line = json.dumps({"workdir": str(self._folders[workdir].path), **content}) + "\n"
         if self._process is None:
             self._waiting.append(line)
         else:

@@ -1,10 +1,14 @@
-"""Where metrics go: `metrics.jsonl` at once, TensorBoard (through CLU) as soon as it is there."""
+"""Where metrics go: `metrics.jsonl` at once (in a bucket, with each checkpoint), TensorBoard
+(through CLU) as soon as it is there.
+"""
 
 import json
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from jaxcnn.errors import DiskError, UserError
+from jaxcnn.paths import Lines, write
+from jaxcnn.runtime.disk_errors import how_to_go_on
 from jaxcnn.runtime.distributed import is_first
 from jaxcnn.runtime.tensorboard import TensorBoard
 
@@ -19,15 +23,13 @@ class MetricWriter:
         self._workdir = workdir
         self._path = workdir / "metrics.jsonl"
         self._tensorboard = tensorboard
-        self._file: TextIO | None = None
+        self._file: Lines | None = None
         try:
             kept, cut = _until(self._path, resume_step)
             if is_first():
                 if cut:
-                    temporary = self._path.with_suffix(".tmp")
-                    temporary.write_text("".join(kept))
-                    temporary.replace(self._path)
-                self._file = self._path.open("a")
+                    write(self._path, "".join(kept))
+                self._file = Lines(self._path, kept)
         except OSError as error:
             raise self._refused(error) from error
         self._lines: list[dict[str, Any]] = [json.loads(line) for line in kept]
@@ -39,13 +41,22 @@ class MetricWriter:
         if self._file is None:
             return
         try:
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
+            self._file.add(json.dumps(line) + "\n")
         except OSError as error:
             raise self._refused(error) from error
         if self._tensorboard is not None:
             scalars = {f"{split}/{name}": value for name, value in metrics.items()}
             self._tensorboard.scalars(self._workdir, step, scalars)
+
+    def keep(self) -> None:
+        """Sees to it that what was written until now is in the run directory; DiskError if not."""
+        try:
+            if self._file is not None:
+                self._file.keep()
+        except OSError as error:
+            raise self._refused(error) from error
+        if self._tensorboard is not None:
+            self._tensorboard.keep(self._workdir)
 
     def history(self, split: str, name: str) -> list[tuple[int, float]]:
         """(step, value) of a metric in all lines of a split, those of earlier starts too."""
@@ -61,8 +72,8 @@ class MetricWriter:
 
     def _refused(self, error: OSError) -> DiskError:
         return DiskError(
-            f"{self._path}: cannot be written ({error.strerror}); checkpoints are intact: free "
-            "some space and start again to resume"
+            f"{self._path}: cannot be written ({error.strerror}); checkpoints are intact: "
+            f"{how_to_go_on(self._workdir)}"
         )
 
 

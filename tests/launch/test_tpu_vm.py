@@ -77,7 +77,7 @@ def test_it_creates_installs_runs_and_deletes(commands):
         "--spot"
     ) in calls
     assert "python3 -m uv venv --quiet --allow-existing --python 3.12 venv" in calls
-    assert "python3 -m uv pip install --quiet --python venv/bin/python ./jaxcnn[tpu]" in calls
+    assert "python3 -m uv pip install --quiet --python venv/bin/python ./jaxcnn[tpu,gcs]" in calls
     # An argument with a space comes whole to the other end, in the folder of the repository.
     words = "<-m><jaxcnn.main><--coordinator=auto><--config><x.py><--config.model.filters=(8, 16)>"
     words += "<--workdir=/mnt/disk/run>"
@@ -123,11 +123,19 @@ def test_without_arguments_it_says_how_it_is_used(commands):
     assert "launch/tpu_vm.sh NAME ZONE TYPE" in errors and "set -" not in errors
 
 
-@pytest.mark.parametrize("given", [["--workdir=runs/x"], ["--workdir", "gs://b/x"], []])
+@pytest.mark.parametrize("given", [["--workdir=runs/x"], ["--workdir", "s3://b/x"], []])
 def test_a_run_that_would_go_with_the_tpu_is_refused_before_it_is_made(given, commands):
     path = given[-1].removeprefix("--workdir=") if given else ""
     code, errors = commands.run("tpu_vm.sh", *ARGUMENTS[:-1], *given)
     assert code == 2 and not commands.calls
     assert errors == (
-        f"error: --workdir={path}: give an absolute path, of a disk that outlives the TPU\n"
+        f"error: --workdir={path}: give gs://BUCKET/FOLDER, or an absolute path on a disk that "
+        "outlives the TPU\n"
     )
+
+
+def test_a_run_in_a_bucket_outlives_the_tpu(commands):
+    (commands.folder / "plan").write_text("0\n")
+    code, _ = commands.run("tpu_vm.sh", *ARGUMENTS[:-1], "--workdir=gs://b/x", POLL="1")
+    assert code == 0
+    assert any("<--workdir=gs://b/x>" in call for call in commands.calls)

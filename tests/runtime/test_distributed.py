@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 from jaxcnn.errors import UserError
 from jaxcnn.runtime.disk_errors import DiskErrors
 from jaxcnn.runtime.distributed import check_alike, connect, found_in, is_about_others
-from jaxcnn.runtime.rundir import locked, make_writable
+from jaxcnn.runtime.rundir import locked
 
 DIGITS = ("--config", "experiments/digits.py")
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n[1-2]", "SLURM_PROCID": "1"}
@@ -175,15 +175,3 @@ def test_what_is_not_alike_is_named_with_its_process(of_all, expected, monkeypat
     with pytest.raises(UserError) as error:
         check_alike({"a config": "x", "a git commit": "y"})
     assert str(error.value).startswith(expected)
-
-
-@pytest.mark.parametrize("address", ["gs://bucket/runs/digits", "s3://bucket", "file:///tmp/x"])
-def test_an_address_is_no_folder_yet(address, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError) as error:
-        make_writable(Path(address))
-    given = address.replace(":///", "://")
-    assert str(error.value) == (
-        f"--workdir={given}: addresses of buckets are not supported yet; give a folder"
-    )
-    assert not list(tmp_path.iterdir())
