@@ -65,6 +65,7 @@ def main() -> None:
         content = json.loads(options.draw.read_text())
         options.draw.with_suffix(".png").write_bytes(draw(content))
         return
+    options.output.mkdir(parents=True, exist_ok=True)  # before minutes of work
     enable_compile_cache()
     content = measure(options.rounds, options.clock)
     (options.output / "growth.json").write_text(json.dumps(content, indent=1) + "\n")
