@@ -173,7 +173,7 @@ def try_batch(
     """
     # Where the devices hold the images, the plan must have room for them; here they are not placed.
     stored = _stored_bytes(dataset)
-    values = flatten(config) | {"batch_size": batch_size}
+    values = flatten(config) | {"batch_size": batch_size, "parallel.steps_per_dispatch": None}
     config = resolve(unflatten(values))
     dataset = dataset._replace(mode="memory") if dataset.mode == "device" else dataset
     parallel = build_parallel([config])

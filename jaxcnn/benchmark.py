@@ -23,7 +23,6 @@ Compiling is timed without a cache. A model that cannot be measured says why, an
 import shlex
 import signal
 import sys
-from pathlib import Path
 
 import jax
 from absl import flags
@@ -34,6 +33,7 @@ from jaxcnn.core.models import MODELS
 from jaxcnn.errors import UserError, nearest
 from jaxcnn.first_step import measure_first_steps
 from jaxcnn.model_cost import HEADINGS, ModelCost, measure_model
+from jaxcnn.paths import as_path
 from jaxcnn.runtime.outdir import json_file, write_json_file
 from jaxcnn.runtime.preemption import Interrupted
 from jaxcnn.runtime.rundir import environment
@@ -112,7 +112,7 @@ def _config(*words: str) -> None:
 def _compare(*files: str) -> None:
     if len(files) != 2:
         raise UserError("--compare: give two files, python -m jaxcnn.benchmark --compare A B")
-    a, b = (read_report(Path(file).expanduser()) for file in files)
+    a, b = (read_report(as_path(file)) for file in files)
     print(side_by_side(a, b))
 
 

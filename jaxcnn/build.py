@@ -29,7 +29,7 @@ from jaxcnn.data.source import Dataset, Images, Source, Split, Stream
 from jaxcnn.data.splits import check_classes_left, check_shapes, make_dataset, usable
 from jaxcnn.data.unlabelled import load_unlabelled
 from jaxcnn.errors import UserError
-from jaxcnn.paths import as_path, local
+from jaxcnn.paths import local
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def build_sources(config: ConfigDict) -> dict[str, Source]:
     for key in {"dir", "manual_dir"} & given.keys():
         if given[key] is not None and (key, config.data.source) != ("dir", "tfds"):
             why = "what is copied from one is TFDS's prepared data (source=tfds, data.dir)"
-            local(as_path(given[key]), f"config.data.{key}", why)
+            local(given[key], f"config.data.{key}", why)
     sources = load(**given)
     found, expected = len(sources["train"].class_names), config.data.num_classes
     if expected is not None and expected != found:

@@ -19,9 +19,10 @@ from jaxcnn.runtime.mesh import (
 
 logger = logging.getLogger(__name__)
 
-# Train steps in one program on accelerators. A step of small images takes them about a
-# millisecond, and the host as long to start it; a signal has to wait for two or three programs.
-_STEPS = 16
+# Train steps in one program on accelerators, of batches that have few pixels: such a step may take
+# less time than the host needs to start it. With larger ones nothing is won, and a signal has to
+# wait for two programs.
+_STEPS, _PIXELS = 16, 2**21
 
 
 def build_parallel(configs: Sequence[ConfigDict]) -> Parallel:
@@ -36,25 +37,31 @@ def build_parallel(configs: Sequence[ConfigDict]) -> Parallel:
     return parallel if wanted.fsdp == 1 else fsdp_parallel(devices, wanted.fsdp)
 
 
-def steps_per_dispatch(config: ConfigDict, plan: Plan, parallel: Parallel, mode: str) -> int:
+def steps_per_dispatch(
+    config: ConfigDict, plan: Plan, parallel: Parallel, mode: str, pixels: int
+) -> int:
     """How many train steps are one program where nothing else is due between them.
 
     On a CPU it is one: XLA:CPU runs convolutions inside loops on slow paths.
 
-    mode: where the data set's images wait. UserError where the config asks for what cannot be.
+    mode: where the data set's images wait. pixels: of an image. UserError where the config asks for
+    what cannot be.
     """
     asked = config.parallel.steps_per_dispatch
     possible = parallel.place_batches is not None and mode == "device"
     if asked is not None and asked > 1 and not possible:
-        why = f"images that wait elsewhere (data.mode={mode})"
+        if parallel.place_batches is None and config.parallel.mode == "jit":
+            return 1  # a population, which is many steps in one program already
+        why = f"data.mode={mode}"
         if parallel.place_batches is None:
-            why = "parallel.mode=pmap and populations"
+            why = "parallel.mode=pmap"
         raise UserError(
-            f"config.parallel.steps_per_dispatch={asked}: is for one run under parallel.mode=jit "
-            f"with data.mode=device; {why} come a step at a time: leave it out"
+            f"config.parallel.steps_per_dispatch={asked}: is for parallel.mode=jit with "
+            f"data.mode=device; {why} takes a step at a time: leave it out"
         )
     if asked is None:
-        asked = _STEPS if possible and jax.default_backend() != "cpu" else 1
+        few = config.batch_size * pixels <= _PIXELS * parallel.num_devices
+        asked = _STEPS if possible and few and jax.default_backend() != "cpu" else 1
     elif asked > (most := plan.most_at_once()):
         told = "config.parallel.steps_per_dispatch=%d: after %d steps a line, an evaluation or a "
         logger.warning(told + "checkpoint is due; so many are one program", asked, most)

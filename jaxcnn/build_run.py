@@ -1,6 +1,7 @@
 """From configs and data to a run."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -108,7 +109,9 @@ def build_run(
         from_data=partial(from_images, model, preprocess, dataset.splits["train"]),
         train_step=parallel.transform(train_step, donate=True),
         train_steps=parallel.transform(in_turn(train_step), donate=True),
-        steps_at_once=steps_per_dispatch(config, plan, parallel, dataset.mode),
+        steps_at_once=steps_per_dispatch(
+            config, plan, parallel, dataset.mode, math.prod(dataset.image_shape[:2])
+        ),
         eval_steps=dict.fromkeys(dataset.splits, parallel.transform(eval_step, donate=False)),
         gradients=parallel.transform(gradients, donate=False),
     )

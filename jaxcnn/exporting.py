@@ -8,7 +8,8 @@ export(load_trained("runs/digits"), "runs/digits/export", ["onnx"])
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,14 +74,23 @@ def export(
     """
     place = LocalFolder(as_path(folder))
     try:
-        place.fetch()
-        exported = _export(trained, place.path, formats, batch, int8, triton)
-        place.keep()
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
+        with _writing(folder):
+            place.fetch()
+        try:
+            return _export(trained, place.path, formats, batch, int8, triton)
+        finally:  # what was verified before one that is refused
+            with _writing(folder):
+                place.keep()
     finally:
         place.drop()
-    return exported
+
+
+@contextmanager
+def _writing(folder: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
 
 
 def _export(

@@ -40,12 +40,24 @@ def held(path: Path) -> Iterator[None]:
         yield
 
 
-def _lock(file: TextIO, path: Path, wait: bool) -> None:
+def are_known(path: Path) -> bool:
+    """Whether a lock on this file would hold others off. Raises OSError as `take` does."""
+    with path.open("a") as file:
+        try:
+            return _lock(file, path, wait=False)
+        except BlockingIOError:
+            return True
+
+
+def _lock(file: TextIO, path: Path, wait: bool) -> bool:
+    """Whether it is held now; BlockingIOError where it is not to be waited for."""
     if fcntl is None:
-        return
+        return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         raise
     except OSError as error:
         logger.warning("%s: no locks there (%s)", path.parent, error.strerror)
+        return False
+    return True

@@ -74,7 +74,7 @@ def main() -> None:
 
 def _refuse_seeds(workdir: Path) -> None:
     """UserError where `workdir` holds the runs of several seeds."""
-    if seeds := [name for name in names(workdir) if name.startswith("seed_")]:
+    if seeds := [n for n in names(workdir) if n.startswith("seed_") and (workdir / n).is_dir()]:
         raise UserError(
             f"--workdir={workdir}: holds runs of several seeds ({', '.join(seeds)}); give "
             f"--seeds {len(seeds)} to go on with them, or a new --workdir"

@@ -67,6 +67,7 @@ class Member:
             raise NonFiniteLoss(step + 1, math.nan)
         self.writer.keep()  # a run that goes on from here has these lines
         self.checkpoints.save(step, state, validation)
+        self.writer.keep_tensorboard()
 
     def fail(self, error: NonFiniteLoss, learning_rate: float) -> None:
         """Ends this member for a loss that is no number."""

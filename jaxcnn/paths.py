@@ -30,8 +30,8 @@ if _HAS_GCSFS:
 # A Path has one slash of the two; one letter is a disk.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
 
-# Whose errors are about a bucket, and no mistake in a program.
-_CLIENTS = {"aiohttp", "gcsfs", "google", "requests"}
+# Whose errors are about a bucket, and no mistake in a program, in a process that has used one.
+_CLIENTS = ("aiohttp", "gcsfs", "google.api_core", "google.auth", "requests")
 
 
 def as_path(given: str | PurePath) -> Path:
@@ -54,14 +54,17 @@ def as_path(given: str | PurePath) -> Path:
 
 def in_bucket(path: PurePath) -> bool:
     """Whether a path is an address."""
-    return not isinstance(path, Path)
+    return isinstance(path, PurePath) and not isinstance(path, Path)
 
 
-def local(path: Path, flag: str, why: str) -> Path:
-    """The path; UserError where it is in a bucket. flag: "--csv". why: "a search locks files"."""
-    if in_bucket(path):
-        raise UserError(f"{flag}={path}: is in a bucket, and {why}; give a path of this machine")
-    return path
+def local(given: str | PurePath, flag: str, why: str) -> Path:
+    """A path of this machine; UserError for an address.
+
+    flag: "--csv". why: "a search locks files".
+    """
+    if _ADDRESS.fullmatch(os.fspath(given)):
+        raise UserError(f"{flag}={given}: is an address, and {why}; give a path of this machine")
+    return Path(given).expanduser()
 
 
 def check_bucket(path: Path, flag: str) -> None:
@@ -82,7 +85,10 @@ def check_bucket(path: Path, flag: str) -> None:
 
 def refused(error: BaseException) -> str | None:
     """One line of what a bucket says, where an error is about that; else None."""
-    ours = {one.__module__.partition(".")[0] for one in type(error).__mro__} & _CLIENTS
+    if not _bucket_paths.cache_info().currsize:
+        return None
+    modules = [f"{one.__module__}." for one in type(error).__mro__]
+    ours = any(module.startswith(f"{client}.") for module in modules for client in _CLIENTS)
     return f"the bucket: {_told(error)}" if ours or _is_forbidden(error) else None
 
 
@@ -140,10 +146,12 @@ def write(path: Path, content: str | bytes) -> None:
 
 
 def names(folder: Path) -> list[str]:
-    """Of the files and folders in a folder; none where there is no such folder."""
+    """Of the files and folders in a folder; none where there is no such folder, or it may not be
+    read. (A bucket may hold an empty object in place of a folder, which is not in itself.)
+    """
     try:
-        return sorted(path.name for path in folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
+        return sorted(path.name for path in folder.iterdir() if path != folder)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
 
 
@@ -152,7 +160,11 @@ def files(folder: Path) -> dict[str, tuple[Path, int]]:
     if in_bucket(folder):
         found = bucket().find(os.fspath(folder), detail=True)
         root = os.fspath(folder).removeprefix("gs://")
-        sized = {name.removeprefix(f"{root}/"): one["size"] for name, one in found.items()}
+        sized = {
+            name.removeprefix(f"{root}/"): one["size"]
+            for name, one in found.items()
+            if not name.endswith("/") and name != root  # an object in place of a folder
+        }
     else:
         inside = (file for file in folder.rglob("*") if file.is_file())
         sized = {one.relative_to(folder).as_posix(): one.stat().st_size for one in inside}

@@ -30,7 +30,7 @@ from jaxcnn.answers import Table, annotated, as_json
 from jaxcnn.classifier import Classifier
 from jaxcnn.data.inputs import Input, find_inputs, is_camera, read_lines
 from jaxcnn.errors import UserError
-from jaxcnn.paths import as_path, local
+from jaxcnn.paths import local
 from jaxcnn.prediction import count, predict
 from jaxcnn.report.film import CODECS, Film
 from jaxcnn.runtime.outdir import check_writable
@@ -175,7 +175,7 @@ def _is_one_of(path: Path, words: Iterable[str]) -> bool:
 
 
 def _local(flag: flags.FlagHolder[str | None]) -> Path:
-    return local(as_path(flag.value or ""), f"--{flag.name}", "it is written bit by bit")
+    return local(flag.value or "", f"--{flag.name}", "it is written bit by bit")
 
 
 def _film(path: Path, inputs: list[Input]) -> Film:

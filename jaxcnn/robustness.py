@@ -5,7 +5,6 @@ All are made on the device from at most a thousand of the assessed images.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +20,7 @@ from jaxcnn.core.attacks import ATTACKS
 from jaxcnn.core.corruptions import CORRUPTIONS, SEVERITIES
 from jaxcnn.core.outliers import OUTLIER_SCORES
 from jaxcnn.core.step import Batch, make_predict_step
+from jaxcnn.paths import local
 
 # Images that are corrupted and attacked: accuracy is then known to within 3 % or so.
 MOST = 1000
@@ -122,7 +122,8 @@ def attacked(assessment: Assessment, positions: np.ndarray) -> Estimate:
 def told_from_outliers(assessment: Assessment, folder: str) -> tuple[dict[str, Estimate], int]:
     """ROC-AUC of each score of `jaxcnn.core.outliers`, and the number of images in `folder`."""
     trained = assessment.trained
-    others = build_unlabelled(trained.config, Path(folder).expanduser(), trained.image_shape)
+    place = local(folder, "config.report.outliers", "images are read from disks")
+    others = build_unlabelled(trained.config, place, trained.image_shape)
     strange = on_devices(trained, _predict_step(assessment))(others)["logits"]
     both = np.concatenate([assessment.logits, strange])
     outlier = np.arange(len(both)) >= len(assessment.logits)

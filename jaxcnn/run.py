@@ -1,7 +1,6 @@
 """A run put together, or several of one shape: their steps, for a data set, on some devices."""
 
 import dataclasses
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -20,8 +19,6 @@ from jaxcnn.evaluation import evaluate
 from jaxcnn.first_state import StateMaker
 from jaxcnn.runtime.mesh import Parallel
 from jaxcnn.runtime.preemption import StopRequest
-
-logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,15 +58,15 @@ class Run:
         """That of the first member, for what all have in common."""
         return self.configs[0]
 
-    def train_batches(self, start: int, stop: StopRequest | None = None) -> Iterator[Any]:
-        """The placed batches of the updates from `start` (from 0) to the end.
+    def train_batches(self, start: int) -> Iterator[Any]:
+        """The placed batches of the updates from `start` (from 0) to the end, for `train_step`."""
+        return (self._place_train(batch) for batch in self._train_batches(start, None))
+
+    def dispatches(self, start: int, stop: StopRequest | None = None) -> Iterator[tuple[int, Any]]:
+        """The same as (number of updates, batch): for `train_step`, or several `train_steps`.
 
         stop: what other processes, if there are any, learn of with each batch.
         """
-        return (self._place_train(batch) for batch in self._train_batches(start, stop))
-
-    def dispatches(self, start: int, stop: StopRequest | None = None) -> Iterator[tuple[int, Any]]:
-        """The same as (number of updates, batch): for `train_step`, or several `train_steps`."""
         step, batches = start, self._train_batches(start, stop)
         while step < self.plan.num_steps:
             count = self.plan.steps_at_once(step, self.steps_at_once)

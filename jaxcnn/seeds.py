@@ -105,17 +105,24 @@ def _train_group(
 ) -> tuple[dict[int, dict[str, Any]], dict[int, str]] | None:
     """By seed as `_train`, of seeds that are one program; None where several have no room."""
     try:
-        with Training([configs[s] for s in group], [workdirs[s] for s in group]) as training:
-            for _ in training:
-                pass
-            metrics = {group[number]: one for number, one in finish(training).items()}
-            return metrics, {group[number]: why for number, why in training.failed.items()}
+        found, failed = _train_at_once([configs[s] for s in group], [workdirs[s] for s in group])
+        return {group[n]: one for n, one in found.items()}, {group[n]: w for n, w in failed.items()}
     except Exception as error:
         if not out_of_memory(error) or len(group) == 1:
             raise
     # Out here, without the traceback, nothing holds the arrays of those that failed any more.
     gc.collect()
     return None
+
+
+def _train_at_once(
+    configs: Sequence[ConfigDict], workdirs: Sequence[Path]
+) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
+    """By number, the final tests, and why there is none."""
+    with Training(configs, workdirs) as training:
+        for _ in training:
+            pass
+        return finish(training), training.failed
 
 
 def _report(

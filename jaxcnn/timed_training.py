@@ -159,7 +159,7 @@ def time_steps(
     """Trains until so many steps or more are made: the state after them, milliseconds a step, the
     devices waited for, and milliseconds that all threads of this process worked for a step.
     """
-    window = MetricWindow(run.parallel.each, at_once=run.steps_at_once)
+    window = MetricWindow(run.parallel.each)
     jax.block_until_ready(state)
     made, clock, cpu = 0, time.perf_counter(), time.process_time()
     for count, batch in dispatches:

@@ -97,13 +97,14 @@ def finish(training: Training) -> dict[int, dict[str, Any]]:
             continue
         content = {"split": role, "checkpoint_step": step, **found[number], **with_views[number]}
         metrics[number] = content
+        # All processes take part in this.
+        state = run.parallel.member(training.state, number) if member.config.report.at_end else None
         if not is_first():
             continue
         write_json(member.workdir / "eval.json", content)
         logger.info("%s", _headline(content))
-        if member.config.report.at_end:
-            state = local_copy(run.parallel.member(training.state, number))
-            _report(training, number, state, step, role)
+        if state is not None:
+            _report(training, number, local_copy(state), step, role)
     return metrics
 
 

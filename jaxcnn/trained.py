@@ -114,7 +114,7 @@ def run_config(workdir: Path) -> ConfigDict:
     """The config of a run; UserError where `workdir` holds none."""
     if not (workdir / "config.json").is_file():
         what = "no run in it (config.json is missing)" if workdir.is_dir() else "no such folder"
-        if seeds := [name for name in names(workdir) if name.startswith("seed_")]:
+        if seeds := [n for n in names(workdir) if n.startswith("seed_") and (workdir / n).is_dir()]:
             raise UserError(
                 f"--workdir={workdir}: holds runs of several seeds; give one of them, "
                 f"--workdir={workdir / seeds[0]}"

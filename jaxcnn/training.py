@@ -28,6 +28,7 @@ from jaxcnn.data.source import Dataset
 from jaxcnn.errors import UserError
 from jaxcnn.first_state import checksum, describe_parameters, first_state
 from jaxcnn.member import Member, open_member
+from jaxcnn.paths import as_path
 from jaxcnn.resume import check_same_data, describe_data, what_is_alike
 from jaxcnn.run import Run
 from jaxcnn.runtime.compile import enable_compile_cache
@@ -64,11 +65,11 @@ class Training:
     def __init__(
         self,
         configs: Sequence[ConfigDict],
-        workdirs: Sequence[Path],
+        workdirs: Sequence[str | Path],
         tensorboard: bool = True,
         profile: bool = False,
     ):
-        self._given = list(zip(configs, workdirs, strict=True))
+        self._given = list(zip(configs, map(as_path, workdirs), strict=True))
         self._exit = ExitStack()
         self._tensorboard = TensorBoard() if tensorboard and is_first() else None
         self._histograms = tensorboard and configs[0].report.histograms
@@ -117,7 +118,7 @@ class Training:
         run, plan = self.run, self.run.plan
         for member in self.members:  # it may have been killed between this decision and its end
             member.going = member.going and not member.stops(plan)
-        window = MetricWindow(run.parallel.each, run.config.max_skipped, run.steps_at_once)
+        window = MetricWindow(run.parallel.each, run.config.max_skipped)
         progress = Progress(plan.num_steps, self._start, run.config.batch_size * len(self.members))
         profile = Profile(self.members[0].workdir if self._profile else None, self._start)
         step, line_due = self._start, None

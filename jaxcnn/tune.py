@@ -31,7 +31,7 @@ from absl import flags
 from jaxcnn import cli
 from jaxcnn.commands import command
 from jaxcnn.errors import UserError, nearest
-from jaxcnn.paths import as_path
+from jaxcnn.paths import as_path, local
 from jaxcnn.search.pruner import PRUNERS
 from jaxcnn.search.sampler import SAMPLERS
 from jaxcnn.search.space import load_space
@@ -136,7 +136,11 @@ def search() -> None:
     if _MINUTES.value is not None and not 0 < _MINUTES.value < float("inf"):
         raise UserError(f"--minutes={_MINUTES.value}: expected a number above 0")
     experiment = Path(cli.config_path().split(":")[0])
-    workdir = as_path(_WORKDIR.value or Path("runs") / f"{experiment.stem}-tune")
+    workdir = local(
+        _WORKDIR.value or Path("runs") / f"{experiment.stem}-tune",
+        "--workdir",
+        "a search locks files",
+    )
     config = cli.config_from_flags()
     space = load_space(experiment, searched(), config)
     how = How(

@@ -24,7 +24,7 @@ from jaxcnn.config import differences, flatten
 from jaxcnn.durations import make_plan
 from jaxcnn.errors import UserError
 from jaxcnn.first_state import describe_parameters
-from jaxcnn.paths import as_path, local
+from jaxcnn.paths import local
 from jaxcnn.population import groups, is_wanted
 from jaxcnn.resume import describe_data
 from jaxcnn.runtime.compile import enable_compile_cache
@@ -87,7 +87,7 @@ def tune(
     """
     setup_logging()
     enable_compile_cache()
-    workdir = local(as_path(workdir), "--workdir", "a search locks files")
+    workdir = local(workdir, "--workdir", "a search locks files")
     with _only_what_trials_do():
         return _tune(config, space, workdir, how, command)
 

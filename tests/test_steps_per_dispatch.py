@@ -84,16 +84,16 @@ def test_what_cannot_be_one_program_is_refused(config):
 
     def refused(configs, mode):
         with pytest.raises(UserError) as error:
-            steps_per_dispatch(config, plan, build_parallel(configs), mode)
+            steps_per_dispatch(config, plan, build_parallel(configs), mode, 64)
         return str(error.value)
 
     told = refused([config], "stream")
     assert told == (
-        "config.parallel.steps_per_dispatch=3: is for one run under parallel.mode=jit with "
-        "data.mode=device; images that wait elsewhere (data.mode=stream) come a step at a time: "
-        "leave it out"
+        "config.parallel.steps_per_dispatch=3: is for parallel.mode=jit with data.mode=device; "
+        "data.mode=stream takes a step at a time: leave it out"
     )
-    assert "populations come a step at a time" in refused([config, config], "device")
+    population = build_parallel([config, config])
+    assert steps_per_dispatch(config, plan, population, "device", 64) == 1
     config.parallel.mode = "pmap"
     assert "parallel.mode=pmap" in refused([config], "device")
 
@@ -101,9 +101,9 @@ def test_what_cannot_be_one_program_is_refused(config):
 def test_more_than_lines_leave_room_for_are_as_many_as_they_do(config, caplog):
     config.parallel.steps_per_dispatch = 100
     plan = make_plan(flatten(config), 1294)
-    assert steps_per_dispatch(config, plan, build_parallel([config]), "device") == 5
+    assert steps_per_dispatch(config, plan, build_parallel([config]), "device", 64) == 5
     assert "steps_per_dispatch=100: after 5 steps a line, an evaluation or a checkpoint" in (
         caplog.text
     )
     config.parallel.steps_per_dispatch = None
-    assert steps_per_dispatch(config, plan, build_parallel([config]), "device") == 1, "on a CPU"
+    assert steps_per_dispatch(config, plan, build_parallel([config]), "device", 64) == 1, "on a CPU"

@@ -74,6 +74,8 @@ def _copy(folder: Path, target: Path) -> None:
             "for a copy; free some space, or mount the bucket (Cloud Storage FUSE) and give that"
         )
     logger.info("copying %s (%.2f GB) to %s, once", folder, total / 1e9, target)
+    for left in target.parent.glob(".unfinished-*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     unfinished = target.with_name(f".unfinished-{uuid4()}")
     try:
         copy_here(folder, unfinished)

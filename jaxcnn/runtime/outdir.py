@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcnn.errors import UserError
-from jaxcnn.paths import check_bucket, in_bucket, remove, write
+from jaxcnn.paths import as_path, check_bucket, in_bucket, remove, write
 
 
 def check_writable(folder: Path, flag: str) -> None:
@@ -53,7 +53,7 @@ def json_file(given: str | None, name: str, flag: str) -> Path | None:
     """
     if given is None:
         return None
-    path = Path(given).expanduser()
+    path = as_path(given)
     file = path if path.suffix == ".json" else path / name
     check_writable(file.parent, flag)
     if file.is_dir():

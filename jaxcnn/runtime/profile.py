@@ -25,6 +25,7 @@ class Profile:
         """workdir: None for no trace. start: updates made before this process."""
         self._workdir = workdir
         self._first = start + FIRST
+        self._folder: LocalFolder | None = None
         self._tracing = self._traced = False
 
     def __enter__(self) -> "Profile":
@@ -49,7 +50,7 @@ class Profile:
         return jax.profiler.StepTraceAnnotation("train", step_num=step)
 
     def _stop(self) -> None:
-        if not self._tracing:
+        if not self._tracing or self._folder is None:
             return
         self._tracing = False
         jax.profiler.stop_trace()

@@ -51,6 +51,8 @@ class Progress:
             # What the first step costs more is no part of the rate.
             self._first, self._started = step, self._last
             return
+        if step <= self._first:  # as long as no other is known to have finished
+            return
         rate = (step - self._first) * self._batch_size / seconds
         left = (self._num_steps - step) * self._batch_size / rate
         if self._bar is not None:

@@ -17,12 +17,11 @@ class MetricWindow:
     Steps are dispatched faster than they finish; `collect` waits for those it tells of.
     """
 
-    def __init__(self, each: Callable[[Any], Any], max_skipped: int = 0, at_once: int = 1):
+    def __init__(self, each: Callable[[Any], Any], max_skipped: int = 0):
         """each: see `jaxcnn.runtime.mesh.Parallel`.
 
         max_skipped: updates that a member may leave out in a row, of steps that do so
           (`jaxcnn.core.skip`).
-        at_once: the most steps that one program makes.
         """
         self._each = each
         self._max_skipped = max_skipped
@@ -30,7 +29,7 @@ class MetricWindow:
         self.times = StepTimes()
         self._programs: list[tuple[range, Any]] = []
         # Enough to keep a device busy; on the CPU the host has to share its cores with the steps.
-        self._ahead = 2 if jax.default_backend() == "cpu" else max(2, 16 // at_once)
+        self._ahead = 2 if jax.default_backend() == "cpu" else 16
         self._signal = 0
         self.restart_clock()
 
@@ -47,17 +46,21 @@ class MetricWindow:
 
     def add(self, step: int, metrics: Any, count: int = 1) -> None:
         """Takes the metrics of a step, or of `count` that end with it, as `jaxcnn.core.in_turn`
-        gives them. Waits where too many programs are under way, for the oldest of them to finish.
+        gives them. Waits where too many steps are under way, for the oldest of them to finish.
 
         JAX would dispatch dozens ahead, and a request to stop would have to wait for them all.
         """
         self._programs.append((range(step - count + 1, step + 1), metrics))
-        if len(self._programs) > self._ahead:
-            oldest = self._programs[-1 - self._ahead][1]
+        if (oldest := self._waited_for(step)) is not None:
             with self.times.spent("device"):
                 oldest["loss"].block_until_ready()
             if "signal" in oldest:
                 self._heed(self._each({"signal": oldest["signal"]}))
+
+    def _waited_for(self, step: int) -> Any:
+        """The metrics of the program that so many steps have come after; None if there is none."""
+        known = [metrics for steps, metrics in self._programs if steps[-1] <= step - self._ahead]
+        return known[-1] if known else None
 
     def latest(self) -> tuple[int, float] | None:
         """The newest step known to have finished and its mean loss, over members whose loss is a
@@ -65,7 +68,9 @@ class MetricWindow:
         """
         if not self._programs:
             return None
-        steps, metrics = self._programs[max(0, len(self._programs) - 1 - self._ahead)]
+        newest = self._programs[-1][0][-1]
+        done = [one for one in self._programs if one[0][-1] <= newest - self._ahead]
+        steps, metrics = done[-1] if done else self._programs[0]
         with self.times.spent("device"):
             loss = _mean(self._of_steps(steps, metrics)[-1:], "loss")
         numbers = loss[np.isfinite(loss)]

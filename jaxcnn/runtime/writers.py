@@ -55,6 +55,9 @@ class MetricWriter:
                 self._file.keep()
         except OSError as error:
             raise self._refused(error) from error
+
+    def keep_tensorboard(self) -> None:
+        """The same for TensorBoard's files, whose loss is only logged."""
         if self._tensorboard is not None:
             self._tensorboard.keep(self._workdir)
 

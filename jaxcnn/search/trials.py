@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn.config import FREE_ON_RESUME, flatten, resolve, to_json, unflatten
 from jaxcnn.errors import UserError
-from jaxcnn.locks import held, take
+from jaxcnn.locks import are_known, held, take
 from jaxcnn.runtime.outdir import check_writable
 from jaxcnn.runtime.writers import read_lines
 from jaxcnn.search.study import Study
@@ -256,7 +256,11 @@ def made_folder(workdir: Path) -> Iterator[None]:
     check_writable(workdir, "workdir")
     try:
         (workdir / "trials").mkdir(parents=True, exist_ok=True)
-        (workdir / ".lock").touch()
+        if not are_known(workdir / ".lock"):
+            raise UserError(
+                f"--workdir={workdir}: there are no locks on files, by which the workers of a "
+                "search know of each other; give a folder of a local disk"
+            )
     except OSError as error:
         raise UserError(
             f"--workdir={workdir}: cannot write there ({error.strerror}); give another --workdir"

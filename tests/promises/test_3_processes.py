@@ -113,6 +113,17 @@ def test_two_processes_count_what_one_counts(mode, devices, undisturbed, tmp_pat
 
 
 @pytest.mark.slow
+def test_a_state_that_is_split_over_processes_ends_in_a_report(tmp_path, cache_dir):
+    """Which the first process makes, of a state that all put together."""
+    more = "--config.parallel.fsdp=4", "--config.model.filters=(32,64)"
+    line = command_line(*SMALL, *more, "--workdir", tmp_path, cache_dir=cache_dir)
+    line[-1] = "--config.report.resamples=100"  # in place of one that leaves the report out
+    codes, logs = finish(start_pair(line, 2))
+    assert codes == [0, 0], logs
+    assert (tmp_path / "report" / "report.html").is_file()
+
+
+@pytest.mark.slow
 def test_pmap_over_two_processes_trains_and_counts_too(undisturbed, tmp_path, cache_dir):
     more = "--config.parallel.mode=pmap", "--config.report.histograms=True"
     whole = command_line(*SMALL, *more, "--workdir", tmp_path / "whole", cache_dir=cache_dir)

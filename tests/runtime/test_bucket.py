@@ -106,7 +106,7 @@ def test_a_search_wants_a_folder(command, bucket):
     address = f"--workdir={bucket}/search"
     done = command("--config", "experiments/digits.py", address, module="jaxcnn.tune", check=2)
     assert done.stderr.splitlines()[-1] == (
-        f"error: {address}: is in a bucket, and a search locks files; give a path of this machine"
+        f"error: {address}: is an address, and a search locks files; give a path of this machine"
     )
 
 

@@ -69,3 +69,12 @@ def test_logging_is_set_up_once():
     progress.setup_logging()
     kinds = [type(handler) for handler in logging.getLogger("jaxcnn").handlers]
     assert kinds.count(progress._Handler) == 1
+
+
+def test_the_first_step_told_again_says_nothing_more(caplog):
+    progress.setup_logging()
+    with caplog.at_level("INFO", "jaxcnn"), progress.Progress(40, 0, 10) as lines:
+        lines.report(1, 2.5)
+        lines.report(1, 2.5)
+        lines.report(3, 1.5)
+    assert [line.split(" · ")[0] for line in caplog.messages] == ["step 1", "step 3 of 40"]
