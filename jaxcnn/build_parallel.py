@@ -65,4 +65,6 @@ def steps_per_dispatch(
     elif asked > (most := plan.most_at_once()):
         told = "config.parallel.steps_per_dispatch=%d: after %d steps a line, an evaluation or a "
         logger.warning(told + "checkpoint is due; so many are one program", asked, most)
+    if asked > 1 and jax.default_backend() == "cpu":
+        logger.warning("on a CPU a program of several steps takes many times as long a step")
     return min(asked, plan.most_at_once())

@@ -88,7 +88,9 @@ def read_report(path: Path) -> dict[str, Any]:
             f"{file}: no such file; make one with python -m jaxcnn.benchmark --config FILE "
             f"--output={path}"
         )
-    if not isinstance(content, dict) or not {"measured", "config", "environment"} <= set(content):
+    if not isinstance(content, dict) or not {"measured", "config", "environment", "load"} <= set(
+        content
+    ):
         raise UserError(f"{file}: not made by python -m jaxcnn.benchmark --config FILE")
     return content
 
@@ -116,7 +118,7 @@ def table(content: Mapping[str, Any]) -> str:
         )
     if "mfu_percent" not in measured:
         lines.append(f"{'MFU':24} {'unknown':>9}  {'':18}  no peak is known of such devices")
-    if before is not None and before > content["cores"] / 2:
+    if _is_busy(content):
         lines += ["", "the machine was busy before: times are too long, and ratios rather hold"]
     return "\n".join(lines)
 
@@ -143,7 +145,16 @@ def side_by_side(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
         lines += [f"  {name}: {old} in a, {new} in b" for name, (old, new) in changed.items()]
     else:
         lines += ["", "same config, versions and devices"]
+    if busy := [name for name, one in (("a", a), ("b", b)) if _is_busy(one)]:
+        loads = ", ".join(f"{name} {one['load'][0]}" for name, one in (("a", a), ("b", b)))
+        lines += ["", f"busy before: {' and '.join(busy)} (load {loads}); believe no difference"]
     return "\n".join(lines)
+
+
+def _is_busy(content: Mapping[str, Any]) -> bool:
+    """Whether others worked on the machine when the measuring began."""
+    before = content["load"][0]
+    return before is not None and before > content["cores"] / 2
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

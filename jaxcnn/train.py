@@ -85,6 +85,7 @@ def finish(training: Training) -> dict[int, dict[str, Any]]:
         return {}
     role = _role_of_test(training)
     steps = _place_best(training)
+    logger.info("final test on %s %s images", f"{len(run.dataset.splits[role]):,}", role)
     found = run.evaluate(training.state, role)
     with_views = evaluate_views(run, training.facts, training.state, role)
     metrics = {}

@@ -1,18 +1,23 @@
 """The final test with test-time augmentation, beside the plain one."""
 
+import logging
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxcnn.build import build_model
 from jaxcnn.core.augment import normalize
 from jaxcnn.core.state import TrainState
 from jaxcnn.core.step import make_eval_step
 from jaxcnn.core.store import from_store
+from jaxcnn.core.views import all_views
 from jaxcnn.run import Run
 from jaxcnn.runtime.compile import compile_step
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate_views(
@@ -25,6 +30,8 @@ def evaluate_views(
     """
     if not run.config.report.tta:
         return [{}] * len(run.configs)
+    views = len(all_views(jnp.zeros((1, *run.dataset.image_shape)), run.config.report.tta))
+    logger.info("the same with test-time augmentation, %d views of each image", views)
     parallel = run.parallel
     step = make_eval_step(
         build_model(run.config, len(run.dataset.class_names), parallel.axis_name),

@@ -75,7 +75,11 @@ def locked(workdir: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}\n")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            if names(workdir) == [path.name]:  # what was asked for could not begin
+                path.unlink()
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
