@@ -1,6 +1,6 @@
 """Training images/s of jaxcnn beside plain Flax, Keras 3 and PyTorch, as Markdown tables.
 
-    python benchmarks/train_step.py [--networks cnn resnet20_cifar] [--rounds 7] [--dtype bfloat16]
+    python benchmarks/train_step.py [--networks cnn resnet20_cifar] [--rounds 3] [--dtype bfloat16]
 
 Each peer (benchmarks/peers/) has a process of its own with the same network, first weights, data
 and optimiser, and does a few steps when it is its turn; all others are stopped then. Measured are
@@ -40,8 +40,8 @@ def main() -> None:
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--dtype", choices=TOLERANCES, default="float32")
-    parser.add_argument("--steps", type=int, default=4, help="of a turn")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=24, help="of a turn")
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     print(hardware())
     for network in options.networks:
@@ -80,9 +80,7 @@ def rounds(workers: dict[str, "Worker"], options: argparse.Namespace) -> dict[st
     }
     for number in range(-1, options.rounds):  # the first one warms up
         for action, of_peer in speeds.items():
-            names = list(workers)
-            begin = number % len(names)
-            for name in names[begin:] + names[:begin]:  # each follows another one each time
+            for name in list(workers)[:: 1 if number % 2 else -1]:  # there and back
                 if action == "step":
                     turn = workers[name].turn("step", options.steps, before=("step", 1))
                 else:

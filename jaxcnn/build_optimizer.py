@@ -1,5 +1,6 @@
 """From a config to how a model learns: schedule, rules, optimiser, average."""
 
+import logging
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -13,6 +14,8 @@ from jaxcnn.core.rules import Rule
 from jaxcnn.core.stages import head_of, layer_decay_rules, parameter_stages
 from jaxcnn.durations import Plan
 from jaxcnn.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 # Of `config.optimizer`: what `make_optimizer` takes whatever the optimiser.
 _OWN_KEYS = ("weight_decay", "clip_value", "clip_adaptive", "clip_norm", "lookahead_steps",
@@ -83,6 +86,11 @@ def build_average(config: ConfigDict, plan: Plan) -> Average | None:
     """The average of the model that `config.ema` asks for, if it does."""
     if config.ema.kind == "exponential" and config.ema.decay is None:
         return None
+    if plan.average_from + config.ema.every > plan.num_steps:
+        told = (
+            "config.ema: nothing is averaged in the %d steps of the run, from step %d on every %d"
+        )
+        logger.warning(told, plan.num_steps, plan.average_from, config.ema.every)
     given = {} if config.ema.decay is None else {"decay": config.ema.decay}
     if config.ema.kind == "rising":
         given["total"] = max(plan.num_steps - plan.average_from, 1) / config.ema.every

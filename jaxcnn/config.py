@@ -86,7 +86,7 @@ def default_config() -> ConfigDict:
     config.schedule = ConfigDict({"name": "cosine"})
     config.ema = ConfigDict({"kind": "exponential"})  # or "equal" (SWA), "rising": of params, stats
     config.ema.decay = placeholder(float)  # 0.999: evaluate the exponential average; None: none
-    config.ema.every = 1  # updates from one value that is averaged to the next
+    config.ema.every = 1  # steps from one value that is averaged to the next
     config.ema.lookahead = False  # go on from each new average, which is what is evaluated
     config.loss = ConfigDict({"name": "cross_entropy"})  # or focal
     config.loss.label_smoothing = 0.0  # share of the target spread over all classes

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,7 +77,15 @@ def measure_speed(config: ConfigDict, rounds: int, seconds: float) -> Speed:
         _compile_into(Path(folder, "xla"))
         look = _look(config, seconds)
         workdir = Path(folder, "run")
-        given = workdir, look.bare, look.steps, look.role, look.images, rounds, look.num_steps
+        given = (
+            workdir,
+            partial(_bare, config),
+            look.steps,
+            look.role,
+            look.images,
+            rounds,
+            look.num_steps,
+        )
         with _quiet(), open_timed(config, *given) as timed:
             parts: dict[str, Callable[[], Mapping[str, float]]] = {}
             if config.augment:
@@ -148,7 +157,6 @@ def derived(
 class _Look(NamedTuple):
     """What there is to time. steps: at once, an even number; images: of `role`, to evaluate."""
 
-    bare: Bare
     steps: int
     role: str
     images: int
@@ -164,7 +172,6 @@ def _look(config: ConfigDict, seconds: float) -> _Look:
     dataset = load_data(config)
     role = next(r for r in ("validation", "test", "train") if r in dataset.splits)
     run, state, first, compiling = start_run(config, dataset)
-    bare = _bare(config, run, state)
     steps, took = 1, 0.0
     state, *_ = time_steps(run, state, repeat(first), 1)
     while took * steps < 1e3 * _LOOK:
@@ -187,7 +194,6 @@ def _look(config: ConfigDict, seconds: float) -> _Look:
         "evaluated": f"{images} images of {role}",
     }
     return _Look(
-        bare=bare,
         steps=2 * block,
         role=role,
         images=images,

@@ -31,7 +31,7 @@ MEASURES = {
     "step_ms": Measure("step, ms", True, "with augmentation"),
     "batches_step_ms": Measure("with real batches, ms", True, "a step, on batches as they come"),
     "loop_step_ms": Measure("the whole loop, ms", True, "a step, with log lines"),
-    "checkpoint_ms": Measure("a checkpoint, ms", True, "what it holds the loop up"),
+    "checkpoint_ms": Measure("a checkpoint, ms", True, "until it is on the disk"),
     "end_to_end_ms": Measure("end to end, ms", True, "a step of the loop, its share of the latter"),
     "end_to_end_images_per_second": Measure("end to end, images/s", False, "the same"),
     "augmentation_percent": Measure("augmentation, %", True, "above the bare step"),
@@ -133,7 +133,7 @@ def side_by_side(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
     for name in [name for name in ours if name in theirs]:
         one, other = ours[name], theirs[name]
         line = f"{MEASURES[name].label:24} {_shown(one.median):>9} {_shown(other.median):>9} "
-        if name.endswith("_percent"):
+        if name.endswith("_percent") or name == "checkpoint_ms":  # differences may be around 0
             line += f"{other.median - one.median:>+8.1f}"
         else:
             line += f"{other.median / one.median:>7.2f}x"
@@ -187,7 +187,7 @@ def _measured(content: Mapping[str, Any]) -> dict[str, Spread]:
 
 def _verdict(measure: Measure, one: Spread, other: Spread) -> str:
     if (differ := apart(one, other)) is None:
-        return "measured once"
+        return "too few to tell"
     if not differ:
         return "within the spread"
     return "better" if (other.median < one.median) == measure.less else "worse"

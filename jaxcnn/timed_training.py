@@ -33,6 +33,9 @@ class Bare(NamedTuple):
     train_steps: Callable[..., Any]
 
 
+BareOf = Callable[[Run, TrainState], Bare]
+
+
 class TimedTraining:
     """The parts of a training, each timed by a method that gives {what it found: number}.
 
@@ -42,8 +45,9 @@ class TimedTraining:
     it stands still.
     """
 
-    def __init__(self, training: Training, bare: Bare, steps: int, role: str, images: int):
-        """bare: the steps without augmentation, compiled. steps: of two blocks, see `open_timed`.
+    def __init__(self, training: Training, bare: BareOf, steps: int, role: str, images: int):
+        """bare: gives a run's steps without augmentation, compiled, for a state. steps: of two
+          blocks, see `open_timed`.
 
         role, images: what is evaluated, and of how many images at most.
         """
@@ -53,7 +57,8 @@ class TimedTraining:
         data = training.run.dataset
         alone = data._replace(splits={"train": data.splits["train"]})
         training.run = dataclasses.replace(training.run, dataset=alone)
-        self._bare = dataclasses.replace(training.run, **bare._asdict())
+        of_run = bare(training.run, training.state)
+        self._bare = dataclasses.replace(training.run, **of_run._asdict())
         self._steps, self._seen = steps, 0
         self._first = next(training.run.dispatches(0))
         self._loop = iter(training)
@@ -120,7 +125,7 @@ class TimedTraining:
 def open_timed(
     config: ConfigDict,
     workdir: Path,
-    bare: Bare,
+    bare: BareOf,
     steps: int,
     role: str,
     images: int,

@@ -119,12 +119,25 @@ def _check_average(values: Mapping[str, Any], check: Callable[[str, bool, str], 
     check("ema.decay", decay is None or 0 < decay < 1, "a share above 0, below 1")
     if kind == "equal" and decay is not None:
         raise UserError(f"config.ema.decay={decay!r}: config.ema.kind='equal' has no decay")
+    every, accumulate = values["ema.every"], values["optimizer.accumulate"]
+    whole = every == 1 or every % accumulate == 0
+    check("ema.every", whole, f"a multiple of config.optimizer.accumulate={accumulate}")
+    if values["ema.lookahead"] and (every == 1 or kind == "equal" or decay is None):
+        raise UserError(
+            "config.ema.lookahead=True: steps would come to nothing; give config.ema.every=5 and "
+            "config.ema.decay=0.5, and not config.ema.kind='equal'"
+        )
+    if values["ema.lookahead"] and values["optimizer.lookahead_steps"] is not None:
+        raise UserError(
+            "config.ema.lookahead=True and config.optimizer.lookahead_steps do not know of each "
+            "other: give one of them"
+        )
     if kind == "equal" or decay is not None:
         return
     if kind == "rising":
         raise UserError("config.ema.kind='rising': give config.ema.decay, where it rises to")
     idle = [f"ema.start_{unit}" for unit in UNITS if values[f"ema.start_{unit}"] is not None]
-    idle += ["ema.every"] * (values["ema.every"] > 1) + ["ema.lookahead"] * values["ema.lookahead"]
+    idle += ["ema.every"] * (every > 1)
     if idle:
         raise UserError(f"config.{idle[0]}: nothing is averaged; give config.ema.decay=0.999")
 

@@ -77,12 +77,23 @@ def test_a_wrong_value_is_quoted_with_what_is_expected(key, value, expected):
 
 def test_an_average_that_averages_nothing_is_refused():
     assert "give config.ema.decay=0.999" in message_of(ema__start_epochs=1.0)
-    for key, value in {"ema__every": 5, "ema__lookahead": True}.items():
-        told = f"config.{key.replace('__', '.')}: nothing is averaged; give config.ema.decay"
-        assert told in message_of(**{key: value})
+    assert "config.ema.every: nothing is averaged; give config.ema.decay" in message_of(
+        ema__every=5
+    )
     assert "'rising': give config.ema.decay" in message_of(ema__kind="rising")
     assert "'equal' has no decay" in message_of(ema__kind="equal", ema__decay=0.9)
     assert plan(ema__kind="equal", ema__start_epochs=0.5).average_from == 8
+
+
+def test_a_lookahead_that_would_stop_learning_is_refused():
+    idle = "config.ema.lookahead=True: steps would come to nothing; give config.ema.every=5"
+    for kind in ({}, {"ema__decay": 0.999}, {"ema__kind": "equal", "ema__every": 5}):
+        assert idle in message_of(ema__lookahead=True, **kind)
+    both = {"ema__lookahead": True, "ema__every": 5, "ema__decay": 0.5}
+    assert "do not know of each other" in message_of(**both, optimizer__lookahead_steps=5)
+    assert "a multiple of config.optimizer.accumulate=2" in message_of(
+        ema__decay=0.5, ema__every=5, optimizer__accumulate=2
+    )
 
 
 def test_a_loss_is_built_with_its_keywords():

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+FEWEST = 5
+
 
 class Spread(NamedTuple):
     """The median of some measurements and their quartiles, between which half of them lie.
@@ -30,8 +32,10 @@ def spread(values: Sequence[float] | np.ndarray) -> Spread:
 
 
 def apart(one: Spread, other: Spread) -> bool | None:
-    """Whether the quartiles do not overlap; None where a side was measured once: that has none."""
-    if min(len(one.values), len(other.values)) < 2:
+    """Whether the quartiles do not overlap; None where a side was measured less than FEWEST times:
+    by luck those of equal things lie apart too, of 5 values in one of five, of 7 in one of twelve.
+    """
+    if min(len(one.values), len(other.values)) < FEWEST:
         return None
     return one.low > other.high or other.low > one.high
 

@@ -40,7 +40,7 @@ def rising(decay: float, total: float) -> Share:
 
     total: the values averaged in the whole run.
     """
-    return lambda count: 1.0 - decay * ((1 + count) / total) ** 3
+    return lambda count: 1.0 - decay * jnp.minimum((1 + count) / total, 1.0) ** 3
 
 
 AVERAGES: dict[str, Callable[..., Share]] = {
@@ -57,14 +57,15 @@ def make_average(
     update.
 
     start: updates of which nothing is averaged; until then the average is the model itself.
-    every: updates from one value that is averaged to the next; between them the average stays.
+    every: steps from one value that is averaged to the next; between them the average stays.
     lookahead: whether parameters and BatchNorm's statistics go on from each new average, their slow
       weights (Zhang et al. 2019, arXiv:1907.08610); the optimiser's moments stay as they are.
     """
 
     def average(state: TrainState) -> TrainState:
         past = state.step - start
-        before = past <= 0
+        # Nothing is averaged yet: the average is the model, or where lookahead will begin.
+        before = past <= 0 if lookahead else past < every
         newest = jnp.where(before, 1.0, share(jnp.maximum(past // every - 1, 0)))
         newest = newest.astype(jnp.float32)
         due = before | (past % every == 0)

@@ -36,7 +36,7 @@ VIEWS: dict[str, View] = {"flip": flip, "shift": shift}
 
 def all_views(image: jax.Array, names: Sequence[str]) -> list[jax.Array]:
     """The image and, for each name, the views of all before: two for "flip", six for both. Shifted
-    and then mirrored, ("shift", "flip"), they are those of Jordan 2024.
+    and then mirrored, ("shift", "flip"), they are as many as Jordan 2024 takes.
     """
     views = [image]
     for name in names:

@@ -9,10 +9,12 @@ def test_one_round_that_was_disturbed_moves_nothing():
 
 
 def test_what_overlaps_is_not_apart_and_what_was_measured_once_cannot_be():
-    slow, between, fast = spread([10, 11, 12]), spread([11, 12, 13]), spread([20, 21, 22])
+    slow, between, fast = (
+        spread([low, low + 1, low + 2, low + 2, low + 3]) for low in (10, 11, 20)
+    )
     assert apart(slow, fast) and apart(fast, slow)
     assert apart(slow, between) is False
-    assert apart(slow, spread([50])) is None
+    assert apart(slow, spread([50, 51, 52, 53])) is None
 
 
 def test_ways_take_turns_there_and_back():

@@ -94,7 +94,7 @@ def test_what_is_between_two_values_is_not_averaged():
     found = averages(None, average=every_third)
     np.testing.assert_array_equal(found[2::3], all_thirds)
     np.testing.assert_array_equal(found[3::3], found[2:-1:3])
-    assert (found[:2] == FIRST).all()
+    np.testing.assert_array_equal(found[:2], VALUES[:2])
 
 
 @pytest.mark.parametrize("share", [equal(), exponential(0.9)])
@@ -140,3 +140,15 @@ def test_without_an_average_nothing_is_stored():
     assert state.averaged is None
     kinds = [path[0].name for path, _ in jax.tree.leaves_with_path(state)]
     assert set(kinds) == {"step", "params", "batch_stats", "key"}
+
+
+def test_before_the_first_value_the_average_is_the_model():
+    """Which is evaluated until then, and not what the parameters began with."""
+    kept = averages(None, average=make_average(exponential(0.7), every=5))
+    np.testing.assert_array_equal(kept[:5], VALUES[:5])
+    assert kept[5] == kept[8] != kept[9]
+
+
+def test_a_decay_that_rises_stays_where_the_run_was_to_end():
+    share = rising(0.9, total=4)
+    assert float(share(jnp.int32(3))) == float(share(jnp.int32(100))) == pytest.approx(0.1)

@@ -24,7 +24,7 @@ _BORDERS = {"black": "constant", "reflect": "reflect"}
 def random_crop(
     keys: jax.Array, image: jax.Array, padding: int, border: str = "black"
 ) -> jax.Array:
-    """Shifts each image by up to `padding` pixels along both axes; what enters is black.
+    """Shifts each image by up to `padding` pixels along both axes.
 
     The same as padding with zeros and cropping back at a random place (Krizhevsky 2009's CIFAR
     recipe, as in He et al. 2016, arXiv:1512.03385).
@@ -38,7 +38,7 @@ def random_crop(
         raise ValueError(f"padding={padding!r}: expected a number of pixels from 0")
     if padding >= min(height, width):
         raise ValueError(
-            f"padding={padding!r}: images of {height}x{width} pixels would become all black; "
+            f"padding={padding!r}: images of {height}x{width} pixels would leave the image; "
             f"expected at most {min(height, width) - 1}"
         )
     pad = ((0, 0), (padding, padding), (padding, padding), (0, 0))
