@@ -6,8 +6,10 @@ from collections.abc import Sequence
 import jax
 from ml_collections import ConfigDict
 
+from jaxcnn.core.step import Interceptor
 from jaxcnn.durations import Plan
 from jaxcnn.errors import UserError
+from jaxcnn.runtime.compile import formulations
 from jaxcnn.runtime.fsdp import fsdp_parallel
 from jaxcnn.runtime.mesh import (
     Parallel,
@@ -35,6 +37,11 @@ def build_parallel(configs: Sequence[ConfigDict]) -> Parallel:
         return population_parallel(devices, len(configs))
     parallel = make_parallel(wanted.mode, batch_size, devices)
     return parallel if wanted.fsdp == 1 else fsdp_parallel(devices, wanted.fsdp)
+
+
+def build_interceptor(config: ConfigDict) -> Interceptor | None:
+    """What the steps call the model's layers through, see `jaxcnn.runtime.compile.formulations`."""
+    return formulations(jax.default_backend(), jax.device_count(), config.parallel.native)
 
 
 def steps_per_dispatch(

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn.build import build_augment, build_loss, build_model, build_sampling
 from jaxcnn.build_optimizer import build_average, build_optimizer, build_rules, build_schedule
-from jaxcnn.build_parallel import steps_per_dispatch
+from jaxcnn.build_parallel import build_interceptor, steps_per_dispatch
 from jaxcnn.config import flatten
 from jaxcnn.core.augment import normalize
 from jaxcnn.core.in_turn import in_turn
@@ -26,7 +26,6 @@ from jaxcnn.errors import UserError
 from jaxcnn.first_state import from_images, state_makers
 from jaxcnn.population import differing_values, of_member
 from jaxcnn.run import Run
-from jaxcnn.runtime.compile import formulations
 from jaxcnn.runtime.mesh import Parallel
 from jaxcnn.runtime.preemption import telling
 
@@ -61,12 +60,13 @@ def build_run(
     preprocess = partial(normalize, mean=facts["mean"], std=facts["std"])
     # Under `pmap` a step sees its device's share of a batch.
     seen_at_once = config.batch_size // (parallel.num_devices if parallel.axis_name else 1)
+    interceptor = build_interceptor(config)
     how: dict[str, Any] = {
         "augment": build_augment(config, num_classes, dataset.image_shape, seen_at_once),
         "normalize": preprocess,
         "axis_name": parallel.axis_name,
         "rules": rules,
-        "interceptor": formulations(jax.default_backend()),
+        "interceptor": interceptor,
     }
 
     def tx_of(config: ConfigDict) -> optax.GradientTransformation:
@@ -85,7 +85,9 @@ def build_run(
     train_step, gradients = (
         of_member(make, config, values) for make in (train_step_of, gradients_of)
     )
-    eval_step = make_eval_step(model, normalize=preprocess, axis_name=parallel.axis_name)
+    eval_step = make_eval_step(
+        model, normalize=preprocess, axis_name=parallel.axis_name, interceptor=interceptor
+    )
     if jax.process_count() > 1:
         train_step = telling(train_step, parallel.axis_name)
     if dataset.mode == "device":

@@ -96,6 +96,7 @@ def default_config() -> ConfigDict:
     config.parallel.fsdp = 1  # devices that share one copy of parameters and optimiser state
     config.parallel.population = placeholder(bool)  # several seeds or trials in one program
     config.parallel.steps_per_dispatch = placeholder(int)  # None: 1 on a CPU, else 16 if possible
+    config.parallel.native = placeholder(bool)  # convolutions in C++: None: on one CPU, if possible
 
     # With a patience_epochs (steps, examples): stop where best_metric has not improved for so long.
     config.early_stop = ConfigDict({"min_delta": 0.0})  # what an improvement has to exceed

@@ -82,7 +82,7 @@ def measure_model(
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes.params))
     cost = ModelCost(name, size, parameters, _flops(model, shapes, size))
     try:
-        interceptor = formulations(jax.default_backend())
+        interceptor = formulations(jax.default_backend(), jax.device_count())
         train_step = make_train_step(model, tx, interceptor=interceptor)
         return _timed(cost, model, jax.jit(create)(), train_step, batch_size, seconds)
     except Exception as error:

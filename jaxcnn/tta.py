@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.build import build_model
+from jaxcnn.build_parallel import build_interceptor
 from jaxcnn.core.augment import normalize
 from jaxcnn.core.state import TrainState
 from jaxcnn.core.step import make_eval_step
@@ -38,6 +39,7 @@ def evaluate_views(
         normalize=partial(normalize, mean=facts["mean"], std=facts["std"]),
         axis_name=parallel.axis_name,
         views=run.config.report.tta,
+        interceptor=build_interceptor(run.config),
     )
     if run.dataset.mode == "device":
         step = from_store(step)

@@ -25,7 +25,8 @@ ROOMS = {
     "typecheck": set(),
     "durations": FOUNDATION,
     "data": {"core"} | FOUNDATION,
-    "runtime": {"core"} | FOUNDATION,
+    "native": {"core"},
+    "runtime": {"core", "native"} | FOUNDATION,
     "analysis": {"core"} | FOUNDATION,
     "report": {"analysis", "core", "data"} | FOUNDATION,
     "pretrained": {"core"} | FOUNDATION,
@@ -47,7 +48,7 @@ ROOMS = {
     | FOUNDATION,
     "resume": {"config", "core", "data", "runtime"} | FOUNDATION,
     "member": {"config", "core", "durations", "resume", "runtime", "transfer"} | FOUNDATION,
-    "build_parallel": {"durations", "runtime"} | FOUNDATION,
+    "build_parallel": {"core", "durations", "runtime"} | FOUNDATION,
     "compiled": {"core", "run", "runtime"} | FOUNDATION,
     "training": {
         "build",
@@ -137,7 +138,7 @@ ROOMS = {
     "train": {"assessment", "auto", "config", "core", "first_state", "report_run", "resume"}
     | {"runtime", "trained", "training", "tta"}
     | FOUNDATION,
-    "tta": {"build", "core", "run", "runtime"} | FOUNDATION,
+    "tta": {"build", "build_parallel", "core", "run", "runtime"} | FOUNDATION,
     "search": {"choices", "config", "durations", "report", "runtime", "train", "training"}
     | FOUNDATION,
     "tuning": {

@@ -6,6 +6,8 @@
 Convolutions forward are XLA's own. What changes are the derivatives: each is written as a linear
 function of the tangents, whose transpose, which reverse mode runs, is the fast form. So forward
 mode, `vmap` and second derivatives work as for any function.
+
+`jaxcnn.native` has convolutions that are faster still, for one device.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,22 +22,30 @@ from jax.custom_derivatives import SymbolicZero
 from jaxcnn.core.models.layers import MaxPool
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
+Strides = tuple[int, int]
+# (x[B, H, W, C], kernel[h, w, C, D], strides, pads, precision) -> [B, H', W', D]
+Convolve = Callable[[jax.Array, jax.Array, Strides, Pads, Any], jax.Array]
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
-def cpu_formulations(next_call: Any, arguments: Any, keywords: Any, context: Any) -> Any:
-    """An interceptor for `flax.linen.intercept_methods`: convolutions and max-poolings that have a
-    faster form here take it; all other layers, and convolutions told how to convolve, stay.
+def interceptor(convolve: Convolve) -> Callable[..., Any]:
+    """An interceptor for `flax.linen.intercept_methods`: convolutions, by `convolve`, and
+    max-poolings that have a faster form here take it; all other layers, and convolutions told how
+    to convolve, stay.
     """
-    layer = context.module
-    if context.method_name == "__call__" and len(arguments) == 1 and not keywords:
-        (x,) = arguments
-        if type(layer) is nn.Conv and _is_plain(layer, x) and not layer.is_initializing():
-            return _layer(layer, x)
-        if type(layer) is MaxPool and _halves(layer, x):
-            return max_pool(x)
-    return next_call(*arguments, **keywords)
+
+    def intercepted(next_call: Any, arguments: Any, keywords: Any, context: Any) -> Any:
+        layer = context.module
+        if context.method_name == "__call__" and len(arguments) == 1 and not keywords:
+            (x,) = arguments
+            if type(layer) is nn.Conv and _is_plain(layer, x) and not layer.is_initializing():
+                return _layer(layer, x, convolve)
+            if type(layer) is MaxPool and _halves(layer, x):
+                return max_pool(x)
+        return next_call(*arguments, **keywords)
+
+    return intercepted
 
 
 def _is_plain(layer: nn.Conv, x: jax.Array) -> bool:
@@ -61,15 +71,12 @@ def _all_ones(value: int | Sequence[int] | None) -> bool:
     return value in (None, 1) or (not isinstance(value, int) and set(value) == {1})
 
 
-def _layer(layer: nn.Conv, x: jax.Array) -> jax.Array:
+def _layer(layer: nn.Conv, x: jax.Array, convolve: Convolve) -> jax.Array:
     """What the layer gives for x, [B, H, W, C] -> [B, H', W', D]."""
     given = layer.variables["params"]
     promoted: Any = layer.promote_dtype(x, given["kernel"], given.get("bias"), dtype=layer.dtype)
     x, kernel, bias = promoted
-    # Without this XLA computes the norms and activations before a convolution again for each group
-    # of its kernel's gradient. It needs the compiler's option, see `jaxcnn.runtime.compile`.
-    x = jax.lax.optimization_barrier(x)
-    y = convolution(x, kernel, layer.strides, layer.padding, layer.precision)
+    y = convolution(x, kernel, layer.strides, layer.padding, layer.precision, convolve)
     return y if bias is None else y + bias
 
 
@@ -79,10 +86,12 @@ def convolution(
     strides: int | Sequence[int] | None = 1,
     padding: str | int | Sequence[int | tuple[int, int]] = "SAME",
     precision: Any = None,
+    convolve: Convolve | None = None,
 ) -> jax.Array:
     """`jax.lax.conv_general_dilated` of images [B, H, W, C] with a kernel [h, w, C, D].
 
     strides, padding: as `flax.linen.Conv` takes them, "SAME", "VALID" or numbers.
+    convolve: what computes it; None is `convolve_by_xla`.
     """
     steps = (strides or 1,) * 2 if isinstance(strides, int | None) else tuple(strides)
     pads: Any
@@ -91,7 +100,17 @@ def convolution(
     else:
         sides = (padding,) * 2 if isinstance(padding, int) else padding
         pads = [(side, side) if isinstance(side, int) else side for side in sides]
-    return _convolution(x, kernel, steps, tuple(map(tuple, pads)), precision)
+    given: Any = (x, kernel, steps, tuple(map(tuple, pads)), precision)
+    return (convolve or convolve_by_xla)(*given)
+
+
+def convolve_by_xla(
+    x: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads, precision: Any = None
+) -> jax.Array:
+    """By XLA's own convolutions, with faster derivatives."""
+    # Without this XLA computes the norms and activations before a convolution again for each group
+    # of its kernel's gradient. It needs the compiler's option, see `jaxcnn.runtime.compile`.
+    return _convolution(jax.lax.optimization_barrier(x), kernel, strides, pads, precision)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
@@ -126,8 +145,7 @@ def _forms(x: Any, kernel: Any, strides: Any, pads: Any) -> tuple[Callable, Call
     if kernel.shape[:2] == (1, 1) and not any(map(any, pads)):
         return _as_product, _as_product
     of_kernel = _by_group if x.dtype.itemsize >= 4 else _convolution
-    halves = strides == (2, 2) and kernel.shape[:2] == (3, 3) and max(map(max, pads)) <= 1
-    if halves and not any(size % 2 for size in x.shape[1:3]):
+    if has_blocks(x.shape[1:3], kernel.shape[:2], strides, pads):
         return _by_blocks, of_kernel
     return _convolution, of_kernel
 
@@ -148,19 +166,48 @@ def _by_blocks(
     x is then one convolution, of a kernel 2x2, instead of one with three quarters of zeros.
     """
     del strides
+    ends = pads_of_blocks(x.shape[1:3], pads)
+    return _convolution(to_blocks(x), kernel_of_blocks(kernel, pads), (1, 1), ends, precision)
+
+
+def has_blocks(
+    size: Sequence[int], kernel_size: Sequence[int], strides: Strides, pads: Pads
+) -> bool:
+    """Whether a convolution of images [H, W] is one of 2x2 blocks."""
+    halves = strides == (2, 2) and tuple(kernel_size) == (3, 3) and max(map(max, pads)) <= 1
+    return halves and not any(length % 2 for length in size)
+
+
+def to_blocks(x: jax.Array) -> jax.Array:
+    """[B, 2H, 2W, C] -> [B, H, W, 4C]"""
     images, height, width, channels = x.shape
     blocks = x.reshape(images, height // 2, 2, width // 2, 2, channels)
-    blocks = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(images, height // 2, width // 2, -1)
+    return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(images, height // 2, width // 2, -1)
+
+
+def from_blocks(blocks: jax.Array) -> jax.Array:
+    """[B, H, W, 4C] -> [B, 2H, 2W, C]"""
+    images, height, width, channels = blocks.shape
+    x = blocks.reshape(images, height, width, 2, 2, channels // 4)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(images, 2 * height, 2 * width, -1)
+
+
+def kernel_of_blocks(kernel: jax.Array, pads: Pads) -> jax.Array:
+    """[3, 3, C, D] -> [2, 2, 4C, D]"""
     # Where a row or a column of zeros is put before, blocks start with that.
     before = [low for low, _ in pads]
     kernel = jnp.pad(kernel, [(low, 1 - low) for low in before] + [(0, 0), (0, 0)])
-    kernel = kernel.reshape(2, 2, 2, 2, channels, -1).transpose(0, 2, 1, 3, 4, 5)
-    kernel = kernel.reshape(2, 2, 4 * channels, -1)
+    kernel = kernel.reshape(2, 2, 2, 2, *kernel.shape[2:]).transpose(0, 2, 1, 3, 4, 5)
+    return kernel.reshape(2, 2, -1, kernel.shape[-1])
+
+
+def pads_of_blocks(size: Sequence[int], pads: Pads) -> Pads:
+    """Of blocks, around as many as outputs and one more. size: [H, W] of the images."""
     ends: Any = tuple(
-        (low, (size + low + high - 3) // 2 + 2 - low - size // 2)
-        for (low, high), size in zip(pads, (height, width), strict=True)
-    )  # as many blocks as outputs and one more
-    return _convolution(blocks, kernel, (1, 1), ends, precision)
+        (low, (length + low + high - 3) // 2 + 2 - low - length // 2)
+        for (low, high), length in zip(pads, size, strict=True)
+    )
+    return ends
 
 
 def _by_group(
@@ -226,6 +273,9 @@ def _first_maximum(x: jax.Array) -> jax.Array:
         taken = ~(first >= other)
         first, number = jnp.where(taken, other, first), jnp.where(taken, jnp.int8(k), number)
     return number
+
+
+cpu_formulations = interceptor(convolve_by_xla)
 
 
 def _corners(x: jax.Array) -> list[jax.Array]:

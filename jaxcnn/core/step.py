@@ -186,6 +186,7 @@ def make_eval_step(
     loss_fn: Loss = cross_entropy,
     axis_name: str | None = None,
     views: Sequence[str] = (),
+    interceptor: Interceptor | None = None,
 ) -> EvalStep:
     """Returns a pure `eval_step(state, batch) -> sums`; see `make_train_step` for the arguments.
 
@@ -195,12 +196,13 @@ def make_eval_step(
     {"loss": float32[], "top5": int32[], "confusion": int32[K, K] (rows: label, columns:
     prediction)}.
     """
+    apply = _through(interceptor, model.apply)
 
     def eval_step(state: TrainState, batch: Batch) -> Metrics:
         label, mask = batch["label"], batch["mask"]
 
         def logits_of(image: jax.Array) -> jax.Array:
-            return jnp.asarray(model.apply(state.variables, normalize(image), train=False))
+            return jnp.asarray(apply(state.variables, normalize(image), train=False))
 
         logits = mean_logits(logits_of, batch["image"], views)
         sums = {

@@ -8,6 +8,9 @@ from typing import Any
 import jax
 
 from jaxcnn.core.cpu import cpu_formulations
+from jaxcnn.errors import UserError
+from jaxcnn.native.convolution import native_formulations
+from jaxcnn.native.library import available
 
 # XLA:CPU of jaxlib 0.10.2 hands convolutions to YNNPACK, which is slower at them than Eigen. With
 # this it has only dots and reductions (benchmarks/cpu_step.py; docs/models.md has its numbers).
@@ -51,8 +54,27 @@ def compile_lowered(lowered: Any) -> Callable[..., Any]:
     return lowered.compile()
 
 
-def formulations(platform: str) -> Callable[..., Any] | None:
+def formulations(
+    platform: str, num_devices: int = 1, native: bool | None = None
+) -> Callable[..., Any] | None:
     """The interceptor that steps on a platform, as of `jax.default_backend()`, call the model's
     layers through; None on accelerators, whose compilers need no help.
+
+    num_devices: of all processes; XLA does not split calls of native code over devices.
+    native: whether to use that on a CPU; None: where it can be. UserError if it is wanted and
+      cannot be.
     """
+    possible = platform == "cpu" and num_devices == 1
+    if native and not possible:
+        raise UserError(
+            "config.parallel.native=True: is for one CPU device, and here are "
+            f"{num_devices} of platform {platform}; leave it out"
+        )
+    if possible and native is not False and available():
+        return native_formulations
+    if native:
+        raise UserError(
+            "config.parallel.native=True: needs g++ or clang++, which builds it, and the log says "
+            "what fails; leave it out to train with XLA's convolutions, which are slower"
+        )
     return cpu_formulations if platform == "cpu" else None

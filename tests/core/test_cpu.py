@@ -204,7 +204,7 @@ def test_the_formulations_take_the_place_of_what_is_slow():
     model, tx, state, batch = net("cnn", jnp.float32)
     plain, fast = (
         lowered(make_train_step(model, tx, interceptor=interceptor), state, batch)
-        for interceptor in (None, formulations("cpu"))
+        for interceptor in (None, formulations("cpu", 2))
     )
     assert plain.count("select_and_scatter") == 2
     assert fast.count("select_and_scatter") == 0

@@ -1,0 +1,1 @@
+"""What XLA:CPU calls in C++, because its own way is slower: the source, its build, its use."""
