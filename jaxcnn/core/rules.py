@@ -94,14 +94,14 @@ def by_rule(
     return optax.partition({i: guarded(rule) for i, rule in enumerate(rules)}, labels)
 
 
-def keeping_statistics(model: nn.Module, rules: Sequence[Rule]) -> Callable[..., Any]:
-    """`model.apply`, with BatchNorm layers in evaluation mode where the rules of all their
+def keeping_statistics(apply: Callable[..., Any], rules: Sequence[Rule]) -> Callable[..., Any]:
+    """`apply` of a model, with BatchNorm layers in evaluation mode where the rules of all their
     parameters say `freeze_statistics` (of a layer without any: the rule its own path fits).
     """
     if not any(rule.freeze_statistics for rule in rules):
-        return model.apply
+        return apply
 
-    def apply(variables: dict[str, PyTree], *arguments: Any, **keywords: Any) -> Any:
+    def keeping(variables: dict[str, PyTree], *arguments: Any, **keywords: Any) -> Any:
         fixed = _fixed_layers(rules, variables)
 
         def call(next_call: Any, arguments: Any, keywords: Any, context: Any) -> Any:
@@ -112,9 +112,9 @@ def keeping_statistics(model: nn.Module, rules: Sequence[Rule]) -> Callable[...,
             return next_call(*arguments, **keywords)
 
         with nn.intercept_methods(call):
-            return model.apply(variables, *arguments, **keywords)
+            return apply(variables, *arguments, **keywords)
 
-    return apply
+    return keeping
 
 
 def _fixed_layers(rules: Sequence[Rule], variables: dict[str, PyTree]) -> set[str]:

@@ -123,7 +123,8 @@ def make_gradients(
     """Returns the first half of a train step, a pure `gradients(state, batch) -> (gradients of the
     mean loss, new batch statistics, metrics)`; see `make_train_step`.
     """
-    apply = _through(interceptor, keeping_statistics(model, rules))
+    # The rules have their say first: what is entered first is called first.
+    apply = keeping_statistics(_through(interceptor, model.apply), rules)
 
     def gradients(state: TrainState, batch: Batch) -> tuple[PyTree, PyTree, Metrics]:
         batch = augmented(augment, state.key, state.step, batch)

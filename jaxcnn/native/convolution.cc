@@ -10,47 +10,28 @@
 //
 // Nothing depends on how many threads there are, sums neither: results are the same to the bit.
 
-#include <algorithm>
-#include <atomic>
-#include <cstdint>
 #include <cstring>
-#include <memory>
-#include <thread>
 #include <vector>
 
-#include "xla/ffi/api/ffi.h"
+#include "vectors.h"
 
+namespace jaxcnn {
 namespace {
 
-namespace ffi = xla::ffi;
-using Array = ffi::Buffer<ffi::F32>;
-using Output = ffi::Result<Array>;
 using Numbers = ffi::Span<const int64_t>;
 
 // A tile is 1 to kWidest vectors wide. kPixels and kInputs: how many rows it has in registers, by
 // its width, in a convolution and in a gradient.
-#if defined(__AVX512F__)
-constexpr int kLanes = 16, kWidest = 3;
-constexpr int kPixels[] = {0, 14, 8, 8}, kInputs[] = {0, 16, 12, 8};
-#elif defined(__AVX__)
-constexpr int kLanes = 8, kWidest = 2;
-constexpr int kPixels[] = {0, 8, 6}, kInputs[] = {0, 8, 6};
-#else  // ARM has 32 registers of 4 numbers
-constexpr int kLanes = 4, kWidest = 3;
-constexpr int kPixels[] = {0, 14, 8, 8}, kInputs[] = {0, 16, 12, 8};
+#if defined(__AVX__) && !defined(__AVX512F__)  // 16 registers
+constexpr int kWidest = 2, kPixels[] = {0, 8, 6}, kInputs[] = {0, 8, 6};
+#else  // 32
+constexpr int kWidest = 3, kPixels[] = {0, 14, 8, 8}, kInputs[] = {0, 16, 12, 8};
 #endif
 
 // What a task of a convolution, and a tile of a gradient, shall find in the core's caches.
 constexpr int64_t kTaskBytes = 256 << 10, kTileBytes = 24 << 10;
 constexpr int64_t kTilePixels = 64;  // no fewer a tile of a gradient, which is read and written
 constexpr int64_t kMostParts = 16, kPartsBytes = 4 << 20;  // of a gradient's sums
-
-// `may_alias`, and aligned as floats are: it is read from and written to arrays of those.
-typedef float Vector __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
-
-inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
-inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
-inline Vector all(float value) { return value - Vector{}; }
 
 struct Shape {
   int64_t images, height, width, channels;  // of the input
@@ -79,26 +60,6 @@ struct Shape {
     return std::clamp<int64_t>(bytes / of_row, 1, rows);
   }
 };
-
-// Calls work(0) ... work(count - 1), each once, on this thread and those of XLA that are free.
-template <typename Work>
-void in_parallel(ffi::ThreadPool& pool, int64_t count, Work work) {
-  struct Shared {
-    const int64_t count;
-    const Work work;
-    std::atomic<int64_t> next{0}, done{0};
-    Shared(int64_t count, Work work) : count(count), work(work) {}
-    void run() {
-      for (int64_t i; (i = next.fetch_add(1)) < count; done.fetch_add(1)) work(i);
-    }
-  };
-  // Kept by the helpers too: one that comes late finds nothing to do, but has to find that out.
-  auto shared = std::make_shared<Shared>(count, work);
-  int64_t helpers = std::min<int64_t>(pool.num_threads(), count) - 1;
-  for (int64_t i = 0; i < helpers; ++i) pool.Schedule([shared] { shared->run(); });
-  shared->run();
-  while (shared->done.load() < count) std::this_thread::yield();
-}
 
 // This thread's memory for so many numbers; which: two can be in use at once.
 float* scratch(int which, int64_t size) {
@@ -332,16 +293,17 @@ ffi::Error kernel_gradient(ffi::ThreadPool pool, Array x, Array gradient, Output
 }
 
 }  // namespace
+}  // namespace jaxcnn
 
 #define DEFINE_CALL(name, function)                                   \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, function,                       \
-                                ffi::Ffi::Bind()                      \
-                                    .Ctx<ffi::ThreadPool>()           \
-                                    .Arg<Array>()                     \
-                                    .Arg<Array>()                     \
-                                    .Ret<Array>()                     \
-                                    .Attr<Numbers>("strides")         \
-                                    .Attr<Numbers>("before"))
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, jaxcnn::function,               \
+                                xla::ffi::Ffi::Bind()                 \
+                                    .Ctx<xla::ffi::ThreadPool>()      \
+                                    .Arg<jaxcnn::Array>()             \
+                                    .Arg<jaxcnn::Array>()             \
+                                    .Ret<jaxcnn::Array>()             \
+                                    .Attr<jaxcnn::Numbers>("strides") \
+                                    .Attr<jaxcnn::Numbers>("before"))
 
 DEFINE_CALL(jaxcnn_convolve, convolve);
 DEFINE_CALL(jaxcnn_kernel_gradient, kernel_gradient);

@@ -19,7 +19,6 @@ from jaxcnn.core.cpu import (
     convolve_by_xla,
     from_blocks,
     has_blocks,
-    interceptor,
     kernel_of_blocks,
     pads_of_blocks,
 )
@@ -47,9 +46,6 @@ def convolve(
     if not takes:
         return convolve_by_xla(x, kernel, strides, pads, precision)
     return convolution(x, kernel, strides, pads)
-
-
-native_formulations = interceptor(convolve)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))

@@ -1,4 +1,4 @@
-"""Builds `convolution.cc` with this machine's compiler, once, and gives it to XLA.
+"""Builds this folder's C++ with the machine's compiler, once, and gives it to XLA.
 
 The library lies in ~/.cache/jaxcnn/native under a name of what it was made of: source, compiler,
 processor, jaxlib. Building takes 3 s on 2 CPU cores.
@@ -20,8 +20,9 @@ import jax
 
 logger = logging.getLogger(__name__)
 
-SOURCE = Path(__file__).with_name("convolution.cc")
-TARGETS = ("jaxcnn_convolve", "jaxcnn_kernel_gradient")
+FOLDER = Path(__file__).parent
+SOURCES = ("convolution.cc", "channel_sums.cc")
+TARGETS = ("jaxcnn_convolve", "jaxcnn_kernel_gradient", "jaxcnn_channel_sums")
 # `-march=native` of ARM's compilers is `-mcpu=native`.
 _PROCESSOR = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
 _FLAGS = ("-std=c++17", "-O3", _PROCESSOR, "-shared", "-fPIC", "-w")
@@ -29,9 +30,7 @@ _FLAGS = ("-std=c++17", "-O3", _PROCESSOR, "-shared", "-fPIC", "-w")
 
 @functools.cache
 def available() -> bool:
-    """Whether XLA:CPU has the calls of `jaxcnn.native.convolution`: builds and loads them. If not,
-    a line of the log says why.
-    """
+    """Whether XLA:CPU has this folder's calls: builds and loads them. If not, the log says why."""
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         _tell("no C++ compiler (g++ or clang++)")
@@ -40,9 +39,8 @@ def available() -> bool:
         library = _loaded(compiler)
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        _tell(
-            f"{compiler} cannot build {SOURCE.name} ({said[0] if said else 'it does not say why'})"
-        )
+        reason = said[0] if said else "it does not say why"
+        _tell(f"{compiler} cannot build native code ({reason})")
         return False
     for name in TARGETS:
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
@@ -50,15 +48,18 @@ def available() -> bool:
 
 
 def _tell(reason: str) -> None:
-    logger.info("%s: convolutions are XLA's, which are slower on a CPU", reason)
+    logger.info("%s: layers are XLA's own, which are slower on a CPU", reason)
 
 
 def _loaded(compiler: str) -> ctypes.CDLL:
     """The library for this machine, from the cache or built into it."""
     told = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True)
-    made_of = [SOURCE.read_text(), compiler, told.stdout, *_FLAGS, version("jaxlib"), _processor()]
+    sources = [
+        path.read_text() for path in sorted(FOLDER.glob("*.cc")) + sorted(FOLDER.glob("*.h"))
+    ]
+    made_of = [*sources, compiler, told.stdout, *_FLAGS, version("jaxlib"), _processor()]
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
-    path = Path("~/.cache/jaxcnn/native").expanduser() / f"{SOURCE.stem}-{key}.so"
+    path = Path("~/.cache/jaxcnn/native").expanduser() / f"{key}.so"
     if path.exists():
         try:
             return ctypes.CDLL(str(path))
@@ -70,19 +71,12 @@ def _loaded(compiler: str) -> ctypes.CDLL:
 
 def _build(compiler: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    sources = [str(FOLDER / name) for name in SOURCES]
     # Other processes build it too, perhaps: each its own, and the last one's stays.
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         new = Path(folder, path.name)
-        command = [
-            compiler,
-            *_FLAGS,
-            "-isystem",
-            jax.ffi.include_dir(),
-            str(SOURCE),
-            "-o",
-            str(new),
-        ]
-        subprocess.run(command, capture_output=True, text=True, check=True)
+        files = ["-isystem", jax.ffi.include_dir(), *sources, "-o", str(new)]
+        subprocess.run([compiler, *_FLAGS, *files], capture_output=True, text=True, check=True)
         new.replace(path)
 
 

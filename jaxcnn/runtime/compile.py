@@ -9,7 +9,7 @@ import jax
 
 from jaxcnn.core.cpu import cpu_formulations
 from jaxcnn.errors import UserError
-from jaxcnn.native.convolution import native_formulations
+from jaxcnn.native.formulations import native_formulations
 from jaxcnn.native.library import available
 
 # XLA:CPU of jaxlib 0.10.2 hands convolutions to YNNPACK, which is slower at them than Eigen. With

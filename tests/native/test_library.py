@@ -9,7 +9,7 @@ import pytest
 from jaxcnn.core.cpu import cpu_formulations
 from jaxcnn.errors import UserError
 from jaxcnn.native import library
-from jaxcnn.native.convolution import native_formulations
+from jaxcnn.native.formulations import native_formulations
 from jaxcnn.runtime.compile import formulations
 from tests.processes import finish, start
 
@@ -54,7 +54,7 @@ def test_it_is_built_once(told, tmp_path):
 
 def test_a_compiler_that_fails_is_told_in_a_line(told, tmp_path):
     line, last = told('[ "$1" = --version ] || { echo "no such header" >&2; exit 1; }')
-    assert "cannot build convolution.cc (no such header)" in line
+    assert "cannot build native code (no such header)" in line
     assert "slower" in line
     assert last == "False False"
     assert not list((tmp_path / ".cache/jaxcnn/native").iterdir()), "nothing half-written"
