@@ -25,7 +25,7 @@ using Numbers = ffi::Span<const int64_t>;
 #if defined(__AVX__) && !defined(__AVX512F__)  // 16 registers
 constexpr int kWidest = 2, kPixels[] = {0, 8, 6}, kInputs[] = {0, 8, 6};
 #else  // 32
-constexpr int kWidest = 3, kPixels[] = {0, 14, 8, 8}, kInputs[] = {0, 16, 12, 8};
+constexpr int kWidest = 3, kPixels[] = {0, 16, 8, 8}, kInputs[] = {0, 16, 12, 8};
 #endif
 
 // What a task of a convolution, and a tile of a gradient, shall find in the core's caches.
@@ -144,8 +144,8 @@ void convolve_tile(const Shape& s, const Tile& tile, const float* frame, const f
     }
   }
   Vector sum[P][Q] = {};
-  for (int64_t row = 0; row < s.kernel_rows; ++row) {
-    for (int64_t i = 0; i < inputs; ++i, packed += Q * kLanes) {
+  for (int64_t row = 0; row < s.kernel_rows; ++row)
+    for (int64_t i = row * line; i < row * line + inputs; ++i, packed += Q * kLanes) {
       Vector weight[Q];
 #pragma GCC unroll 4
       for (int q = 0; q < Q; ++q) weight[q] = load(packed + q * kLanes);
@@ -156,8 +156,6 @@ void convolve_tile(const Shape& s, const Tile& tile, const float* frame, const f
         for (int q = 0; q < Q; ++q) sum[p][q] += value * weight[q];
       }
     }
-    for (int p = 0; p < P; ++p) pixel[p] += line;
-  }
   output += first * s.outputs + tile.first;
   for (int p = 0; p < P && first + p < pixels; ++p, output += s.outputs) {
     if (tile.given == Q * kLanes) {
