@@ -6,6 +6,7 @@ One step of each way in turn, round after round, on random 32x32 images that are
 float32, with crop and flip: cnn as in experiments/cifar10.py, resnet20_cifar as it is. The ways are
 Flax's layers as they are (plain), with the compiler's options, and with the formulations too. Times
 are medians; CPU ms is how long all threads worked, which other programs on the machine change less.
+All have the huge pages of our commands, with GLIBC_TUNABLES=glibc.malloc.hugetlb=0 none.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from jaxcnn import (
     make_train_step,
 )
 from jaxcnn.core.cpu import cpu_formulations
+from jaxcnn.runtime import huge_pages
 from jaxcnn.runtime.compile import CPU_OPTIONS
 
 KEYWORDS: dict[str, dict[str, Any]] = {"cnn": {"filters": (48, 96, 192), "pool_first": True}}
@@ -97,4 +99,5 @@ def _batch(size: int) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
+    huge_pages.start_again()  # as `python -m jaxcnn.main` does
     main()

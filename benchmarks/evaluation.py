@@ -20,6 +20,7 @@ from peers.jaxcnn_run import MODEL
 from turns import hardware
 
 from jaxcnn.config import default_config, resolve
+from jaxcnn.runtime import huge_pages
 from jaxcnn.training import Training
 
 STEPS, TEST_IMAGES = 10, 2500
@@ -86,4 +87,5 @@ def make_config(network: str, options: argparse.Namespace) -> ConfigDict:
 
 
 if __name__ == "__main__":
+    huge_pages.start_again()  # as `python -m jaxcnn.main` does
     main()

@@ -28,6 +28,7 @@ from jaxcnn.analysis.spread import Spread, in_rounds, spread
 from jaxcnn.config import default_config, resolve
 from jaxcnn.report.figures import to_png
 from jaxcnn.report.style import LIGHT, MARKERS, dress, dress_legend, name_ticks, new_figure
+from jaxcnn.runtime import huge_pages
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.rundir import versions
 from jaxcnn.speed import start_run
@@ -211,4 +212,5 @@ def caption(content: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
+    huge_pages.start_again()  # as `python -m jaxcnn.main` does
     main()

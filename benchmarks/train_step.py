@@ -8,6 +8,9 @@ the bare step, on one batch that is on the device, and the whole loop as its use
 shuffled data, crop and flip, step, metrics. Before that all are checked to have as many parameters,
 the same logits, and the same loss at each of three updates. A peer that is not installed, or cannot
 run, is left out with a line that says why.
+
+jaxcnn has the huge pages that its commands ask for (jaxcnn/runtime/huge_pages.py), the others have
+what their users get who do nothing; --huge-pages gives the same to all.
 """
 
 import argparse
@@ -21,9 +24,12 @@ import numpy as np
 from peers.task import WIDTHS, write_data
 from turns import Worker, hardware
 
+from jaxcnn.runtime import huge_pages
+
+HUGE_PAGES = huge_pages.variables(os.environ)
 # What is told to users -> a module of benchmarks/peers/, and its environment
 PEERS: dict[str, tuple[str, dict[str, str]]] = {
-    "jaxcnn": ("jaxcnn_run", {}),
+    "jaxcnn": ("jaxcnn_run", HUGE_PAGES),
     "Flax and tf.data": ("flax_tf_data", {}),
     "Keras on JAX": ("keras_fit", {"KERAS_BACKEND": "jax"}),
     "Keras on TensorFlow": ("keras_fit", {"KERAS_BACKEND": "tensorflow"}),
@@ -42,8 +48,13 @@ def main() -> None:
     parser.add_argument("--dtype", choices=TOLERANCES, default="float32")
     parser.add_argument("--steps", type=int, default=24, help="of a turn")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--huge-pages", action="store_true", help="for all peers, not just jaxcnn")
     options = parser.parse_args()
     print(hardware())
+    if HUGE_PAGES:
+        print(f"Huge pages for {'all' if options.huge_pages else 'jaxcnn alone'}.")
+    else:
+        print("Huge pages as this environment and machine have them, for all.")
     for network in options.networks:
         with tempfile.TemporaryDirectory() as folder:
             write_data(Path(folder))
@@ -57,7 +68,9 @@ def measure(network: str, options: argparse.Namespace, folder: Path) -> None:
     workers: dict[str, Worker] = {}
     try:
         for name in options.peers:
-            workers[name] = Worker(name, *PEERS[name], given, folder)
+            module, more = PEERS[name]
+            more = more | HUGE_PAGES if options.huge_pages else more
+            workers[name] = Worker(name, module, more, given, folder)
             if missing := workers[name].missing:
                 print(f"{name} is left out: {missing}", flush=True)
                 workers.pop(name).close()

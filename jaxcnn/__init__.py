@@ -22,7 +22,12 @@ For whole runs from a config: `jaxcnn.train.train(config, workdir)`.
 
 import time
 
-STARTED = time.perf_counter()  # before the imports that take long, which a run's log reports
+from jaxcnn.runtime import huge_pages
+
+if huge_pages.is_command():
+    huge_pages.start_again()  # before the imports that take long
+
+STARTED = time.perf_counter()  # the log of a run tells how long those took
 
 from jaxcnn.build import build_model  # noqa: E402
 from jaxcnn.core.augment import AUGMENTATIONS, compose, normalize, on_image  # noqa: E402

@@ -1,6 +1,7 @@
 """Benchmarks against peers still run, and compare like with like. Slow: they compile a lot."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -29,8 +30,9 @@ def test_plain_flax_and_keras_train_the_network_of_jaxcnn_with_the_same_losses()
     pytest.importorskip("tensorflow")
     peers = ["jaxcnn", FLAX, "Keras on TensorFlow"]
     little = ["--batch-size", "16", "--steps", "1", "--rounds", "1"]
-    ended = run("train_step", *little, "--peers", *peers)
+    ended = run("train_step", *little, "--huge-pages", "--peers", *peers)
     assert ended.returncode == 0, ended.stderr
+    assert re.search(r"^Huge pages .* all\.$", ended.stdout, re.M)
     assert "All 3 give the same logits" in ended.stdout
     assert [name for name in rows(ended.stdout) if name in peers] == peers
     assert rows(ended.stdout)["jaxcnn"][1] == "1.00x"
