@@ -1,11 +1,12 @@
-"""What `jaxcnn.runtime.compile` and `jaxcnn.core.cpu` win on a CPU, in interleaved rounds.
+"""What `jaxcnn.runtime.compile`, `jaxcnn.core.cpu` and `jaxcnn.native` win on a CPU.
 
     python benchmarks/cpu_step.py [--models cnn resnet20_cifar] [--batch-size 128] [--rounds 7]
 
 One step of each way in turn, round after round, on random 32x32 images that are in memory already,
 float32, with crop and flip: cnn as in experiments/cifar10.py, resnet20_cifar as it is. The ways are
-Flax's layers as they are (plain), with the compiler's options, and with the formulations too. Times
-are medians; CPU ms is how long all threads worked, which other programs on the machine change less.
+Flax's layers as they are (plain), with the compiler's options, with the formulations too, and with
+native code in their place, where a C++ compiler is found. Times are medians; CPU ms is how long all
+threads worked, which other programs on the machine change less.
 All have the huge pages of our commands, with GLIBC_TUNABLES=glibc.malloc.hugetlb=0 none.
 """
 
@@ -28,6 +29,8 @@ from jaxcnn import (
     make_train_step,
 )
 from jaxcnn.core.cpu import cpu_formulations
+from jaxcnn.native.formulations import native_formulations
+from jaxcnn.native.library import available
 from jaxcnn.runtime import huge_pages
 from jaxcnn.runtime.compile import CPU_OPTIONS
 
@@ -45,6 +48,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
+    if available():
+        WAYS["options and native"] = (CPU_OPTIONS, native_formulations)
     print(
         f"jax {jax.__version__}, {options.batch_size} images a step, load {os.getloadavg()[0]:.1f}"
     )

@@ -170,11 +170,13 @@ def _circumstances(content: Mapping[str, Any]) -> dict[str, Any]:
     return (
         {f"config.{k}": v for k, v in config.items() if not k.startswith(("report.", "data.cache"))}
         | environment["versions"]
-        | {name: environment[name] for name in ("python", "platform", "git_commit")}
+        | {name: environment.get(name) for name in _ENVIRONMENT}
         | {"devices": _devices(environment), "cores": content["cores"]}
         | {f"work.{name}": value for name, value in content["work"].items() if name in _WORK}
     )
 
+
+_ENVIRONMENT = ("python", "platform", "git_commit", "native_layers", "glibc_tunables")
 
 # What follows from the data, not from the config alone.
 _WORK = ("image_shape", "training_images", "data_mode")

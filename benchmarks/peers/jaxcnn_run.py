@@ -48,7 +48,9 @@ def build(task: Task) -> dict[str, Callable]:
     image, label = task.batch()
     batch = {"image": image, "label": label, "mask": np.ones(len(label), bool)}
     batch = jax.device_put(batch | {"index": np.arange(len(label), dtype=np.int32)})
-    train_step = make_train_step(model, tx, interceptor=formulations(jax.default_backend()))
+    train_step = make_train_step(
+        model, tx, interceptor=formulations(jax.default_backend(), jax.device_count())
+    )
     train_step = compile_step(jax.jit(train_step, donate_argnums=0), state, batch)
     training = None
 

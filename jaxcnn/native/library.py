@@ -13,6 +13,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -47,6 +48,11 @@ def available() -> bool:
     return True
 
 
+def loaded() -> bool:
+    """Whether this process has asked for the calls, and has them."""
+    return available.cache_info().currsize > 0 and available()
+
+
 def _tell(reason: str) -> None:
     logger.info("%s: layers are XLA's own, which are slower on a CPU", reason)
 
@@ -70,6 +76,7 @@ def _loaded(compiler: str) -> ctypes.CDLL:
 
 
 def _build(compiler: str, path: Path) -> None:
+    clock = time.perf_counter()
     path.parent.mkdir(parents=True, exist_ok=True)
     sources = [str(FOLDER / name) for name in SOURCES]
     # Other processes build it too, perhaps: each its own, and the last one's stays.
@@ -78,6 +85,7 @@ def _build(compiler: str, path: Path) -> None:
         files = ["-isystem", jax.ffi.include_dir(), *sources, "-o", str(new)]
         subprocess.run([compiler, *_FLAGS, *files], capture_output=True, text=True, check=True)
         new.replace(path)
+    logger.info("native code for this processor built (%.1f s)", time.perf_counter() - clock)
 
 
 def _processor() -> str:

@@ -43,8 +43,9 @@ def told(tmp_path, monkeypatch):
 
 @needs_compiler
 def test_it_is_built_once(told, tmp_path):
-    for _ in range(2):
-        assert told('exec g++ "$@"') == ["True True"]
+    first, then = (told('exec g++ "$@"') for _ in range(2))
+    assert first[0].startswith("native code for this processor built")
+    assert first[1:] == then == ["True True"]
     calls = (tmp_path / "calls").read_text().splitlines()
     assert sum(" -o " in call for call in calls) == 1
     assert sum(call == "--version" for call in calls) == 2, "another version would build its own"
@@ -68,11 +69,12 @@ def test_without_a_compiler_a_line_says_so(told, monkeypatch):
     assert last == "False False"
 
 
+@needs_compiler
 def test_a_damaged_library_is_built_again(told, tmp_path):
     told()
     for built in (tmp_path / ".cache/jaxcnn/native").iterdir():
         os.truncate(built, 100)
-        assert told() == ["True True"]
+        assert told()[-1] == "True True"
 
 
 @needs_compiler
