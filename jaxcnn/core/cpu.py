@@ -117,6 +117,13 @@ def convolve_by_xla(
 def _convolution(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads, precision: Any
 ) -> jax.Array:
+    return xla_convolution(x, kernel, strides, pads, precision)
+
+
+def xla_convolution(
+    x: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads, precision: Any = None
+) -> jax.Array:
+    """XLA's own, derivatives too."""
     return jax.lax.conv_general_dilated(
         x, kernel, strides, pads, dimension_numbers=_LAYOUT, precision=precision
     )

@@ -157,12 +157,17 @@ void convolve_tile(const Shape& s, const Tile& tile, const float* frame, const f
       }
     }
   output += first * s.outputs + tile.first;
-  for (int p = 0; p < P && first + p < pixels; ++p, output += s.outputs) {
+#pragma GCC unroll 16
+  for (int p = 0; p < P; ++p, output += s.outputs) {
+    if (first + p >= pixels) return;
     if (tile.given == Q * kLanes) {
 #pragma GCC unroll 4
       for (int q = 0; q < Q; ++q) store(output + q * kLanes, sum[p][q]);
     } else {
-      std::memcpy(output, sum[p], tile.given * sizeof(float));
+      Vector row[Q];  // not the sums themselves: what has an address is not kept in registers
+#pragma GCC unroll 4
+      for (int q = 0; q < Q; ++q) row[q] = sum[p][q];
+      std::memcpy(output, row, tile.given * sizeof(float));
     }
   }
 }

@@ -21,6 +21,7 @@ from jaxcnn.core.cpu import (
     has_blocks,
     kernel_of_blocks,
     pads_of_blocks,
+    xla_convolution,
 )
 
 Size = tuple[int, int]
@@ -41,7 +42,6 @@ def convolve(
             for sides, size in zip(pads, kernel.shape[:2], strict=True)
             for side in sides
         )
-        and (strides == (1, 1) or has_blocks(x.shape[1:3], kernel.shape[:2], strides, pads))
     )
     if not takes:
         return convolve_by_xla(x, kernel, strides, pads, precision)
@@ -81,12 +81,17 @@ def input_gradient(
 ) -> jax.Array:
     """The gradient of x, of this size, from the output's: float32[B, H, W, C]
 
-    With stride 1 it is the convolution with the kernel turned around, otherwise that of blocks.
+    With stride 1 it is the convolution with the kernel turned around; with 2, that of blocks. The
+    rest is XLA's: most often of images, which need no gradient.
     """
-    if strides != (1, 1):
+    if has_blocks(size, kernel.shape[:2], strides, pads):
         blocks = (size[0] // 2, size[1] // 2)
         kernel, ends = kernel_of_blocks(kernel, pads), pads_of_blocks(size, pads)
         return from_blocks(input_gradient(kernel, gradient, blocks, (1, 1), ends))
+    if strides != (1, 1):
+        x = jax.ShapeDtypeStruct((gradient.shape[0], *size, kernel.shape[2]), gradient.dtype)
+        by_xla = partial(xla_convolution, kernel=kernel, strides=strides, pads=pads)
+        return jax.linear_transpose(by_xla, x)(gradient)[0]
     around: Any = tuple(
         (length - 1 - low, length - 1 - high)
         for (low, high), length in zip(pads, kernel.shape[:2], strict=True)
