@@ -29,17 +29,19 @@ Convolve = Callable[[jax.Array, jax.Array, Strides, Pads, Any], jax.Array]
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
-def interceptor(convolve: Convolve) -> Callable[..., Any]:
+def interceptor(convolve: Convolve, depthwise: bool = False) -> Callable[..., Any]:
     """An interceptor for `flax.linen.intercept_methods`: convolutions, by `convolve`, and
     max-poolings that have a faster form here take it; all other layers, and convolutions told how
     to convolve, stay.
+
+    depthwise: `convolve` also takes kernels [h, w, 1, C], for each channel by itself.
     """
 
     def intercepted(next_call: Any, arguments: Any, keywords: Any, context: Any) -> Any:
         layer = context.module
         if context.method_name == "__call__" and len(arguments) == 1 and not keywords:
             (x,) = arguments
-            if type(layer) is nn.Conv and _is_plain(layer, x) and not layer.is_initializing():
+            if type(layer) is nn.Conv and _is_plain(layer, x, depthwise):
                 return _layer(layer, x, convolve)
             if type(layer) is MaxPool and _halves(layer, x):
                 return max_pool(x)
@@ -48,17 +50,18 @@ def interceptor(convolve: Convolve) -> Callable[..., Any]:
     return intercepted
 
 
-def _is_plain(layer: nn.Conv, x: jax.Array) -> bool:
+def _is_plain(layer: nn.Conv, x: jax.Array, depthwise: bool) -> bool:
     """Whether `_layer` is all that the layer does."""
-    padding = layer.padding
+    padding, groups = layer.padding, layer.feature_group_count
     return (
         x.ndim == 4
+        and not layer.is_initializing()
         and not isinstance(layer.kernel_size, int)
         and len(layer.kernel_size) == 2
         and (not isinstance(padding, str) or padding in ("SAME", "VALID"))
         and _all_ones(layer.input_dilation)
         and _all_ones(layer.kernel_dilation)
-        and layer.feature_group_count == 1
+        and (groups == 1 or (depthwise and groups == x.shape[-1] == layer.features))
         and layer.mask is None
         and all(
             getattr(layer, name, None) is None
@@ -117,15 +120,21 @@ def convolve_by_xla(
 def _convolution(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads, precision: Any
 ) -> jax.Array:
-    return xla_convolution(x, kernel, strides, pads, precision)
+    return convolve_as_flax(x, kernel, strides, pads, precision)
 
 
-def xla_convolution(
+def convolve_as_flax(
     x: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads, precision: Any = None
 ) -> jax.Array:
-    """XLA's own, derivatives too."""
+    """By XLA's own convolutions and derivatives; in groups where the kernel sees fewer channels."""
     return jax.lax.conv_general_dilated(
-        x, kernel, strides, pads, dimension_numbers=_LAYOUT, precision=precision
+        x,
+        kernel,
+        strides,
+        pads,
+        dimension_numbers=_LAYOUT,
+        feature_group_count=x.shape[3] // kernel.shape[2],
+        precision=precision,
     )
 
 

@@ -67,11 +67,7 @@ ffi::Error channel_sums(ffi::ThreadPool pool, Array a, Array b, Array shift, Out
         add_channel(of_a, of_b, shift.typed_data()[first], count, channels, first, own);
     }
   });
-  for (int64_t i = 0; i < size; ++i) {
-    float sum = 0;
-    for (int64_t part = 0; part < parts; ++part) sum += sums[part * size + i];
-    result->typed_data()[i] = sum;
-  }
+  add_up(sums.data(), parts, size, result->typed_data());
   return ffi::Error::Success();
 }
 

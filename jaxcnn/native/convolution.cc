@@ -1,9 +1,8 @@
 // Convolutions of float32 images [B, H, W, C] with kernels [h, w, C, D] and the gradients of the
 // kernels, for XLA:CPU; `convolution.py` says what each call is.
 //
-// The part of an image that a task needs is copied into a frame of zeros, which stays in the cache
-// of its core. There the numbers that a row of the kernel sees, w * C of them, follow one another.
-// So a convolution is, for each row of the kernel, a product of such rows of pixels with it, and the
+// In the frame of an image, see `frame.h`, the w * C numbers that a row of the kernel sees follow one
+// another. So a convolution is, for each row of the kernel, a product of such rows with it, and the
 // kernel's gradient one of their transpose with the output's. Both keep a tile of the result in
 // vector registers: the outer products of Goto & van de Geijn (2008), without a copy of the image
 // for each place of the kernel.
@@ -11,14 +10,11 @@
 // Nothing depends on how many threads there are, sums neither: results are the same to the bit.
 
 #include <cstring>
-#include <vector>
 
-#include "vectors.h"
+#include "frame.h"
 
 namespace jaxcnn {
 namespace {
-
-using Numbers = ffi::Span<const int64_t>;
 
 // A tile is 1 to kWidest vectors wide. kPixels and kInputs: how many rows it has in registers, by
 // its width, in a convolution and in a gradient.
@@ -32,60 +28,6 @@ constexpr int kWidest = 3, kPixels[] = {0, 16, 8, 8}, kInputs[] = {0, 16, 12, 8}
 constexpr int64_t kTaskBytes = 256 << 10, kTileBytes = 24 << 10;
 constexpr int64_t kTilePixels = 64;  // no fewer a tile of a gradient, which is read and written
 constexpr int64_t kMostParts = 16, kPartsBytes = 4 << 20;  // of a gradient's sums
-
-struct Shape {
-  int64_t images, height, width, channels;  // of the input
-  int64_t rows, columns, outputs;           // of the output
-  int64_t kernel_rows, kernel_columns;
-  int64_t row_stride, column_stride, above, left;  // zeros above and left of the image
-
-  Shape(ffi::AnyBuffer::Dimensions x, ffi::AnyBuffer::Dimensions kernel,
-        ffi::AnyBuffer::Dimensions y, Numbers strides, Numbers before)
-      : images(x[0]), height(x[1]), width(x[2]), channels(x[3]),
-        rows(y[1]), columns(y[2]), outputs(y[3]),
-        kernel_rows(kernel[0]), kernel_columns(kernel[1]),
-        row_stride(strides[0]), column_stride(strides[1]), above(before[0]), left(before[1]) {}
-
-  int64_t inputs() const { return kernel_columns * channels; }  // that a row of the kernel sees
-  int64_t vectors() const { return (outputs + kLanes - 1) / kLanes; }
-  int64_t framed_rows(int64_t count) const { return (count - 1) * row_stride + kernel_rows; }
-  int64_t framed_width() const { return (columns - 1) * column_stride + kernel_columns; }
-  int64_t line() const { return framed_width() * channels; }  // the numbers of a frame's row
-  const float* image(const float* images, int64_t number) const {
-    return images + number * height * width * channels;
-  }
-  // How many rows of the output need no more memory than this for all that they see and are.
-  int64_t rows_within(int64_t bytes) const {
-    int64_t of_row = (line() * row_stride + columns * outputs) * sizeof(float);
-    return std::clamp<int64_t>(bytes / of_row, 1, rows);
-  }
-};
-
-// This thread's memory for so many numbers; which: two can be in use at once.
-float* scratch(int which, int64_t size) {
-  thread_local std::vector<float> kept[2];
-  if (kept[which].size() < static_cast<size_t>(size)) kept[which].resize(size);
-  return kept[which].data();
-}
-
-// What the output's rows first ... first + count - 1 see of an image, with zeros around it.
-const float* framed(const Shape& s, const float* image, int64_t first, int64_t count) {
-  int64_t rows = s.framed_rows(count), line = s.line(), left = s.left * s.channels;
-  int64_t copied = std::min(s.framed_width() - s.left, s.width) * s.channels;
-  float* frame = scratch(0, rows * line);
-  for (int64_t i = 0; i < rows; ++i) {
-    float* to = frame + i * line;
-    int64_t row = first * s.row_stride + i - s.above;
-    if (row < 0 || row >= s.height) {
-      std::fill_n(to, line, 0.0f);
-    } else {
-      std::fill_n(to, left, 0.0f);
-      std::copy_n(image + row * s.width * s.channels, copied, to + left);
-      std::fill_n(to + left + copied, line - left - copied, 0.0f);
-    }
-  }
-  return frame;
-}
 
 // The output's channels first ... first + given - 1, which a tile so many vectors wide computes.
 struct Tile {
@@ -104,13 +46,6 @@ std::vector<Tile> tiles_of(const Shape& s) {
     tiles.push_back({width, first, std::min<int64_t>(width * kLanes, s.outputs - first)});
   }
   return tiles;
-}
-
-// Calls call(std::integral_constant<int, width>): the width is known to the compiler there.
-template <int Width = kWidest, typename Call>
-void with_width(int width, Call call) {
-  if (width == Width) return call(std::integral_constant<int, Width>());
-  if constexpr (Width > 1) with_width<Width - 1>(width, call);
 }
 
 // Where the packed kernel of a tile begins: for each input its numbers for the tile's channels.
@@ -173,8 +108,8 @@ void convolve_tile(const Shape& s, const Tile& tile, const float* frame, const f
 }
 
 ffi::Error convolve(ffi::ThreadPool pool, Array x, Array kernel, Output y, Numbers strides,
-                    Numbers before) {
-  const Shape s(x.dimensions(), kernel.dimensions(), y->dimensions(), strides, before);
+                    Numbers before, Numbers apart) {
+  const Shape s(x.dimensions(), kernel.dimensions(), y->dimensions(), strides, before, apart);
   const std::vector<Tile> tiles = tiles_of(s);
   std::vector<float> packed(s.kernel_rows * s.inputs() * s.vectors() * kLanes);
   in_parallel(pool, tiles.size(), [&](int64_t i) {
@@ -188,7 +123,7 @@ ffi::Error convolve(ffi::ThreadPool pool, Array x, Array kernel, Output y, Numbe
     float* output = y->typed_data() + (number * s.rows + first) * s.columns * s.outputs;
     for (const Tile& tile : tiles) {
       const float* weights = packed.data() + packed_at(s, tile);
-      with_width(tile.width, [&](auto width) {
+      with_width<kWidest>(tile.width, [&](auto width) {
         for (int64_t p = 0; p < pixels; p += kPixels[width])
           convolve_tile<width>(s, tile, frame, weights, p, pixels, output);
       });
@@ -256,8 +191,9 @@ const float* whole_vectors(const float* rows, int64_t count, int64_t given, int6
 }
 
 ffi::Error kernel_gradient(ffi::ThreadPool pool, Array x, Array gradient, Output kernel,
-                           Numbers strides, Numbers before) {
-  const Shape s(x.dimensions(), kernel->dimensions(), gradient.dimensions(), strides, before);
+                           Numbers strides, Numbers before, Numbers apart) {
+  const Shape s(x.dimensions(), kernel->dimensions(), gradient.dimensions(), strides, before,
+                apart);
   const std::vector<Tile> tiles = tiles_of(s);
   int64_t inputs = s.kernel_rows * s.inputs(), stride = s.vectors() * kLanes;
   int64_t size = inputs * stride;
@@ -278,7 +214,7 @@ ffi::Error kernel_gradient(ffi::ThreadPool pool, Array x, Array gradient, Output
             gradient.typed_data() + (number * s.rows + first) * s.columns * s.outputs,
             count * s.columns, s.outputs, stride);
         for (size_t i = share; i < tiles.size(); i += shares)
-          with_width(tiles[i].width, [&](auto width) {
+          with_width<kWidest>(tiles[i].width, [&](auto width) {
             float* own = sums.data() + part * size + tiles[i].first;
             slope_tiles<width>(s, frame, slopes + tiles[i].first, count, own, stride);
           });
@@ -298,15 +234,5 @@ ffi::Error kernel_gradient(ffi::ThreadPool pool, Array x, Array gradient, Output
 }  // namespace
 }  // namespace jaxcnn
 
-#define DEFINE_CALL(name, function)                                   \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, jaxcnn::function,               \
-                                xla::ffi::Ffi::Bind()                 \
-                                    .Ctx<xla::ffi::ThreadPool>()      \
-                                    .Arg<jaxcnn::Array>()             \
-                                    .Arg<jaxcnn::Array>()             \
-                                    .Ret<jaxcnn::Array>()             \
-                                    .Attr<jaxcnn::Numbers>("strides") \
-                                    .Attr<jaxcnn::Numbers>("before"))
-
-DEFINE_CALL(jaxcnn_convolve, convolve);
-DEFINE_CALL(jaxcnn_kernel_gradient, kernel_gradient);
+JAXCNN_CALL(jaxcnn_convolve, jaxcnn::convolve);
+JAXCNN_CALL(jaxcnn_kernel_gradient, jaxcnn::kernel_gradient);

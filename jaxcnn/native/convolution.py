@@ -1,13 +1,13 @@
-"""Convolutions by `convolution.cc`, for XLA:CPU and one device, and their gradients: float32.
+"""Convolutions by `convolution.cc`, those of each channel by itself by `depthwise.cc`, and their
+gradients: for XLA:CPU and one device, float32.
 
 They take and give arrays as `jax.lax.conv_general_dilated` does with NHWC, HWIO, NHWC. Reverse mode
 of any order and `vmap` work; forward mode is refused by JAX, as of all that has a gradient of its
-own. Of what is split over devices each device would be given all: see `formulations` of
-`jaxcnn.runtime.compile`, which chooses.
+own. Of what is split over devices each device would be given all: `jaxcnn.runtime.compile` chooses.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,127 +16,129 @@ import numpy as np
 from jaxcnn.core.cpu import (
     Pads,
     Strides,
+    convolve_as_flax,
     convolve_by_xla,
     from_blocks,
     has_blocks,
     kernel_of_blocks,
-    pads_of_blocks,
-    xla_convolution,
 )
 
-Size = tuple[int, int]
+Size = tuple[int, ...]
+
+
+class Geometry(NamedTuple):
+    """How an output's pixels lie over an input's: strides from one to the next, zeros before the
+    first row and column, and how far apart the input's are, with zeros between.
+
+    depthwise: each channel by itself; kernels are [h, w, 1, C].
+    """
+
+    strides: Strides
+    before: tuple[int, int]
+    apart: tuple[int, int] = (1, 1)
+    depthwise: bool = False
 
 
 def convolve(
     x: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads, precision: Any = None
 ) -> jax.Array:
-    """The convolution of images [B, H, W, C] with a kernel [h, w, C, D]; what is left to XLA: 1x1
-    kernels, which are matrix products, other types than float32, zeros that no pixel is seen with.
+    """The convolution of images [B, H, W, C] with a kernel [h, w, C, D], or [h, w, 1, C] for each
+    channel by itself. What is left to XLA: 1x1 kernels, which are matrix products, other types than
+    float32, zeros that no pixel is seen with.
     """
+    depthwise = kernel.shape[2] != x.shape[3]
     takes = (
         x.dtype == kernel.dtype == jnp.float32
         and kernel.shape[:2] != (1, 1)
         and min(x.size, kernel.size) > 0
         and all(
-            0 <= side < size
-            for sides, size in zip(pads, kernel.shape[:2], strict=True)
+            0 <= side < length
+            for sides, length in zip(pads, kernel.shape[:2], strict=True)
             for side in sides
         )
     )
-    if not takes:
-        return convolve_by_xla(x, kernel, strides, pads, precision)
-    return convolution(x, kernel, strides, pads)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def convolution(x: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads) -> jax.Array:
-    """float32[B, H, W, C], float32[h, w, C, D] -> float32[B, H', W', D]"""
     rows, columns = (
-        (length + sum(sides) - size) // stride + 1
-        for length, sides, size, stride in zip(
+        (length + sum(sides) - seen) // stride + 1
+        for length, sides, seen, stride in zip(
             x.shape[1:3], pads, kernel.shape[:2], strides, strict=True
         )
     )
-    shape = (x.shape[0], rows, columns, kernel.shape[-1])
-    return _call("jaxcnn_convolve", shape, x, kernel, strides, pads)
+    if takes and min(rows, columns) > 0:
+        how = Geometry(strides, (pads[0][0], pads[1][0]), depthwise=depthwise)
+        return convolution(x, kernel, (rows, columns), how)
+    if depthwise:
+        return convolve_as_flax(x, kernel, strides, pads, precision)
+    return convolve_by_xla(x, kernel, strides, pads, precision)
 
 
-def _forward(x: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads) -> Any:
-    return convolution(x, kernel, strides, pads), (x, kernel)
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def convolution(x: jax.Array, kernel: jax.Array, size: Size, how: Geometry) -> jax.Array:
+    """float32[B, H, W, C], float32[h, w, C, D] -> float32[B, *size, D]"""
+    target = "jaxcnn_depthwise" if how.depthwise else "jaxcnn_convolve"
+    return _call(target, (x.shape[0], *size, kernel.shape[-1]), x, kernel, how)
 
 
-def _backward(strides: Strides, pads: Pads, saved: Any, gradient: jax.Array) -> Any:
+def _forward(x: jax.Array, kernel: jax.Array, size: Size, how: Geometry) -> Any:
+    return convolution(x, kernel, size, how), (x, kernel)
+
+
+def _backward(size: Size, how: Geometry, saved: Any, gradient: jax.Array) -> Any:
+    del size
     x, kernel = saved
     return (
-        input_gradient(kernel, gradient, x.shape[1:3], strides, pads),
-        kernel_gradient(x, gradient, kernel.shape[:2], strides, pads),
+        input_gradient(kernel, gradient, x.shape[1:3], how),
+        kernel_gradient(x, gradient, kernel.shape[:2], how),
     )
 
 
 convolution.defvjp(_forward, _backward)
 
 
-def input_gradient(
-    kernel: jax.Array, gradient: jax.Array, size: Size, strides: Strides, pads: Pads
-) -> jax.Array:
-    """The gradient of x, of this size, from the output's: float32[B, H, W, C]
+def input_gradient(kernel: jax.Array, gradient: jax.Array, size: Size, how: Geometry) -> jax.Array:
+    """The gradient of x, of this size, from the output's: float32[B, *size, C].
 
-    With stride 1 it is the convolution with the kernel turned around; with 2, that of blocks. The
-    rest is XLA's: most often of images, which need no gradient.
+    It is the convolution with the kernel turned around, in which strides and distances have changed
+    places; with stride 2, that of blocks of 2x2 pixels, which has no zeros between.
     """
-    if has_blocks(size, kernel.shape[:2], strides, pads):
+    pads: Any = tuple((zeros, zeros) for zeros in how.before)
+    if not how.depthwise and has_blocks(size, kernel.shape[:2], how.strides, pads):
         blocks = (size[0] // 2, size[1] // 2)
-        kernel, ends = kernel_of_blocks(kernel, pads), pads_of_blocks(size, pads)
-        return from_blocks(input_gradient(kernel, gradient, blocks, (1, 1), ends))
-    if strides != (1, 1):
-        x = jax.ShapeDtypeStruct((gradient.shape[0], *size, kernel.shape[2]), gradient.dtype)
-        by_xla = partial(xla_convolution, kernel=kernel, strides=strides, pads=pads)
-        return jax.linear_transpose(by_xla, x)(gradient)[0]
-    around: Any = tuple(
-        (length - 1 - low, length - 1 - high)
-        for (low, high), length in zip(pads, kernel.shape[:2], strict=True)
-    )
-    return convolution(gradient, kernel[::-1, ::-1].swapaxes(2, 3), (1, 1), around)
+        of_blocks = how._replace(strides=(1, 1))
+        return from_blocks(
+            input_gradient(kernel_of_blocks(kernel, pads), gradient, blocks, of_blocks)
+        )
+    turned = kernel[::-1, ::-1]
+    before = (kernel.shape[0] - 1 - how.before[0], kernel.shape[1] - 1 - how.before[1])
+    back = how._replace(strides=how.apart, before=before, apart=how.strides)
+    return convolution(gradient, turned if how.depthwise else turned.swapaxes(2, 3), size, back)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def kernel_gradient(
-    x: jax.Array, gradient: jax.Array, size: Size, strides: Strides, pads: Pads
-) -> jax.Array:
-    """The gradient of a kernel of this size from the output's: float32[h, w, C, D]"""
-    shape = (*size, x.shape[-1], gradient.shape[-1])
-    return _call("jaxcnn_kernel_gradient", shape, x, gradient, strides, pads)
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def kernel_gradient(x: jax.Array, gradient: jax.Array, size: Size, how: Geometry) -> jax.Array:
+    """The gradient of a kernel from the output's: float32[*size, C, D], float32[*size, 1, C]"""
+    target = "jaxcnn_depthwise_gradient" if how.depthwise else "jaxcnn_kernel_gradient"
+    inputs = 1 if how.depthwise else x.shape[-1]
+    return _call(target, (*size, inputs, gradient.shape[-1]), x, gradient, how)
 
 
-def _kernel_forward(
-    x: jax.Array, gradient: jax.Array, size: Size, strides: Strides, pads: Pads
-) -> Any:
-    return kernel_gradient(x, gradient, size, strides, pads), (x, gradient)
+def _kernel_forward(x: jax.Array, gradient: jax.Array, size: Size, how: Geometry) -> Any:
+    return kernel_gradient(x, gradient, size, how), (x, gradient)
 
 
-def _kernel_backward(size: Size, strides: Strides, pads: Pads, saved: Any, slope: jax.Array) -> Any:
+def _kernel_backward(size: Size, how: Geometry, saved: Any, slope: jax.Array) -> Any:
     """It is linear in both: <slope, kernel_gradient(x, g)> = <convolution(x, slope), g>."""
     del size
     x, gradient = saved
     return (
-        input_gradient(slope, gradient, x.shape[1:3], strides, pads),
-        convolution(x, slope, strides, pads),
+        input_gradient(slope, gradient, x.shape[1:3], how),
+        convolution(x, slope, gradient.shape[1:3], how),
     )
 
 
 kernel_gradient.defvjp(_kernel_forward, _kernel_backward)
 
 
-def _call(
-    target: str,
-    shape: tuple[int, ...],
-    one: jax.Array,
-    other: jax.Array,
-    strides: Strides,
-    pads: Pads,
-) -> jax.Array:
-    call = jax.ffi.ffi_call(
-        target, jax.ShapeDtypeStruct(shape, jnp.float32), vmap_method="sequential"
-    )
-    before = np.array([low for low, _ in pads], np.int64)
-    return call(one, other, strides=np.array(strides, np.int64), before=before)
+def _call(target: str, shape: Size, one: jax.Array, other: jax.Array, how: Geometry) -> jax.Array:
+    result = jax.ShapeDtypeStruct(shape, jnp.float32)
+    numbers = {name: np.array(getattr(how, name), np.int64) for name in how._fields[:3]}
+    return jax.ffi.ffi_call(target, result, vmap_method="sequential")(one, other, **numbers)

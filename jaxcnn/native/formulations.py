@@ -7,7 +7,7 @@ import flax.linen as nn
 from jaxcnn.core.cpu import interceptor
 from jaxcnn.native import batch_norm, convolution
 
-_convolutions = interceptor(convolution.convolve)
+_convolutions = interceptor(convolution.convolve, depthwise=True)
 
 
 def native_formulations(next_call: Any, arguments: Any, keywords: Any, context: Any) -> Any:

@@ -22,8 +22,14 @@ import jax
 logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
-SOURCES = ("convolution.cc", "channel_sums.cc")
-TARGETS = ("jaxcnn_convolve", "jaxcnn_kernel_gradient", "jaxcnn_channel_sums")
+SOURCES = ("convolution.cc", "depthwise.cc", "channel_sums.cc")
+TARGETS = (
+    "jaxcnn_convolve",
+    "jaxcnn_kernel_gradient",
+    "jaxcnn_depthwise",
+    "jaxcnn_depthwise_gradient",
+    "jaxcnn_channel_sums",
+)
 # `-march=native` of ARM's compilers is `-mcpu=native`.
 _PROCESSOR = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
 _FLAGS = ("-std=c++17", "-O3", _PROCESSOR, "-shared", "-fPIC", "-w")

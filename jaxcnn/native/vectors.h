@@ -51,4 +51,18 @@ void in_parallel(ffi::ThreadPool& pool, int64_t count, Work work) {
   while (shared->done.load() < count) std::this_thread::yield();
 }
 
+// Calls call(std::integral_constant<int, width>), for a width from 1 to Width: the compiler knows it.
+template <int Width, typename Call>
+void with_width(int width, Call call) {
+  if (width == Width) return call(std::integral_constant<int, Width>());
+  if constexpr (Width > 1) with_width<Width - 1>(width, call);
+}
+
+// The sum of so many parts, one after the other.
+inline void add_up(const float* parts, int64_t count, int64_t size, float* total) {
+  std::copy_n(parts, size, total);
+  for (int64_t part = 1; part < count; ++part)
+    for (int64_t i = 0; i < size; ++i) total[i] += parts[part * size + i];
+}
+
 }  // namespace jaxcnn

@@ -14,7 +14,7 @@ from jaxcnn.core.step import make_gradients
 from jaxcnn.native.convolution import convolve
 from jaxcnn.native.formulations import native_formulations
 from jaxcnn.native.library import available
-from tests.core.test_cpu import CONVOLUTIONS, assert_equal, stock, value_and_gradients
+from tests.core.test_cpu import CONVOLUTIONS, LAYOUT, assert_equal, stock, value_and_gradients
 from tests.processes import finish, start
 from tests.steps import leaves
 
@@ -32,8 +32,9 @@ def kernel_of(*shape):
 
 
 def calls(function, *arguments):
-    """How many calls of native code a program has."""
-    return jax.jit(function).lower(*arguments).as_text().count("@jaxcnn_convolve")
+    """How many convolutions by native code a program has."""
+    text = jax.jit(function).lower(*arguments).as_text()
+    return text.count("@jaxcnn_convolve") + text.count("@jaxcnn_depthwise(")
 
 
 # One vector and less, several, what is no multiple of one, and more than a tile is wide.
@@ -59,6 +60,33 @@ def test_a_convolution_and_its_gradients_are_those_of_xla(
     assert_equal(found, expected, 8e-6)
 
 
+def stock_depthwise(x, kernel, strides, padding):
+    padding = [(padding, padding)] * 2 if isinstance(padding, int) else padding
+    return jax.lax.conv_general_dilated(
+        x, kernel, strides, padding, dimension_numbers=LAYOUT, feature_group_count=x.shape[-1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("channels", "shape", "kernel_size", "strides", "padding"),
+    [
+        *((channels, *CONVOLUTIONS[1]) for channels in (2, 3, 16, 17, 40)),
+        *((5 + 14 * (k % 2), *given) for k, given in enumerate(CONVOLUTIONS)),
+        (18, (3, 20, 21), 9, (1, 1), "SAME"),
+    ],
+)
+def test_a_convolution_of_each_channel_and_its_gradients_are_those_of_xla(
+    channels, shape, kernel_size, strides, padding
+):
+    x = images(min(shape[0], 9), *shape[1:], channels)
+    kernel = kernel_of(kernel_size, kernel_size, 1, channels)
+    found, expected = (
+        value_and_gradients(lambda x, k, f=f: f(x, k, strides, padding), x, kernel)
+        for f in (native, stock_depthwise)
+    )
+    assert_equal(found, expected, 8e-6)
+
+
 @pytest.mark.parametrize(
     ("strides", "padding", "dtype", "expected"),
     [
@@ -74,6 +102,8 @@ def test_what_native_code_does_not_take_is_left_to_xla(strides, padding, dtype, 
     x, kernel = jnp.asarray(images(2, 8, 8, 4), dtype), jnp.asarray(kernel_of(3, 3, 4, 8), dtype)
     assert calls(lambda x, k: native(x, k, strides, padding), x, kernel) == expected
     assert calls(native, x, kernel[:1, :1]) == 0
+    one_each = kernel[:, :, :1, :4]
+    assert calls(lambda x, k: native(x, k, strides, padding), x, one_each) == expected
 
 
 def test_large_images_and_kernels_are_cut_into_tasks():
@@ -100,7 +130,7 @@ def test_what_is_not_finite_reaches_the_pixels_that_see_it_and_no_others():
 
 
 def test_gradients_of_gradients_are_those_of_xla():
-    x, kernel = images(3, 8, 8, 4), kernel_of(3, 3, 4, 6)
+    x = images(3, 8, 8, 4)
 
     def squares_of_gradients(f, strides, x, kernel):
         def loss(x, kernel):
@@ -109,11 +139,15 @@ def test_gradients_of_gradients_are_those_of_xla():
         return sum((g**2).sum() for g in jax.grad(loss, (0, 1))(x, kernel))
 
     for strides in ((1, 1), (2, 2), (2, 1)):
-        found, expected = (
-            jax.jit(jax.grad(partial(squares_of_gradients, f, strides), (0, 1)))(x, kernel)
-            for f in (native, stock)
-        )
-        assert_equal(found, expected, 3e-5)
+        for kernel, ours, theirs in (
+            (kernel_of(3, 3, 4, 6), native, stock),
+            (kernel_of(3, 3, 1, 4), native, stock_depthwise),
+        ):
+            found, expected = (
+                jax.jit(jax.grad(partial(squares_of_gradients, f, strides), (0, 1)))(x, kernel)
+                for f in (ours, theirs)
+            )
+            assert_equal(found, expected, 3e-5)
 
 
 def test_members_of_a_population_have_gradients_of_their_own():
@@ -127,7 +161,7 @@ def test_members_of_a_population_have_gradients_of_their_own():
         np.testing.assert_array_equal(member, jax.jit(slope)(x, kernel))
 
 
-@pytest.mark.parametrize("name", ["cnn", "resnet20_cifar", "vgg11"])
+@pytest.mark.parametrize("name", ["cnn", "resnet20_cifar", "vgg11", "convnext_cifar"])
 def test_gradients_of_whole_nets_are_those_of_the_model_as_it_is(name):
     model = MODELS[name](num_classes=10)
     tx = make_optimizer("sgd", 0.1)
@@ -155,14 +189,14 @@ def test_neither_threads_nor_repetition_change_a_bit():
 import hashlib, os, sys
 os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:int(sys.argv[1])])
 import jax, numpy as np
-from jaxcnn.native.convolution import convolution
+from jaxcnn.native.convolution import convolve
 from jaxcnn.native.library import available
 assert available()
 random = np.random.default_rng(0)
 x = random.normal(size=(40, 16, 16, 24)).astype(np.float32)
 k = random.normal(size=(3, 3, 24, 40)).astype(np.float32)
 pads = ((1, 1), (1, 1))
-loss = lambda x, k: (convolution(x, k, (1, 1), pads) ** 2).sum()
+loss = lambda x, k: (convolve(x, k, (1, 1), pads) ** 2).sum()
 both = jax.jit(jax.value_and_grad(loss, (0, 1)))
 for _ in range(3):
     found = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(both(x, k)[1])]
