@@ -224,9 +224,9 @@ def _batch_shapes(run: Run) -> Any:
     axis = 0 if run.parallel.axis_name is None else 1
     times = run.config.batch_size // count
 
-    def larger(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+    def larger(leaf: jax.Array | np.ndarray) -> jax.ShapeDtypeStruct:
         shape = [n * times if k == axis else n for k, n in enumerate(leaf.shape)]
-        sharding = leaf.sharding if axis == 0 else None
+        sharding = leaf.sharding if axis == 0 and isinstance(leaf, jax.Array) else None
         return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=sharding)
 
     return jax.tree.map(larger, run.parallel.place_batch(few))

@@ -23,7 +23,7 @@ from jaxcnn.values import check_values
 FREE_ON_RESUME = (
     "parallel.",
     "log_every_",
-    "checkpoint_every_",
+    "checkpoint_",
     "data.dir",
     "data.manual_dir",
     "data.cache_",
@@ -32,6 +32,9 @@ FREE_ON_RESUME = (
     "report.",
     "max_skipped",
 )
+
+# Seconds between writes of checkpoints, of which the two of a small state take 0.1 s of a core.
+_GAP = 2.0
 
 
 def default_config() -> ConfigDict:
@@ -46,6 +49,10 @@ def default_config() -> ConfigDict:
     config.on_nonfinite = "stop"  # or "skip": leave out an update with a NaN or an infinity
     config.max_skipped = 10  # in a row, before the run stops
     config.best_metric = "accuracy"  # on validation: which checkpoint is the best
+
+    # From one write of checkpoints to the next; those between wait in memory, where a kill loses
+    # them. None: 0, each at once, where a checkpoint_every_* is given, else 2.
+    config.checkpoint_gap_seconds = placeholder(float)
 
     config.data = ConfigDict({"source": "digits"})
     config.data.image_size = placeholder(int)  # pixels; None: the images' own
@@ -129,6 +136,9 @@ def resolve(config: ConfigDict, overrides: Collection[str] = ()) -> ConfigDict:
     values = flatten(config)
     known = flatten(default_config())
     check_known(values)
+    if values.get("checkpoint_gap_seconds") is None:
+        asked = any(values.get(f"checkpoint_every_{unit}") is not None for unit in UNITS)
+        values["checkpoint_gap_seconds"] = 0.0 if asked else _GAP
     resolve_durations(values, overrides)
     for choice in CHOICES.values():
         values.setdefault(choice.key, known[choice.key])

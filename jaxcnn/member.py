@@ -99,7 +99,9 @@ def open_member(config: ConfigDict, workdir: Path) -> Member:
     cannot be written.
     """
     make_writable(workdir)
-    checkpoints = Checkpoints(workdir / "checkpoints", config.best_metric)
+    checkpoints = Checkpoints(
+        workdir / "checkpoints", config.best_metric, gap=config.checkpoint_gap_seconds
+    )
     try:
         if begun := checkpoints.latest_step() is not None:
             check_same_config(config, workdir, finished=False)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import repeat
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +31,7 @@ from jaxcnn.data.source import Dataset
 from jaxcnn.resume import describe_data
 from jaxcnn.run import Run
 from jaxcnn.runtime.compile import compile_step
+from jaxcnn.runtime.held import on_host, parts_of
 from jaxcnn.runtime.memory import memory_peak
 from jaxcnn.timed_training import (
     Bare,
@@ -100,7 +102,9 @@ def measure_speed(config: ConfigDict, rounds: int, seconds: float) -> Speed:
                 parts, rounds, lambda number: logger.info("round %d of %d", number, rounds)
             )
         waited = _waited(workdir, look.steps)
-    measured = derived(found, config.batch_size, look.checkpoint_every, look.least_step_ms)
+    measured = derived(
+        found, config.batch_size, look.checkpoint_every, look.least_step_ms, look.holding_ms
+    )
     measured |= {"data_wait_percent": waited, "compile_s": spread([look.compiling])}
     measured |= {name: spread([value]) for name, value in memory_peak().items()}
     return Speed(measured, look.work | {"rounds": rounds})
@@ -123,16 +127,18 @@ def derived(
     batch_size: int,
     checkpoint_every: float,
     least_step_ms: float | None = None,
+    holding_ms: float = 0.0,
 ) -> dict[str, Spread]:
     """What the times of each round say, by name.
 
     found: what the methods of `TimedTraining` give; of `bare` only where there is augmentation.
-    checkpoint_every: steps. least_step_ms: see `jaxcnn.run.Run`.
+    checkpoint_every: steps, from one that is written to the next. least_step_ms: see
+      `jaxcnn.run.Run`. holding_ms: of a step, for copies of states that may be written later.
     """
     own = {name: np.asarray(values) for name, values in found.items()}
     step, bare = own["step_ms"], own.get("bare_step_ms", own["step_ms"])
-    whole = own["loop_step_ms"] + own["checkpoint_ms"] / checkpoint_every
-    whole_cpu = own["loop_step_cpu_ms"] + own["checkpoint_cpu_ms"] / checkpoint_every
+    whole = own["loop_step_ms"] + holding_ms + own["checkpoint_ms"] / checkpoint_every
+    whole_cpu = own["loop_step_cpu_ms"] + holding_ms + own["checkpoint_cpu_ms"] / checkpoint_every
     images = 1e3 * batch_size
     own |= {
         "steps_per_second": 1e3 / step,
@@ -163,6 +169,7 @@ class _Look(NamedTuple):
     compiling: float
     num_steps: int
     checkpoint_every: float
+    holding_ms: float
     least_step_ms: float | None
     work: dict[str, Any]
 
@@ -183,6 +190,9 @@ def _look(config: ConfigDict, seconds: float) -> _Look:
     images = max(1, round(seconds * speed / config.batch_size)) * config.batch_size
     images = min(images, len(dataset.splits[role]))
     checkpoint_every = run.plan.checkpoint_every.examples / config.batch_size
+    holding_ms = _copying_ms(run, state) / checkpoint_every if config.checkpoint_gap_seconds else 0
+    # Two are written in that time at most, the latest and the best.
+    checkpoint_every = max(checkpoint_every, 1e3 * config.checkpoint_gap_seconds / took / 2)
     work = {
         "batch_size": config.batch_size,
         "image_shape": list(dataset.image_shape),
@@ -200,9 +210,20 @@ def _look(config: ConfigDict, seconds: float) -> _Look:
         compiling=compiling,
         num_steps=run.plan.num_steps,
         checkpoint_every=checkpoint_every,
+        holding_ms=holding_ms,
         least_step_ms=run.least_step_ms,
         work=work,
     )
+
+
+def _copying_ms(run: Run, state: TrainState) -> float:
+    """Milliseconds of a copy of a state on the host, the median of some."""
+    times = []
+    for _ in range(5):
+        clock = time.perf_counter()
+        on_host(parts_of(run.parallel.saved(state, 0)))
+        times.append(time.perf_counter() - clock)
+    return 1e3 * median(times)
 
 
 def _bare(config: ConfigDict, run: Run, state: TrainState) -> Bare:

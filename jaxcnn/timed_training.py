@@ -149,6 +149,7 @@ def open_timed(
         ("checkpoint_every", _BLOCKS * block),
     ):
         values |= {f"{name}_{unit}": None for unit in UNITS} | {f"{name}_steps": count}
+    values["checkpoint_gap_seconds"] = 0.0  # each is timed until it is on the disk
     config = resolve(unflatten(values))
     with (
         Training([config], [workdir], tensorboard=False) as training,

@@ -52,6 +52,7 @@ def check_values(values: Mapping[str, Any]) -> None:
         check(key, 0 <= values[key] < 2**32, "a whole number from 0 to 2**32 - 1")
     check("data.channels", values["data.channels"] in (None, 1, 3), "1 or 3")
     check("optimizer.weight_decay", values["optimizer.weight_decay"] >= 0, "a number from 0")
+    check("checkpoint_gap_seconds", values["checkpoint_gap_seconds"] >= 0, "a number from 0")
     for key in (
         "batch_size",
         "max_skipped",

@@ -39,6 +39,18 @@ def test_a_duration_not_given_has_its_default_and_no_other():
     }
 
 
+def test_checkpoints_that_are_asked_for_are_written_at_once():
+    def gap(**values):
+        return resolve(given(**values)).checkpoint_gap_seconds
+
+    assert gap() == 2
+    assert gap(checkpoint_every_steps=5) == gap(checkpoint_every_epochs=1.0) == 0
+    assert gap(checkpoint_every_steps=5, checkpoint_gap_seconds=60.0) == 60
+    assert "expected a number from 0" in message_of(checkpoint_gap_seconds=-1.0)
+    again = resolve(resolve(given()))
+    assert again.checkpoint_gap_seconds == 2
+
+
 def plan(num_train=1000, **values):
     return make_plan(flatten(resolve(given(batch_size=64, **values))), num_train)
 

@@ -6,28 +6,39 @@
 Orbax does not notice a flipped bit, so every file is verified before a restore. A checkpoint
 without a manifest was not finished: the process died. Several processes write and read together;
 the first verifies, chooses and writes manifests.
+
+To write a small state takes as long as many steps, so writes may be kept some seconds apart. What
+is saved meanwhile is held in memory; the best of it and the latest are written next, in this order.
+So with each one on the disk is the best until then, and a killed run that goes on makes the later
+ones once more.
 """
 
-import dataclasses
-import hashlib
 import logging
 import math
+import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from jaxcnn.errors import UserError
-from jaxcnn.paths import absolute, files, make_folder, move, names, remove, write
+from jaxcnn.paths import absolute, make_folder, move, names, remove, write
+from jaxcnn.runtime.best import Best, rank
 from jaxcnn.runtime.disk_errors import DiskErrors, tell_once
 from jaxcnn.runtime.distributed import from_first, is_first
+from jaxcnn.runtime.held import Held, on_host, parts_of, worth_writing
+from jaxcnn.runtime.manifest import manifest, whats_wrong
 
 logger = logging.getLogger(__name__)
 
 # With the best one and the two latest kept, a whole one exists while the newest is being written.
 _LATEST = 2
 _TRASH = "deleted"
+# Orbax numbers the saves of a process, and mixes up two, of whatever runs, that begin at once.
+_ONE_BEGINS = threading.Lock()
 
 
 class Checkpoints:
@@ -37,15 +48,20 @@ class Checkpoints:
     best_metric: which of the metrics given to `save` ranks checkpoints ("loss": lower is better;
       any other: higher). Of equal ones the later is the best.
     read_only: change nothing, also not what another process may be writing.
+    gap: seconds from the end of one write to the next, at least; what is saved meanwhile is held in
+      memory. 0: each is written at once. Several processes, whose clocks differ, write at once.
     """
 
-    def __init__(self, folder: Path, best_metric: str, read_only: bool = False):
+    def __init__(self, folder: Path, best_metric: str, read_only: bool = False, gap: float = 0.0):
         self._folder = folder
-        self._best_metric = best_metric
+        self._rank = partial(rank, best_metric)
         self._read_only = read_only
         self._manager: Any = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint-manifest")
         self._commit: Future | None = None
+        self._gap = gap
+        self._held: list[Held] = []
+        self._next_write = 0.0
 
     def restore_latest(self, like: Any) -> tuple[Any, int] | None:
         """The newest whole checkpoint and its step, or None where there is none yet.
@@ -67,7 +83,7 @@ class Checkpoints:
 
     def restore(self, step: int, like: Any) -> Any:
         """A finished checkpoint; UserError if it is damaged."""
-        problem = _verify(self._folder / str(step), self._manifest(step)) if is_first() else None
+        problem = self._whats_wrong(step) if is_first() else None
         if problem:
             best = ", the best one," if step == self._best_step() else ""
             raise UserError(
@@ -91,23 +107,48 @@ class Checkpoints:
         return max(ranked)[1] if ranked else self.latest_step()
 
     def save(self, step: int, state: Any, metrics: dict[str, float] | None) -> None:
-        """Saves a state in the background; what an earlier save ran into is raised here."""
-        import orbax.checkpoint as ocp
-
-        self.wait()
-        args = ocp.args.StandardSave(_saved(state))
-        with DiskErrors(self._folder):
-            if is_first():
-                self._manifest(step).unlink(missing_ok=True)
-            tell_once()
-            self._open().save(step, args=args, metrics=metrics, force=True)
-        self._commit = self._thread.submit(self._finish, step)
+        """Saves a state in the background, or holds it; what an earlier write ran into is raised
+        here.
+        """
+        together = jax.process_count() > 1
+        now = together or self._gap == 0 or self._may_write()
+        if now or not self._next_write:  # until one is there, a kill would cost all
+            self._join()
+        if together:
+            with DiskErrors(self._folder):
+                self._begin(step, parts_of(state), metrics)
+            self._commit = self._thread.submit(self._finish, step)
+            return
+        # Orbax takes NumPy's arrays in half the time of JAX's, and all of it is the thread's.
+        new = Held(step, on_host(parts_of(state)), metrics)
+        self._held = worth_writing(self._held, new, self._rank)
+        if now:
+            self._write_held()
 
     def wait(self) -> None:
-        """Waits until the last save is on disk, with its manifest; UserError if it failed."""
+        """Waits until all that is saved is on disk, with its manifest; UserError if it failed."""
+        self._join()
+        self._write_held()
+        self._join()
+
+    def _may_write(self) -> bool:
+        """Whether nothing is being written, and has not been for long enough."""
+        at_rest = self._commit is None or self._commit.done()
+        return at_rest and time.monotonic() >= self._next_write
+
+    def _write_held(self) -> None:
+        """Writes what is held, in the background; the thread has nothing else to do."""
+        held, self._held = self._held, []
+        if held:
+            self._commit = self._thread.submit(self._write, held)
+
+    def _join(self) -> None:
+        """Waits for what is being written; UserError if it failed."""
         if self._commit is not None:
             commit, self._commit = self._commit, None
             with DiskErrors(self._folder):
+                if commit.exception() is not None:
+                    self._held = []  # the disk would refuse these, too
                 commit.result()
 
     def close(self) -> None:
@@ -138,7 +179,7 @@ class Checkpoints:
                 options=ocp.CheckpointManagerOptions(
                     best_fn=self._rank,  # without it the metrics are not written
                     preservation_policy=policies.AnyPreservationPolicy(
-                        [policies.LatestN(_LATEST), _Best(self._rank)]
+                        [policies.LatestN(_LATEST), Best(self._rank)]
                     ),
                     cleanup_tmp_directories=not self._read_only,
                     # Renamed, then removed: a kill leaves no half of an old checkpoint behind.
@@ -152,7 +193,7 @@ class Checkpoints:
     def _restore(self, step: int, like: Any) -> Any:
         import orbax.checkpoint as ocp
 
-        parts = self._open().restore(step, args=ocp.args.StandardRestore(_saved(like)))
+        parts = self._open().restore(step, args=ocp.args.StandardRestore(parts_of(like)))
         return like.replace(**parts | {"key": jax.random.wrap_key_data(parts["key"])})
 
     def _tidy_up(self) -> int | None:
@@ -173,7 +214,7 @@ class Checkpoints:
         for step in reversed(self._steps_on_disk()):
             if not self._manifest(step).exists():
                 aside.append(("unfinished", step, "it has no manifest"))
-            elif problem := _verify(self._folder / str(step), self._manifest(step)):
+            elif problem := self._whats_wrong(step):
                 aside.append(("damaged", step, problem))
             else:
                 return step, aside
@@ -198,26 +239,46 @@ class Checkpoints:
             move(self._manifest(step), self._folder / f"{name}.sha256")
         move(self._folder / str(step), self._folder / name)
 
-    def _rank(self, metrics: dict[str, float]) -> float:
-        value = metrics[self._best_metric]
-        if not math.isfinite(value):
-            return -math.inf
-        return -value if self._best_metric == "loss" else value
+    def _write(self, held: list[Held]) -> None:
+        """Writes the last of them, and those before that are the best."""
+        for one in held:
+            if one is held[-1] or self._is_best(one):
+                self._begin(*one)
+                self._finish(one.step)
+        self._next_write = time.monotonic() + self._gap
+
+    def _is_best(self, held: Held) -> bool:
+        """Whether it has metrics and none on the disk has better ones."""
+        on_disk = [m for step in self.steps() if (m := self._open().metrics(step))]
+        own = -math.inf if held.metrics is None else self._rank(held.metrics)
+        return all(own >= self._rank(metrics) for metrics in on_disk)
+
+    def _begin(self, step: int, parts: dict[str, Any], metrics: dict[str, float] | None) -> None:
+        """Hands a state to Orbax, whose own threads write it."""
+        import orbax.checkpoint as ocp
+
+        if is_first():
+            self._manifest(step).unlink(missing_ok=True)
+        args = ocp.args.StandardSave(parts)
+        with _ONE_BEGINS:
+            tell_once()
+            self._open().save(step, args=args, metrics=metrics, force=True)
 
     def _finish(self, step: int) -> None:
         """Writes the manifest once Orbax has renamed the checkpoint to its final name."""
         self._manager.wait_until_finished()
         if not is_first():
             return
-        found = files(self._folder / str(step))
-        lines = (f"{_sha256(file)}  {size}  {name}\n" for name, (file, size) in found.items())
-        write(self._manifest(step), "".join(lines))
+        write(self._manifest(step), manifest(self._folder / str(step)))
         remove(self._folder / _TRASH)
         steps = set(self._steps_on_disk())
         for name in names(self._folder):
             stem, dot, kind = name.partition(".")
             if dot + kind == ".sha256" and stem.isdigit() and int(stem) not in steps:
                 remove(self._folder / name)
+
+    def _whats_wrong(self, step: int) -> str | None:
+        return whats_wrong(self._folder / str(step), self._manifest(step))
 
     def _manifest(self, step: int) -> Path:
         return self._folder / f"{step}.sha256"
@@ -228,50 +289,3 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """The steps of the finished checkpoints, in order."""
         return [step for step in self._steps_on_disk() if self._manifest(step).exists()]
-
-
-class _Best:
-    """Orbax preservation policy: the best-ranked checkpoint, the later of equal ones."""
-
-    def __init__(self, rank):
-        self._rank = rank
-
-    def should_preserve(self, checkpoints, *, context) -> list[bool]:
-        del context
-        ranked = [(self._rank(c.metrics), c.step) for c in checkpoints if c.metrics]
-        best = max(ranked)[1] if ranked else None
-        return [c.step == best for c in checkpoints]
-
-
-def _saved(state: Any) -> dict[str, Any]:
-    """The parts of a state that are saved: none that is None; its typed PRNG key as plain uint32
-    data, which any reader understands.
-    """
-    key: Any
-    if isinstance(state.key, jax.ShapeDtypeStruct):
-        data = jax.eval_shape(jax.random.key_data, state.key)
-        key = jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=state.key.sharding)
-    else:
-        key = jax.random.key_data(state.key)
-    parts = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
-    return {name: part for name, part in parts.items() if part is not None} | {"key": key}
-
-
-def _verify(folder: Path, manifest: Path) -> str | None:
-    """What is wrong with a checkpoint, or None."""
-    found = files(folder)
-    promises = [line.split("  ", 2) for line in manifest.read_text().splitlines()]
-    for digest, size, name in promises:
-        if name not in found:
-            return f"{name} is missing"
-        file, actual = found[name]
-        if actual != int(size):
-            return f"{name} has {actual} bytes of {size}"
-        if _sha256(file) != digest:
-            return f"{name} has changed"
-    return None if promises else "its manifest is empty"
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

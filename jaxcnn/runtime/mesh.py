@@ -26,7 +26,7 @@ class Parallel(NamedTuple):
       steps expect; for a population, what all members share.
     place_states: the states of all members -> one that lies as the steps expect.
     place_batch: a batch of NumPy arrays, this process' share of it -> one that lies as the steps
-      expect.
+      expect; the same arrays where that is the memory of one CPU.
     place_batches: as place_batch, for the batches of a program of several steps, see
       `jaxcnn.core.in_turn`; None where there is no such way.
     transform: a step -> a compilable function of (state, batch); donate=True lets it reuse the
@@ -62,12 +62,16 @@ def jit_parallel(devices: Sequence[jax.Device], mesh: Mesh | None = None) -> Par
     replicated, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(mesh.axis_names))
     split_later = NamedSharding(mesh, P(None, mesh.axis_names))
 
-    def place_batch(batch, sharding=split):
+    def place(batch, sharding):
+        # One CPU's memory is the host's: a compiled step takes NumPy's arrays as they are, in a
+        # fifth of the time that it takes to make JAX's of them first.
+        if len(devices) == 1 and devices[0].platform == "cpu":
+            return dict(batch)
         return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
 
     def place_batches(batches):
         stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
-        return place_batch(stacked, split_later)
+        return place(stacked, split_later)
 
     def transform(step, *, donate: bool):
         return jax.jit(
@@ -84,7 +88,7 @@ def jit_parallel(devices: Sequence[jax.Device], mesh: Mesh | None = None) -> Par
         share=partial(_share, devices),
         place_state=place_state,
         place_states=lambda states: place_state(_only(states)),
-        place_batch=place_batch,
+        place_batch=partial(place, sharding=split),
         place_batches=place_batches,
         transform=transform,
         one_copy=lambda tree: tree,

@@ -13,7 +13,7 @@ class StepTimes:
     each.
 
     data: waiting for the next batch, and handing it to the devices. Near 0 where batches are ready.
-    dispatch: telling the devices what to do.
+    dispatch: telling the devices what to do; one CPU is handed its batch with that.
     device: waiting for the devices. Near 0 where the host cannot keep them busy.
     """
 

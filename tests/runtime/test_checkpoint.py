@@ -1,5 +1,7 @@
 """Checkpoints: what is restored is what was saved, or it is not restored at all."""
 
+import time
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from jaxcnn.errors import UserError
 from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.progress import setup_logging
+from tests.several import wait_for
 from tests.steps import build, fresh_state, leaves, real_batch
 
 
@@ -20,8 +23,8 @@ def open_checkpoints(tmp_path):
     """Opens the same folder as often as a test asks, as a process that starts anew would."""
     opened = []
 
-    def open_(best_metric="accuracy"):
-        opened.append(Checkpoints(tmp_path / "checkpoints", best_metric))
+    def open_(best_metric="accuracy", gap=0.0):
+        opened.append(Checkpoints(tmp_path / "checkpoints", best_metric, gap=gap))
         return opened[-1]
 
     yield open_
@@ -97,6 +100,54 @@ def test_the_best_survives_a_restart(open_checkpoints, state, tmp_path):
     save_all(open_checkpoints(), state, {1: 0.9})
     save_all(open_checkpoints(), state, {2: 0.1, 3: 0.2, 4: 0.3})
     assert kept(tmp_path) == {1, 3, 4}
+
+
+def test_between_writes_the_latest_and_the_best_are_held(open_checkpoints, state, tmp_path):
+    checkpoints = open_checkpoints(gap=3600)
+    save_all(checkpoints, state, {1: 0.1})
+    for step, accuracy in {2: 0.9, 3: 0.3, 4: 0.9, 5: 0.2, 6: 0.4}.items():
+        checkpoints.save(step, state.replace(step=jax.numpy.int32(step)), {"accuracy": accuracy})
+    assert kept(tmp_path) == {1}
+    checkpoints.wait()
+    assert kept(tmp_path) == {4, 6}
+    assert checkpoints.best_step() == 4
+    restored, _ = open_checkpoints().restore_best(fresh_state())
+    assert restored.step == 4
+
+
+def test_what_is_held_and_worse_than_the_best_on_disk_is_not_written(
+    open_checkpoints, state, tmp_path
+):
+    checkpoints = open_checkpoints(gap=3600)
+    save_all(checkpoints, state, {1: 0.9})
+    save_all(checkpoints, state, {2: 0.5, 3: 0.4})
+    assert kept(tmp_path) == {1, 3}
+
+
+def test_what_is_held_is_written_at_the_end(open_checkpoints, state, tmp_path):
+    checkpoints = open_checkpoints(gap=3600)
+    save_all(checkpoints, state, {1: 0.5})
+    checkpoints.save(2, state, None)
+    checkpoints.close()
+    assert kept(tmp_path) == {1, 2}
+
+
+def test_after_the_gap_the_next_one_is_written(open_checkpoints, state, tmp_path):
+    checkpoints = open_checkpoints(gap=0.01)
+    save_all(checkpoints, state, {1: 0.5})
+    time.sleep(0.02)
+    checkpoints.save(2, state, {"accuracy": 0.6})
+    wait_for((tmp_path / "checkpoints" / "2.sha256").exists)
+
+
+def test_several_runs_of_a_process_save_at_once(state, tmp_path):
+    runs = [Checkpoints(tmp_path / f"seed_{n}", "accuracy") for n in range(4)]
+    for step in (1, 2):
+        for checkpoints in runs:
+            checkpoints.save(step, state, {"accuracy": 0.5})
+    for checkpoints in runs:
+        checkpoints.close()
+        assert checkpoints.steps() == [1, 2]
 
 
 def test_a_checkpoint_without_a_manifest_was_not_finished(open_checkpoints, state, tmp_path):
