@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from jaxcnn.core.step import Interceptor
 from jaxcnn.durations import Plan
 from jaxcnn.errors import UserError
+from jaxcnn.native.formulations import native_formulations
 from jaxcnn.runtime.compile import formulations
 from jaxcnn.runtime.fsdp import fsdp_parallel
 from jaxcnn.runtime.mesh import (
@@ -39,9 +40,19 @@ def build_parallel(configs: Sequence[ConfigDict]) -> Parallel:
     return parallel if wanted.fsdp == 1 else fsdp_parallel(devices, wanted.fsdp)
 
 
-def build_interceptor(config: ConfigDict) -> Interceptor | None:
-    """What the steps call the model's layers through, see `jaxcnn.runtime.compile.formulations`."""
-    return formulations(jax.default_backend(), jax.device_count(), config.parallel.native)
+def build_interceptor(config: ConfigDict, training: bool = True) -> Interceptor | None:
+    """What the steps call the model's layers through, see `jaxcnn.runtime.compile.formulations`.
+
+    training: otherwise for evaluation, which is faster with native layers, and no faster with
+      `jaxcnn.core.cpu`'s.
+    """
+    found = formulations(jax.default_backend(), jax.device_count(), config.parallel.native)
+    return found if training or found is native_formulations else None
+
+
+def has_native_layers(config: ConfigDict) -> bool:
+    """Whether the steps call native code, whose last bits differ from XLA's."""
+    return build_interceptor(config) is native_formulations
 
 
 def steps_per_dispatch(

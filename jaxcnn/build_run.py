@@ -60,13 +60,12 @@ def build_run(
     preprocess = partial(normalize, mean=facts["mean"], std=facts["std"])
     # Under `pmap` a step sees its device's share of a batch.
     seen_at_once = config.batch_size // (parallel.num_devices if parallel.axis_name else 1)
-    interceptor = build_interceptor(config)
     how: dict[str, Any] = {
         "augment": build_augment(config, num_classes, dataset.image_shape, seen_at_once),
         "normalize": preprocess,
         "axis_name": parallel.axis_name,
         "rules": rules,
-        "interceptor": interceptor,
+        "interceptor": build_interceptor(config),
     }
 
     def tx_of(config: ConfigDict) -> optax.GradientTransformation:
@@ -86,7 +85,10 @@ def build_run(
         of_member(make, config, values) for make in (train_step_of, gradients_of)
     )
     eval_step = make_eval_step(
-        model, normalize=preprocess, axis_name=parallel.axis_name, interceptor=interceptor
+        model,
+        normalize=preprocess,
+        axis_name=parallel.axis_name,
+        interceptor=build_interceptor(config, training=False),
     )
     if jax.process_count() > 1:
         train_step = telling(train_step, parallel.axis_name)

@@ -22,7 +22,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcnn.analysis.spread import Spread, in_rounds, spread
-from jaxcnn.build_parallel import build_parallel
+from jaxcnn.build_parallel import build_parallel, has_native_layers
 from jaxcnn.build_run import build_run
 from jaxcnn.compiled import compile_run
 from jaxcnn.config import flatten, resolve, unflatten
@@ -200,6 +200,7 @@ def _look(config: ConfigDict, seconds: float) -> _Look:
         "data_mode": dataset.mode,
         "steps_of_a_round": 2 * block,
         "steps_per_dispatch": run.steps_at_once,
+        "native_layers": has_native_layers(config),
         "checkpoint_every_steps": checkpoint_every,
         "evaluated": f"{images} images of {role}",
     }

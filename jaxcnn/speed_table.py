@@ -176,10 +176,10 @@ def _circumstances(content: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-_ENVIRONMENT = ("python", "platform", "git_commit", "native_layers", "glibc_tunables")
+_ENVIRONMENT = ("python", "platform", "git_commit", "glibc_tunables")
 
 # What follows from the data, not from the config alone.
-_WORK = ("image_shape", "training_images", "data_mode")
+_WORK = ("image_shape", "training_images", "data_mode", "native_layers")
 
 
 def _measured(content: Mapping[str, Any]) -> dict[str, Spread]:

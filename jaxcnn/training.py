@@ -18,7 +18,7 @@ import jax
 from ml_collections import ConfigDict
 
 from jaxcnn.build import build_dataset
-from jaxcnn.build_parallel import build_parallel
+from jaxcnn.build_parallel import build_parallel, has_native_layers
 from jaxcnn.build_run import build_run
 from jaxcnn.compiled import compile_run
 from jaxcnn.config import flatten, to_json
@@ -245,7 +245,8 @@ class Training:
         for member in self.members if is_first() else ():
             write_text(member.workdir / "config.json", to_json(member.config))
             write_json(member.workdir / "dataset.json", facts)
-            write_json(member.workdir / "environment.json", environment())
+            native = {"native_layers": has_native_layers(member.config)}
+            write_json(member.workdir / "environment.json", environment() | native)
         self.run = compile_run(run, self.state)
         for member in self.members:
             member.writer = MetricWriter(member.workdir, self._start, self._tensorboard)

@@ -39,7 +39,7 @@ def evaluate_views(
         normalize=partial(normalize, mean=facts["mean"], std=facts["std"]),
         axis_name=parallel.axis_name,
         views=run.config.report.tta,
-        interceptor=build_interceptor(run.config),
+        interceptor=build_interceptor(run.config, training=False),
     )
     if run.dataset.mode == "device":
         step = from_store(step)

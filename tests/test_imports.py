@@ -48,7 +48,7 @@ ROOMS = {
     | FOUNDATION,
     "resume": {"config", "core", "data", "runtime"} | FOUNDATION,
     "member": {"config", "core", "durations", "resume", "runtime", "transfer"} | FOUNDATION,
-    "build_parallel": {"core", "durations", "runtime"} | FOUNDATION,
+    "build_parallel": {"core", "durations", "native", "runtime"} | FOUNDATION,
     "compiled": {"core", "run", "runtime"} | FOUNDATION,
     "training": {
         "build",

@@ -19,6 +19,7 @@ def takes(layer: nn.BatchNorm, x: jax.Array) -> bool:
         layer.use_running_average is False
         and not layer.is_initializing()
         and layer.is_mutable_collection("batch_stats")
+        and layer.has_variable("batch_stats", "mean")
         and layer.dtype in (None, jnp.float32)
         and all(value.dtype == jnp.float32 for value in (x, *jax.tree.leaves(given)))
         and x.size > 0
@@ -32,8 +33,8 @@ def takes(layer: nn.BatchNorm, x: jax.Array) -> bool:
 def apply_layer(layer: nn.BatchNorm, x: jax.Array) -> jax.Array:
     """What a layer that trains gives for x, float32[..., C]; it updates its running averages."""
     given = layer.variables.get("params", {})
-    scale = given.get("scale", jnp.ones(x.shape[-1]))
-    bias = given.get("bias", jnp.zeros(x.shape[-1]))
+    scale = given.get("scale", jnp.ones(x.shape[-1], jnp.float32))
+    bias = given.get("bias", jnp.zeros(x.shape[-1], jnp.float32))
     y, mean, variance = batch_norm(x, scale, bias, layer.epsilon)
     for name, value in (("mean", mean), ("var", variance)):
         before: Any = layer.get_variable("batch_stats", name)

@@ -4,7 +4,7 @@
 
 #include "vectors.h"
 
-namespace jaxcnn {
+namespace jaxcnn::channel_sums {
 namespace {
 
 // Sums of many numbers are sums of sums of few: rounding errors grow with their depth, not length.
@@ -48,7 +48,7 @@ void add_channel(const float* a, const float* b, float shift, int64_t count, int
   sums[channels + first] += product;
 }
 
-ffi::Error channel_sums(ffi::ThreadPool pool, Array a, Array b, Array shift, Output result) {
+ffi::Error sums_of_channels(ffi::ThreadPool pool, Array a, Array b, Array shift, Output result) {
   int64_t channels = shift.dimensions()[0], size = 2 * channels;
   int64_t rows = a.element_count() / std::max<int64_t>(1, channels);
   // The parts do not depend on the number of threads, so neither does a bit of the result.
@@ -72,9 +72,9 @@ ffi::Error channel_sums(ffi::ThreadPool pool, Array a, Array b, Array shift, Out
 }
 
 }  // namespace
-}  // namespace jaxcnn
+}  // namespace jaxcnn::channel_sums
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxcnn_channel_sums, jaxcnn::channel_sums,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxcnn_channel_sums, jaxcnn::channel_sums::sums_of_channels,
                               xla::ffi::Ffi::Bind()
                                   .Ctx<xla::ffi::ThreadPool>()
                                   .Arg<jaxcnn::Array>()

@@ -13,15 +13,15 @@
 
 #include "frame.h"
 
-namespace jaxcnn {
+namespace jaxcnn::convolution {
 namespace {
 
 // A tile is 1 to kWidest vectors wide. kPixels and kInputs: how many rows it has in registers, by
 // its width, in a convolution and in a gradient.
-#if defined(__AVX__) && !defined(__AVX512F__)  // 16 registers
-constexpr int kWidest = 2, kPixels[] = {0, 8, 6}, kInputs[] = {0, 8, 6};
-#else  // 32
+#if defined(__AVX512F__) || defined(__ARM_NEON)  // 32 registers
 constexpr int kWidest = 3, kPixels[] = {0, 16, 8, 8}, kInputs[] = {0, 16, 12, 8};
+#else  // 16
+constexpr int kWidest = 2, kPixels[] = {0, 8, 6}, kInputs[] = {0, 8, 6};
 #endif
 
 // What a task of a convolution, and a tile of a gradient, shall find in the core's caches.
@@ -110,6 +110,7 @@ void convolve_tile(const Shape& s, const Tile& tile, const float* frame, const f
 ffi::Error convolve(ffi::ThreadPool pool, Array x, Array kernel, Output y, Numbers strides,
                     Numbers before, Numbers apart) {
   const Shape s(x.dimensions(), kernel.dimensions(), y->dimensions(), strides, before, apart);
+  if (s.is_empty()) return refused();
   const std::vector<Tile> tiles = tiles_of(s);
   std::vector<float> packed(s.kernel_rows * s.inputs() * s.vectors() * kLanes);
   in_parallel(pool, tiles.size(), [&](int64_t i) {
@@ -194,6 +195,7 @@ ffi::Error kernel_gradient(ffi::ThreadPool pool, Array x, Array gradient, Output
                            Numbers strides, Numbers before, Numbers apart) {
   const Shape s(x.dimensions(), kernel->dimensions(), gradient.dimensions(), strides, before,
                 apart);
+  if (s.is_empty()) return refused();
   const std::vector<Tile> tiles = tiles_of(s);
   int64_t inputs = s.kernel_rows * s.inputs(), stride = s.vectors() * kLanes;
   int64_t size = inputs * stride;
@@ -232,7 +234,7 @@ ffi::Error kernel_gradient(ffi::ThreadPool pool, Array x, Array gradient, Output
 }
 
 }  // namespace
-}  // namespace jaxcnn
+}  // namespace jaxcnn::convolution
 
-JAXCNN_CALL(jaxcnn_convolve, jaxcnn::convolve);
-JAXCNN_CALL(jaxcnn_kernel_gradient, jaxcnn::kernel_gradient);
+JAXCNN_CALL(jaxcnn_convolve, jaxcnn::convolution::convolve);
+JAXCNN_CALL(jaxcnn_kernel_gradient, jaxcnn::convolution::kernel_gradient);

@@ -3,7 +3,8 @@ gradients: for XLA:CPU and one device, float32.
 
 They take and give arrays as `jax.lax.conv_general_dilated` does with NHWC, HWIO, NHWC. Reverse mode
 of any order and `vmap` work; forward mode is refused by JAX, as of all that has a gradient of its
-own. Of what is split over devices each device would be given all: `jaxcnn.runtime.compile` chooses.
+own, and so is `shard_map` but with `check_vma=False`. Of what is split over devices each device
+would be given all: `jaxcnn.runtime.compile` chooses.
 """
 
 from functools import partial
@@ -46,6 +47,7 @@ def convolve(
     channel by itself. What is left to XLA: 1x1 kernels, which are matrix products, other types than
     float32, zeros that no pixel is seen with.
     """
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     depthwise = kernel.shape[2] != x.shape[3]
     takes = (
         x.dtype == kernel.dtype == jnp.float32

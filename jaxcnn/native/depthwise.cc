@@ -5,7 +5,7 @@
 
 #include "frame.h"
 
-namespace jaxcnn {
+namespace jaxcnn::depthwise {
 namespace {
 
 constexpr int kPixels = 8;  // of the output that are in registers at once
@@ -50,9 +50,10 @@ void convolve_row(const Shape& s, const float* frame, const float* kernel, float
   }
 }
 
-ffi::Error depthwise(ffi::ThreadPool pool, Array x, Array kernel, Output y, Numbers strides,
+ffi::Error convolve(ffi::ThreadPool pool, Array x, Array kernel, Output y, Numbers strides,
                      Numbers before, Numbers apart) {
   const Shape s(x.dimensions(), kernel.dimensions(), y->dimensions(), strides, before, apart);
+  if (s.is_empty()) return refused();
   int64_t most = s.rows_within(kTaskBytes), bands = (s.rows + most - 1) / most;
   in_parallel(pool, s.images * bands, [&, most, bands](int64_t task) {
     int64_t number = task / bands, first = task % bands * most;
@@ -97,10 +98,11 @@ void slope_rows(const Shape& s, const float* frame, const float* slopes, float* 
       });
 }
 
-ffi::Error depthwise_gradient(ffi::ThreadPool pool, Array x, Array gradient, Output kernel,
+ffi::Error kernel_gradient(ffi::ThreadPool pool, Array x, Array gradient, Output kernel,
                               Numbers strides, Numbers before, Numbers apart) {
   const Shape s(x.dimensions(), kernel->dimensions(), gradient.dimensions(), strides, before,
                 apart);
+  if (s.is_empty()) return refused();
   int64_t size = s.kernel_rows * s.inputs(), parts = std::min(s.images, kMostParts);
   int64_t most = s.rows_within(kTaskBytes);
   std::vector<float> sums(parts * size);
@@ -125,7 +127,7 @@ ffi::Error depthwise_gradient(ffi::ThreadPool pool, Array x, Array gradient, Out
 }
 
 }  // namespace
-}  // namespace jaxcnn
+}  // namespace jaxcnn::depthwise
 
-JAXCNN_CALL(jaxcnn_depthwise, jaxcnn::depthwise);
-JAXCNN_CALL(jaxcnn_depthwise_gradient, jaxcnn::depthwise_gradient);
+JAXCNN_CALL(jaxcnn_depthwise, jaxcnn::depthwise::convolve);
+JAXCNN_CALL(jaxcnn_depthwise_gradient, jaxcnn::depthwise::kernel_gradient);

@@ -27,6 +27,7 @@ struct Shape {
         row_stride(strides[0]), column_stride(strides[1]),
         above(before[0]), left(before[1]), row_apart(apart[0]), column_apart(apart[1]) {}
 
+  bool is_empty() const { return std::min({images, rows, columns, channels, outputs}) < 1; }
   int64_t inputs() const { return kernel_columns * channels; }  // that a row of the kernel sees
   int64_t vectors() const { return (outputs + kLanes - 1) / kLanes; }
   int64_t framed_rows(int64_t count) const { return (count - 1) * row_stride + kernel_rows; }
@@ -75,6 +76,9 @@ inline const float* framed(const Shape& s, const float* image, int64_t first, in
   }
   return frame;
 }
+
+// Zero pixels are XLA's business; here they would divide by zero.
+inline ffi::Error refused() { return ffi::Error::InvalidArgument("jaxcnn: an array is empty"); }
 
 }  // namespace jaxcnn
 

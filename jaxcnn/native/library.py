@@ -1,7 +1,7 @@
 """Builds this folder's C++ with the machine's compiler, once, and gives it to XLA.
 
 The library lies in ~/.cache/jaxcnn/native under a name of what it was made of: source, compiler,
-processor, jaxlib. Building takes 3 s on 2 CPU cores.
+processor, jaxlib.
 """
 
 import ctypes
@@ -10,19 +10,22 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jax
 
 logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
-SOURCES = ("convolution.cc", "depthwise.cc", "channel_sums.cc")
+SOURCE = FOLDER / "all.cc"
 TARGETS = (
     "jaxcnn_convolve",
     "jaxcnn_kernel_gradient",
@@ -30,6 +33,7 @@ TARGETS = (
     "jaxcnn_depthwise_gradient",
     "jaxcnn_channel_sums",
 )
+_PATIENCE = 300  # seconds for a compiler that takes 3 where nothing else runs
 # `-march=native` of ARM's compilers is `-mcpu=native`.
 _PROCESSOR = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
 _FLAGS = ("-std=c++17", "-O3", _PROCESSOR, "-shared", "-fPIC", "-w")
@@ -38,60 +42,66 @@ _FLAGS = ("-std=c++17", "-O3", _PROCESSOR, "-shared", "-fPIC", "-w")
 @functools.cache
 def available() -> bool:
     """Whether XLA:CPU has this folder's calls: builds and loads them. If not, the log says why."""
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
+    compiler = shlex.split(os.environ.get("CXX", ""))
+    compiler = compiler or [shutil.which("g++") or shutil.which("clang++") or ""]
+    if compiler == [""]:
         _tell("no C++ compiler (g++ or clang++)")
         return False
     try:
-        library = _loaded(compiler)
-    except (OSError, subprocess.SubprocessError) as error:
-        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        reason = said[0] if said else "it does not say why"
-        _tell(f"{compiler} cannot build native code ({reason})")
+        calls = _calls(compiler)
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.strip().splitlines() or ["it does not say why"]
+        _tell(f"{shlex.join(compiler)} cannot build native code ({said[0]})")
         return False
-    for name in TARGETS:
-        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
+    # No home, one that cannot be written to or run from, a compiler that hangs, another's library.
+    except (OSError, RuntimeError, subprocess.SubprocessError, AttributeError) as error:
+        _tell(f"no native code ({error})")
+        return False
+    for name, call in calls.items():
+        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(call), platform="cpu")
     return True
-
-
-def loaded() -> bool:
-    """Whether this process has asked for the calls, and has them."""
-    return available.cache_info().currsize > 0 and available()
 
 
 def _tell(reason: str) -> None:
     logger.info("%s: layers are XLA's own, which are slower on a CPU", reason)
 
 
-def _loaded(compiler: str) -> ctypes.CDLL:
-    """The library for this machine, from the cache or built into it."""
-    told = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True)
-    sources = [
-        path.read_text() for path in sorted(FOLDER.glob("*.cc")) + sorted(FOLDER.glob("*.h"))
-    ]
-    made_of = [*sources, compiler, told.stdout, *_FLAGS, version("jaxlib"), _processor()]
+def _calls(compiler: list[str]) -> dict[str, Any]:
+    """The functions of TARGETS, of the library in the cache or of one that is built into it."""
+    told = _run([*compiler, "--version"])
+    files = [path for path in sorted(FOLDER.iterdir()) if path.suffix in (".cc", ".h")]
+    sources = [path.read_text(encoding="utf-8") for path in files]
+    made_of = [*sources, *compiler, told, *_FLAGS, version("jaxlib"), _processor()]
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
     path = Path("~/.cache/jaxcnn/native").expanduser() / f"{key}.so"
     if path.exists():
-        try:
-            return ctypes.CDLL(str(path))
-        except OSError:  # damaged
-            pass
+        with suppress(OSError):  # damaged
+            return _functions(path)
     _build(compiler, path)
-    return ctypes.CDLL(str(path))
+    return _functions(path)
 
 
-def _build(compiler: str, path: Path) -> None:
+def _functions(path: Path) -> dict[str, Any]:
+    library = ctypes.CDLL(str(path))
+    return {name: getattr(library, name) for name in TARGETS}
+
+
+def _build(compiler: list[str], path: Path) -> None:
     clock = time.perf_counter()
     path.parent.mkdir(parents=True, exist_ok=True)
-    sources = [str(FOLDER / name) for name in SOURCES]
     # Other processes build it too, perhaps: each its own, and the last one's stays.
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         new = Path(folder, path.name)
-        files = ["-isystem", jax.ffi.include_dir(), *sources, "-o", str(new)]
-        subprocess.run([compiler, *_FLAGS, *files], capture_output=True, text=True, check=True)
+        include = ["-isystem", jax.ffi.include_dir()]
+        _run([*compiler, *_FLAGS, *include, str(SOURCE), "-o", str(new)])
         new.replace(path)
     logger.info("native code for this processor built (%.1f s)", time.perf_counter() - clock)
+
+
+def _run(line: list[str]) -> str:
+    """What a command says."""
+    how: Any = {"capture_output": True, "text": True, "errors": "replace", "timeout": _PATIENCE}
+    return subprocess.run(line, check=True, **how).stdout
 
 
 def _processor() -> str:

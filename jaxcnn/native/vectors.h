@@ -33,7 +33,7 @@ inline Vector all(float value) { return value - Vector{}; }
 
 // Calls work(0) ... work(count - 1), each once, on this thread and those of XLA that are free.
 template <typename Work>
-void in_parallel(ffi::ThreadPool& pool, int64_t count, Work work) {
+void in_parallel(ffi::ThreadPool& pool, int64_t count, Work work) noexcept {
   struct Shared {
     const int64_t count;
     const Work work;

@@ -19,7 +19,6 @@ import jax
 from jaxcnn.commands import without_password
 from jaxcnn.errors import DiskError, UserError
 from jaxcnn.locks import take
-from jaxcnn.native import library
 from jaxcnn.paths import check_bucket, in_bucket, is_file, names, write
 
 logger = logging.getLogger(__name__)
@@ -107,9 +106,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, devices, command line and git commit of this process, and what else decides how
-    fast it is, or its last bits.
-    """
+    """Versions, devices, command line and git commit of this process, and how it gets memory."""
     return {
         "command": [sys.executable, *map(without_password, sys.argv)],
         "python": platform.python_version(),
@@ -117,7 +114,6 @@ def environment() -> dict[str, Any]:
         "versions": versions(),
         "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],
         "git_commit": git_commit(),
-        "native_layers": library.loaded(),
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES"),
     }
 

@@ -124,6 +124,23 @@ def test_a_layer_gives_what_flax_does_and_keeps_the_same_averages(keywords, nati
     assert_equal(jax.jit(intercepted)(x), jax.jit(train)(x), 2e-6)
 
 
+def test_a_layer_without_scale_stays_float32_among_64_bits():
+    x, layer = numbers(8, 6, 6, 6), Norm({"use_scale": False, "dtype": jnp.float32})
+    with jax.enable_x64(True):
+        variables = layer.init(jax.random.key(0), x)
+        with nn.intercept_methods(native_formulations):
+            y, _ = jax.jit(partial(layer.apply, mutable=["batch_stats"]))(variables, x)
+    assert y.dtype == np.float32
+
+
+def test_a_layer_whose_averages_are_missing_begins_them_as_flax_does():
+    x, layer = numbers(8, 6, 6, 6), Norm({})
+    params = {"params": layer.init(jax.random.key(0), x)["params"]}
+    expected = layer.apply(params, x, mutable=["batch_stats"])
+    with nn.intercept_methods(native_formulations):
+        assert_equal(layer.apply(params, x, mutable=["batch_stats"]), expected, 2e-6)
+
+
 def test_a_layer_that_evaluates_sums_nothing():
     x, layer = numbers(4, 6, 6, 6), Norm({}, train=False)
     variables = layer.init(jax.random.key(0), x)

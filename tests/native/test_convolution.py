@@ -1,5 +1,6 @@
 """Convolutions by native code are those of XLA, and so are their gradients."""
 
+import os
 import sys
 from functools import partial
 
@@ -106,6 +107,28 @@ def test_what_native_code_does_not_take_is_left_to_xla(strides, padding, dtype, 
     assert calls(lambda x, k: native(x, k, strides, padding), x, one_each) == expected
 
 
+@pytest.mark.parametrize(("length", "size", "strides"), [(2, 3, 1), (1, 5, 1), (1, 2, 2)])
+def test_a_kernel_larger_than_the_image_gives_no_pixels_and_no_gradient(length, size, strides):
+    x, kernel = images(2, length, length, 4), kernel_of(size, size, 4, 3)
+    found, expected = (
+        value_and_gradients(lambda x, k, f=f: f(x, k, (strides, strides), "VALID"), x, kernel)
+        for f in (native, stock)
+    )
+    assert [leaf.shape for leaf in found] == [leaf.shape for leaf in expected]
+    assert not np.any(found[1]) and not np.any(found[2])
+
+
+def test_arrays_of_numpy_and_types_of_64_bits_are_taken():
+    x, kernel = images(3, 6, 6, 4), kernel_of(3, 3, 4, 5)
+    expected = stock(x, kernel, (1, 1), "SAME")
+    found = jax.jit(lambda k: jax.vmap(lambda x: native(x[None], k)[0])(x))(kernel)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    with jax.enable_x64(True):
+        exact = jax.jit(native)(x.astype(np.float64), kernel.astype(np.float64))
+        assert exact.dtype == np.float64
+        np.testing.assert_allclose(jax.jit(native)(x, kernel), exact, atol=1e-5)
+
+
 def test_large_images_and_kernels_are_cut_into_tasks():
     """Rows of one image, and the channels of one kernel's gradient, by several threads."""
     for x, kernel in (
@@ -183,6 +206,7 @@ def test_gradients_of_whole_nets_are_those_of_the_model_as_it_is(name):
         )
 
 
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="has one core")
 def test_neither_threads_nor_repetition_change_a_bit():
     """A run that is resumed with more or fewer free cores ends in the same bits."""
     code = """

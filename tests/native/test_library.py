@@ -1,7 +1,9 @@
 """The native code is built once for a machine; without a compiler training goes on without it."""
 
+import json
 import os
 import stat
+import subprocess
 import sys
 
 import pytest
@@ -59,6 +61,54 @@ def test_a_compiler_that_fails_is_told_in_a_line(told, tmp_path):
     assert "slower" in line
     assert last == "False False"
     assert not list((tmp_path / ".cache/jaxcnn/native").iterdir()), "nothing half-written"
+
+
+def test_what_a_compiler_says_may_be_in_any_encoding(told):
+    fails = r'[ "$1" = --version ] || { printf "erreur g\351n\351rale" >&2; exit 1; }'
+    line, last = told(fails)
+    assert "erreur g" in line
+    assert last == "False False"
+
+
+@needs_compiler
+def test_a_compiler_may_have_words_of_its_own(told, monkeypatch):
+    monkeypatch.setenv("CXX", "env LANG=C g++")
+    assert told()[-1] == "True True"
+
+
+def test_a_home_that_cannot_be_written_to_is_told_in_a_line(told, tmp_path):
+    (tmp_path / ".cache").touch()
+    line, last = told()
+    assert "Not a directory" in line
+    assert last == "False False"
+
+
+@needs_compiler
+def test_a_library_without_the_calls_is_told_in_a_line(told, tmp_path):
+    told()
+    (built,) = (tmp_path / ".cache/jaxcnn/native").iterdir()
+    empty = tmp_path / "empty.cc"
+    empty.touch()
+    subprocess.run(["g++", "-shared", "-fPIC", str(empty), "-o", str(built)], check=True)
+    line, last = told()
+    assert str(built) in line, "what to delete"
+    assert last == "False False"
+
+
+@needs_compiler
+@pytest.mark.parametrize("native", [None, True, False])
+def test_a_run_tells_whether_its_layers_are_native(command, tmp_path, native):
+    flags = [] if native is None else [f"--config.parallel.native={native}"]
+    recipe = ("--config", "experiments/digits.py", "--config.num_epochs=1", *flags)
+    command(*recipe, "--workdir", tmp_path, check=0)
+    told = json.loads((tmp_path / "environment.json").read_text())
+    assert told["native_layers"] is (native is not False)
+
+
+def test_native_layers_on_several_devices_are_a_mistake(command, tmp_path):
+    recipe = ("--config", "experiments/digits.py", "--config.parallel.native=True")
+    done = command(*recipe, "--workdir", tmp_path, devices=2, check=2)
+    assert "config.parallel.native=True: is for one CPU device" in done.stderr
 
 
 def test_without_a_compiler_a_line_says_so(told, monkeypatch):
