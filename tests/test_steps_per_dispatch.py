@@ -6,7 +6,7 @@ from itertools import accumulate, chain
 import pytest
 
 from jaxcnn.build_parallel import build_parallel, steps_per_dispatch
-from jaxcnn.config import flatten
+from jaxcnn.config import flatten, resolve
 from jaxcnn.durations import make_plan
 from jaxcnn.errors import UserError
 from jaxcnn.runtime.preemption import Interrupted
@@ -54,7 +54,8 @@ def test_lines_and_their_numbers_are_those_of_steps_one_by_one(config, undisturb
 
 
 def test_a_run_that_is_stopped_between_ends_in_the_same_bits(config, undisturbed, tmp_path):
-    with Training([config], [tmp_path / "stopped"]) as training, pytest.raises(Interrupted) as stop:
+    config, workdir = resolve(config), tmp_path / "stopped"
+    with Training([config], [workdir]) as training, pytest.raises(Interrupted) as stop:
         for step, _ in training:
             if step == 7:  # the program of steps 8 to 10 is started before anybody looks
                 signal.raise_signal(signal.SIGTERM)
