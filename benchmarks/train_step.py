@@ -108,6 +108,11 @@ def check(found: dict[str, dict[str, Any]], dtype: str) -> None:
     first, expected = next(iter(found.items()))
     at_first, later = TOLERANCES[dtype]
     for name, own in found.items():
+        if own["platform"] != expected["platform"]:
+            raise SystemExit(
+                f"{name} computes on the {own['platform']}, {first} on the {expected['platform']}: "
+                f"install its build for the {expected['platform']}, or leave it out with --peers"
+            )
         if own["parameters"] != expected["parameters"]:
             raise SystemExit(
                 f"{name} has {own['parameters']} parameters: {first} has another number"

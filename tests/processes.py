@@ -48,7 +48,9 @@ def environment(devices, tensorflow=False):
     """The environment of a process with so many CPU devices."""
     flags = f"--xla_force_host_platform_device_count={devices} {PATIENT}"
     path = WITH_TENSORFLOW if tensorflow else WITHOUT_TENSORFLOW
-    return os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": path}
+    # Keras, once a test has imported it, leaves its choice here; a user's process makes its own.
+    own = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    return own | {"XLA_FLAGS": flags, "PYTHONPATH": path}
 
 
 def start(line, devices=1, *, fresh=False, tensorflow=False, cwd=ROOT):

@@ -113,7 +113,12 @@ def build(task: Task) -> dict[str, Callable]:
         for _ in range(3):
             state, metrics = train_step(state, image, label)
             losses.append(float(metrics["loss"]))
-        return {"parameters": parameters, "logits": np.asarray(logits), "losses": losses}
+        return {
+            "parameters": parameters,
+            "logits": np.asarray(logits),
+            "losses": losses,
+            "platform": jax.default_backend(),
+        }
 
     def step(n):
         nonlocal state

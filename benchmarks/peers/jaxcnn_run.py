@@ -61,7 +61,12 @@ def build(task: Task) -> dict[str, Callable]:
         for _ in range(3):
             state, metrics = train_step(state, batch)
             losses.append(float(metrics["loss"] / metrics["count"]))
-        return {"parameters": parameters, "logits": np.asarray(logits), "losses": losses}
+        return {
+            "parameters": parameters,
+            "logits": np.asarray(logits),
+            "losses": losses,
+            "platform": jax.default_backend(),
+        }
 
     def step(n):
         nonlocal state

@@ -19,6 +19,12 @@ _conv = partial(
 _norm = partial(layers.BatchNormalization, momentum=0.9, epsilon=1e-5)
 
 
+def _on_gpu() -> bool:
+    if keras.backend.backend() == "tensorflow":
+        return bool(tf.config.list_physical_devices("GPU"))
+    return any(name.startswith("gpu") for name in keras.distribution.list_devices())
+
+
 def cnn(x):
     for width in WIDTHS["cnn"]:
         x = layers.MaxPooling2D()(_conv(width)(x))
@@ -80,7 +86,13 @@ def build(task: Task) -> dict[str, Callable]:
         logits = keras.ops.convert_to_numpy(model(batch[0], training=True))
         losses = [fit(constant, 1)["nll"][0] for _ in range(3)]
         parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-        return {"parameters": parameters, "logits": logits, "losses": losses}
+        platform = "gpu" if _on_gpu() else "cpu"
+        return {
+            "parameters": parameters,
+            "logits": logits,
+            "losses": losses,
+            "platform": platform,
+        }
 
     return {
         "check": check,

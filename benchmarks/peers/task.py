@@ -2,7 +2,8 @@
 
 A peer is a module with `build(task)`, which returns three functions:
 
-    check() -> {"parameters", "logits", "losses"}: of the weights given; see `train_step.py`
+    check() -> {"parameters", "logits", "losses"}: of the weights given; see `train_step.py`;
+      and "platform", "cpu" or "gpu"
     step(n): n updates on one batch that is on the device already
     loop(): `task.steps` updates as its users write them: data, augmentation, step and metrics
 

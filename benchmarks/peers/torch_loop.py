@@ -129,6 +129,7 @@ def build(task: Task) -> dict[str, Callable]:
             "parameters": sum(p.numel() for p in model.parameters()),
             "logits": logits.cpu().numpy(),
             "losses": [train_step(image, label)[0].item() for _ in range(3)],
+            "platform": "gpu" if DEVICE.type == "cuda" else "cpu",
         }
 
     def step(n):
