@@ -23,7 +23,7 @@ from jaxcnn.analysis.measure import Measured, calibration_metrics, measure
 from jaxcnn.analysis.outcomes import probabilities
 from jaxcnn.build import build_dataset
 from jaxcnn.config import differences, flatten, load_config, resolve, unflatten
-from jaxcnn.core.step import Batch, make_predict_step
+from jaxcnn.core.step import Batch
 from jaxcnn.core.views import over_views
 from jaxcnn.data.check import some
 from jaxcnn.data.decode import Decoding
@@ -31,7 +31,7 @@ from jaxcnn.data.source import Dataset, Split
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation import predict
 from jaxcnn.runtime.mesh import jit_parallel
-from jaxcnn.trained import Trained, keep_temperature
+from jaxcnn.trained import Trained, keep_temperature, predict_step_of
 
 logger = logging.getLogger(__name__)
 
@@ -245,7 +245,7 @@ def on_devices(
 
 def _predictor(trained: Trained, views: tuple[str, ...]) -> Callable[[Split], np.ndarray]:
     """What gives the logits float32[N, K] of a split."""
-    step = make_predict_step(trained.model, normalize=trained.normalize)
+    step = predict_step_of(trained)
     run = on_devices(trained, over_views(step, views) if views else step)
     return lambda split: run(split)["logits"]
 

@@ -43,10 +43,13 @@ def build_parallel(configs: Sequence[ConfigDict]) -> Parallel:
 def build_interceptor(config: ConfigDict, training: bool = True) -> Interceptor | None:
     """What the steps call the model's layers through, see `jaxcnn.runtime.compile.formulations`.
 
-    training: otherwise for evaluation, which is faster with native layers, and no faster with
-      `jaxcnn.core.cpu`'s.
+    training: otherwise for evaluation, which is faster with native layers, no faster with
+      `jaxcnn.core.cpu`'s, and done wherever a run is taken, also where it could not be trained.
     """
-    found = formulations(jax.default_backend(), jax.device_count(), config.parallel.native)
+    native = config.parallel.native
+    if native and not training:
+        native = None
+    found = formulations(jax.default_backend(), jax.device_count(), native)
     return found if training or found is native_formulations else None
 
 

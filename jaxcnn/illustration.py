@@ -11,7 +11,6 @@ from jaxcnn.analysis.features import PROJECTIONS, nearest
 from jaxcnn.analysis.label_errors import Suspect, likely_label_errors
 from jaxcnn.assessment import Assessment, on_devices, parts_at, spread_over
 from jaxcnn.core import explain
-from jaxcnn.core.step import make_predict_step
 from jaxcnn.data.decode import decode
 from jaxcnn.data.load import readable
 from jaxcnn.data.pipeline import eval_batches
@@ -19,6 +18,7 @@ from jaxcnn.data.resize import fit
 from jaxcnn.report import activations, galleries
 from jaxcnn.report.galleries import Neighbour, Prediction
 from jaxcnn.report.gallery import Gallery
+from jaxcnn.trained import predict_step_of
 
 # Of examples in an assessment, int64[n]
 Positions = Sequence[int] | np.ndarray
@@ -223,8 +223,7 @@ def featured(assessment: Assessment) -> np.ndarray:
 def features(assessment: Assessment, positions: np.ndarray) -> np.ndarray:
     """What the last layer sees of the images at `positions` (in order), float32[n, D]."""
     trained = assessment.trained
-    step = make_predict_step(trained.model, normalize=trained.normalize, features=True)
-    run = on_devices(trained, step)
+    run = on_devices(trained, predict_step_of(trained, features=True))
     found = [run(part)["penultimate"] for part in parts_at(assessment.examined.parts, positions)]
     return np.concatenate(found)
 

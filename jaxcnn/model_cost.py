@@ -16,6 +16,7 @@ from jaxcnn.core.models import IMAGE_SIZES, MODELS
 from jaxcnn.core.optim import make_optimizer
 from jaxcnn.core.state import TrainState, create_train_state
 from jaxcnn.core.step import make_predict_step, make_train_step
+from jaxcnn.native.formulations import native_formulations
 from jaxcnn.runtime.compile import compile_step, formulations
 from jaxcnn.runtime.memory import out_of_memory
 
@@ -84,7 +85,9 @@ def measure_model(
     try:
         interceptor = formulations(jax.default_backend(), jax.device_count())
         train_step = make_train_step(model, tx, interceptor=interceptor)
-        return _timed(cost, model, jax.jit(create)(), train_step, batch_size, seconds)
+        native = interceptor if interceptor is native_formulations else None
+        predict_step = make_predict_step(model, interceptor=native)
+        return _timed(cost, jax.jit(create)(), train_step, predict_step, batch_size, seconds)
     except Exception as error:
         if not out_of_memory(error):
             raise
@@ -93,14 +96,14 @@ def measure_model(
 
 def _timed(
     cost: ModelCost,
-    model: nn.Module,
     state: TrainState,
     train_step: Callable[..., Any],
+    predict_step: Callable[..., Any],
     batch_size: int,
     seconds: float,
 ) -> ModelCost:
     batch: Any = jax.device_put(_batch(batch_size, cost.image_size))
-    predict = compile_step(jax.jit(make_predict_step(model)), state, batch)
+    predict = compile_step(jax.jit(predict_step), state, batch)
     evaluation = _seconds_a_call(lambda: predict(state, batch), seconds)
     clock = time.perf_counter()
     step: Any = compile_step(jax.jit(train_step, donate_argnums=0), state, batch)

@@ -19,8 +19,9 @@ from jaxcnn.build import build_unlabelled
 from jaxcnn.core.attacks import ATTACKS
 from jaxcnn.core.corruptions import CORRUPTIONS, SEVERITIES
 from jaxcnn.core.outliers import OUTLIER_SCORES
-from jaxcnn.core.step import Batch, make_predict_step
+from jaxcnn.core.step import Batch
 from jaxcnn.paths import local
+from jaxcnn.trained import predict_step_of
 
 # Images that are corrupted and attacked: accuracy is then known to within 3 % or so.
 MOST = 1000
@@ -87,7 +88,7 @@ def examine_robustness(assessment: Assessment) -> Robustness | None:
 
 def corrupted(assessment: Assessment, positions: np.ndarray) -> dict[str, list[float]]:
     """Accuracy at each severity by the corruption's name."""
-    predict_step = _predict_step(assessment)
+    predict_step = predict_step_of(assessment.trained)
     found = {}
     for name, corruption in CORRUPTIONS.items():
 
@@ -105,7 +106,7 @@ def corrupted(assessment: Assessment, positions: np.ndarray) -> dict[str, list[f
 def attacked(assessment: Assessment, positions: np.ndarray) -> Estimate:
     """Accuracy where an attack changes each pixel by `config.report.epsilon` at most."""
     asked = assessment.trained.config.report
-    attack, predict_step = ATTACKS[asked.attack], _predict_step(assessment)
+    attack, predict_step = ATTACKS[asked.attack], predict_step_of(assessment.trained)
 
     def step(state: Any, batch: Batch) -> Batch:
         state, epsilon = state
@@ -124,7 +125,7 @@ def told_from_outliers(assessment: Assessment, folder: str) -> tuple[dict[str, E
     trained = assessment.trained
     place = local(folder, "config.report.outliers", "images are read from disks")
     others = build_unlabelled(trained.config, place, trained.image_shape)
-    strange = on_devices(trained, _predict_step(assessment))(others)["logits"]
+    strange = on_devices(trained, predict_step_of(assessment.trained))(others)["logits"]
     both = np.concatenate([assessment.logits, strange])
     outlier = np.arange(len(both)) >= len(assessment.logits)
     found = {}
@@ -132,10 +133,6 @@ def told_from_outliers(assessment: Assessment, folder: str) -> tuple[dict[str, E
         area = ranking(np.asarray(score(jnp.asarray(both))), outlier).roc_auc[0]
         found[name] = Estimate(float(area))
     return found, len(others)
-
-
-def _predict_step(assessment: Assessment) -> Callable[..., Batch]:
-    return make_predict_step(assessment.trained.model, normalize=assessment.trained.normalize)
 
 
 def _keys(batch: Batch) -> jax.Array:

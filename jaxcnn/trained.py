@@ -7,7 +7,7 @@ Evaluation, prediction and export begin here; they need nothing but the run dire
 may still be training in.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +16,11 @@ import flax.linen as nn
 from ml_collections import ConfigDict
 
 from jaxcnn.build import build_model
+from jaxcnn.build_parallel import build_interceptor
 from jaxcnn.config import load_config, resolve
 from jaxcnn.core.augment import normalize
 from jaxcnn.core.state import TrainState
-from jaxcnn.core.step import Normalize
+from jaxcnn.core.step import Batch, Normalize, make_predict_step
 from jaxcnn.errors import UserError
 from jaxcnn.first_state import state_maker, state_shapes
 from jaxcnn.paths import as_path, names
@@ -165,3 +166,11 @@ def _chosen_step(checkpoints: Checkpoints, checkpoint: str, workdir: Path) -> in
             f"{', '.join(map(str, steps))}"
         )
     return int(checkpoint)
+
+
+def predict_step_of(trained: Trained, features: bool = False) -> Callable[..., Batch]:
+    """Its `jaxcnn.core.step.make_predict_step`, as its training would evaluate it here."""
+    interceptor = build_interceptor(trained.config, training=False)
+    return make_predict_step(
+        trained.model, normalize=trained.normalize, features=features, interceptor=interceptor
+    )

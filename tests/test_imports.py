@@ -100,16 +100,26 @@ ROOMS = {
         "trained",
     }
     | FOUNDATION,
-    "illustration": {"analysis", "assessment", "core", "data", "evaluation", "report", "runtime"}
+    "illustration": {
+        "analysis",
+        "assessment",
+        "core",
+        "data",
+        "evaluation",
+        "report",
+        "runtime",
+        "trained",
+    }
     | FOUNDATION,
-    "robustness": {"analysis", "assessment", "build", "core", "evaluation", "runtime"} | FOUNDATION,
+    "robustness": {"analysis", "assessment", "build", "core", "evaluation", "runtime", "trained"}
+    | FOUNDATION,
     "report_run": {"analysis", "assessment", "config", "illustration", "report", "robustness"}
     | {"runtime", "trained"}
     | FOUNDATION,
     "comparison": {"analysis", "config", "report", "report_run", "runtime", "trained"} | FOUNDATION,
-    "trained": {"build", "config", "core", "first_state", "runtime"} | FOUNDATION,
+    "trained": {"build", "build_parallel", "config", "core", "first_state", "runtime"} | FOUNDATION,
     "classifier": {"build", "core", "data", "runtime", "trained"} | FOUNDATION,
-    "model_cost": {"core", "runtime"} | FOUNDATION,
+    "model_cost": {"core", "native", "runtime"} | FOUNDATION,
     "timed_training": {"config", "core", "durations", "run", "runtime", "training"} | FOUNDATION,
     "speed": {
         "analysis",

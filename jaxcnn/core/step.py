@@ -222,6 +222,7 @@ def make_predict_step(
     normalize: Normalize = to_float,
     features: bool = False,
     axis_name: str | None = None,
+    interceptor: Interceptor | None = None,
 ) -> PredictStep:
     """Returns a pure `predict_step(state, batch) -> outputs`; see `make_train_step`.
 
@@ -229,14 +230,15 @@ def make_predict_step(
     devices: {"logits": float32[B, K]} and with `features` {"penultimate": float32[B, D]}, what the
     last dense layer sees, from a model that takes `features`. Of a batch only "image" is needed.
     """
+    apply = _through(interceptor, model.apply)
 
     def predict_step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
         image = normalize(batch["image"])
         if features:
-            logits, stages = model.apply(state.variables, image, train=False, features=True)
+            logits, stages = apply(state.variables, image, train=False, features=True)
             outputs = {"logits": logits, "penultimate": stages["penultimate"]}
         else:
-            outputs = {"logits": jnp.asarray(model.apply(state.variables, image, train=False))}
+            outputs = {"logits": jnp.asarray(apply(state.variables, image, train=False))}
         return {
             name: _gather_over(axis_name, value.astype(jnp.float32))
             for name, value in outputs.items()
