@@ -3,9 +3,9 @@
     python -m jaxcnn.main --config experiments/cifar10.py
 
 Measured: 83.52 % test accuracy (seed 0, 2026-11-29) in 4.0 minutes with its report, on 2 CPU cores
-(AMD EPYC, jax 0.10.2) with JPEG re-encoded data (`--config.data.dir=../shared/data/tfds`), which cost
-some points against the original; 84.17 % the same before, by XLA's convolutions, whose rounding is
-another. On an accelerator: not measured; more epochs are the first thing to try there.
+(AMD EPYC, jax 0.10.2) with JPEG re-encoded data (`--config.data.dir=../shared/data/tfds`), which
+cost some points against the original; with `--config.parallel.native=False`, whose rounding is
+another, 83.79 %. On an accelerator: not measured; more epochs are the first thing to try there.
 """
 
 from jaxcnn.config import default_config
