@@ -41,16 +41,9 @@ def build_parallel(configs: Sequence[ConfigDict]) -> Parallel:
 
 
 def build_interceptor(config: ConfigDict, training: bool = True) -> Interceptor | None:
-    """What the steps call the model's layers through, see `jaxcnn.runtime.compile.formulations`.
-
-    training: otherwise for evaluation, which is faster with native layers, no faster with
-      `jaxcnn.core.cpu`'s, and done wherever a run is taken, also where it could not be trained.
-    """
+    """What the steps call the model's layers through, see `jaxcnn.runtime.compile.formulations`."""
     native = config.parallel.native
-    if native and not training:
-        native = None
-    found = formulations(jax.default_backend(), jax.device_count(), native)
-    return found if training or found is native_formulations else None
+    return formulations(jax.default_backend(), jax.device_count(), native, training)
 
 
 def has_native_layers(config: ConfigDict) -> bool:

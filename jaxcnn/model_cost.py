@@ -16,7 +16,6 @@ from jaxcnn.core.models import IMAGE_SIZES, MODELS
 from jaxcnn.core.optim import make_optimizer
 from jaxcnn.core.state import TrainState, create_train_state
 from jaxcnn.core.step import make_predict_step, make_train_step
-from jaxcnn.native.formulations import native_formulations
 from jaxcnn.runtime.compile import compile_step, formulations
 from jaxcnn.runtime.memory import out_of_memory
 
@@ -83,10 +82,9 @@ def measure_model(
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes.params))
     cost = ModelCost(name, size, parameters, _flops(model, shapes, size))
     try:
-        interceptor = formulations(jax.default_backend(), jax.device_count())
-        train_step = make_train_step(model, tx, interceptor=interceptor)
-        native = interceptor if interceptor is native_formulations else None
-        predict_step = make_predict_step(model, interceptor=native)
+        through = partial(formulations, jax.default_backend(), jax.device_count())
+        train_step = make_train_step(model, tx, interceptor=through())
+        predict_step = make_predict_step(model, interceptor=through(training=False))
         return _timed(cost, jax.jit(create)(), train_step, predict_step, batch_size, seconds)
     except Exception as error:
         if not out_of_memory(error):

@@ -119,7 +119,7 @@ ROOMS = {
     "comparison": {"analysis", "config", "report", "report_run", "runtime", "trained"} | FOUNDATION,
     "trained": {"build", "build_parallel", "config", "core", "first_state", "runtime"} | FOUNDATION,
     "classifier": {"build", "core", "data", "runtime", "trained"} | FOUNDATION,
-    "model_cost": {"core", "native", "runtime"} | FOUNDATION,
+    "model_cost": {"core", "runtime"} | FOUNDATION,
     "timed_training": {"config", "core", "durations", "run", "runtime", "training"} | FOUNDATION,
     "speed": {
         "analysis",

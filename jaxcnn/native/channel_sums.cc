@@ -8,8 +8,8 @@ namespace jaxcnn::channel_sums {
 namespace {
 
 // Sums of many numbers are sums of sums of few: rounding errors grow with their depth, not length.
-constexpr int64_t kRows = 256, kMostParts = 16;
-constexpr int kAtOnce = 4;  // rows with sums of their own: an addition takes 4 cycles
+constexpr int64_t kRows = 256;
+constexpr int kAtOnce = 4;  // rows with sums of their own: additions to one wait for each other
 
 // Adds to sums those of rows [count, channels] of a, and of a * (b - shift), for the kLanes channels
 // from `first` on.
@@ -51,7 +51,6 @@ void add_channel(const float* a, const float* b, float shift, int64_t count, int
 ffi::Error sums_of_channels(ffi::ThreadPool pool, Array a, Array b, Array shift, Output result) {
   int64_t channels = shift.dimensions()[0], size = 2 * channels;
   int64_t rows = a.element_count() / std::max<int64_t>(1, channels);
-  // The parts do not depend on the number of threads, so neither does a bit of the result.
   int64_t parts = std::clamp<int64_t>(rows / kRows, 1, kMostParts);
   std::vector<float> sums(parts * size);
   in_parallel(pool, parts, [&, channels, size, rows, parts](int64_t part) {

@@ -27,7 +27,7 @@ constexpr int kWidest = 2, kPixels[] = {0, 8, 6}, kInputs[] = {0, 8, 6};
 // What a task of a convolution, and a tile of a gradient, shall find in the core's caches.
 constexpr int64_t kTaskBytes = 256 << 10, kTileBytes = 24 << 10;
 constexpr int64_t kTilePixels = 64;  // no fewer a tile of a gradient, which is read and written
-constexpr int64_t kMostParts = 16, kPartsBytes = 4 << 20;  // of a gradient's sums
+constexpr int64_t kPartsBytes = 4 << 20;  // of a gradient's sums
 
 // The output's channels first ... first + given - 1, which a tile so many vectors wide computes.
 struct Tile {

@@ -1,5 +1,5 @@
 // Convolutions of each channel by itself, float32 images [B, H, W, C] with kernels [h, w, 1, C], and
-// the gradients of the kernels; see `depthwise.py`.
+// the gradients of the kernels; see `convolution.py`.
 
 #include <cstring>
 
@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kPixels = 8;  // of the output that are in registers at once
 constexpr int kWidest = 7;  // part of a row of a kernel's gradient
-constexpr int64_t kTaskBytes = 512 << 10, kMostParts = 16;
+constexpr int64_t kTaskBytes = 512 << 10;
 
 // Calls call(first, width) for vectors of the channels: kLanes of them, then one by one.
 template <typename Call>
@@ -51,7 +51,7 @@ void convolve_row(const Shape& s, const float* frame, const float* kernel, float
 }
 
 ffi::Error convolve(ffi::ThreadPool pool, Array x, Array kernel, Output y, Numbers strides,
-                     Numbers before, Numbers apart) {
+                    Numbers before, Numbers apart) {
   const Shape s(x.dimensions(), kernel.dimensions(), y->dimensions(), strides, before, apart);
   if (s.is_empty()) return refused();
   int64_t most = s.rows_within(kTaskBytes), bands = (s.rows + most - 1) / most;
@@ -99,7 +99,7 @@ void slope_rows(const Shape& s, const float* frame, const float* slopes, float* 
 }
 
 ffi::Error kernel_gradient(ffi::ThreadPool pool, Array x, Array gradient, Output kernel,
-                              Numbers strides, Numbers before, Numbers apart) {
+                           Numbers strides, Numbers before, Numbers apart) {
   const Shape s(x.dimensions(), kernel->dimensions(), gradient.dimensions(), strides, before,
                 apart);
   if (s.is_empty()) return refused();

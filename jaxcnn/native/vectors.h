@@ -58,6 +58,10 @@ void with_width(int width, Call call) {
   if constexpr (Width > 1) with_width<Width - 1>(width, call);
 }
 
+// Sums are of this many parts at most. Not of as many as there are threads: so the result is the same
+// to the bit on any machine.
+constexpr int64_t kMostParts = 16;
+
 // The sum of so many parts, one after the other.
 inline void add_up(const float* parts, int64_t count, int64_t size, float* total) {
   std::copy_n(parts, size, total);

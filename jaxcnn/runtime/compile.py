@@ -55,7 +55,7 @@ def compile_lowered(lowered: Any) -> Callable[..., Any]:
 
 
 def formulations(
-    platform: str, num_devices: int = 1, native: bool | None = None
+    platform: str, num_devices: int = 1, native: bool | None = None, training: bool = True
 ) -> Callable[..., Any] | None:
     """The interceptor that steps on a platform, as of `jax.default_backend()`, call the model's
     layers through; None on accelerators, whose compilers need no help.
@@ -63,7 +63,11 @@ def formulations(
     num_devices: of all processes; XLA does not split calls of native code over devices.
     native: whether to use that on a CPU; None: where it can be. UserError if it is wanted and
       cannot be.
+    training: otherwise for evaluation, which is faster with native layers, no faster with
+      `jaxcnn.core.cpu`'s, and done wherever a run is taken, also where it could not be trained.
     """
+    if native and not training:
+        native = None
     possible = platform == "cpu" and num_devices == 1
     if native and not possible:
         raise UserError(
@@ -77,4 +81,4 @@ def formulations(
             "config.parallel.native=True: needs g++ or clang++, which builds it, and the log says "
             "what fails; leave it out to train with XLA's convolutions, which are slower"
         )
-    return cpu_formulations if platform == "cpu" else None
+    return cpu_formulations if training and platform == "cpu" else None

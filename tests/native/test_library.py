@@ -137,6 +137,15 @@ def test_native_code_is_for_one_cpu_device():
     assert formulations("gpu", native=False) is None
 
 
+@needs_compiler
+def test_a_run_is_evaluated_by_native_code_or_by_the_model_as_it_is():
+    """Also where `native=True` could not be trained."""
+    assert formulations("cpu", training=False) is native_formulations
+    assert formulations("cpu", native=False, training=False) is None
+    assert formulations("cpu", 8, native=True, training=False) is None
+    assert formulations("gpu", native=True, training=False) is None
+
+
 @pytest.mark.parametrize(("platform", "num_devices"), [("gpu", 1), ("cpu", 8)])
 def test_native_code_where_it_cannot_be_is_a_mistake(platform, num_devices):
     with pytest.raises(UserError, match=rf"native=True.*{num_devices} of platform {platform}"):
