@@ -50,7 +50,7 @@ def test_an_extra_of_the_package_chooses_the_hardware(instructions):
         "optional-dependencies"
     ]
     (default,) = (words[0] for name, words in instructions if name == "ARG")
-    assert default == "HARDWARE=cuda13" and {"cpu", "cuda13", "tpu"} <= extras.keys()
+    assert default == "HARDWARE=cuda13" and {"cpu", "cuda12", "cuda13", "tpu"} <= extras.keys()
 
 
 def test_what_is_copied_is_enough_to_train(instructions, tmp_path):
