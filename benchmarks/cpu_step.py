@@ -104,5 +104,5 @@ def _batch(size: int) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    huge_pages.start_again()  # as `python -m jaxcnn.main` does
+    huge_pages.start_again()  # as `jaxcnn train` does
     main()

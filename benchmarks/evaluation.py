@@ -2,7 +2,7 @@
 
     python benchmarks/evaluation.py [--networks cnn resnet20_cifar] [--rounds 7]
 
-A run trains as `python -m jaxcnn.main` does, on 32x32 pixels with crop and flip; after every 10
+A run trains as `jaxcnn train` does, on 32x32 pixels with crop and flip; after every 10
 steps all of its 2,500 test images are evaluated, every one once, to all metrics. CPU ms is how long
 all threads worked for 128 images, which other programs on the machine change less.
 """
@@ -19,9 +19,9 @@ from ml_collections import ConfigDict
 from peers.jaxcnn_run import MODEL
 from turns import hardware
 
-from jaxcnn.config import default_config, resolve
+from jaxcnn.config.keys import default_config, resolve
 from jaxcnn.runtime import huge_pages
-from jaxcnn.training import Training
+from jaxcnn.training.loop import Training
 
 STEPS, TEST_IMAGES = 10, 2500
 
@@ -87,5 +87,5 @@ def make_config(network: str, options: argparse.Namespace) -> ConfigDict:
 
 
 if __name__ == "__main__":
-    huge_pages.start_again()  # as `python -m jaxcnn.main` does
+    huge_pages.start_again()  # as `jaxcnn train` does
     main()

@@ -6,7 +6,7 @@
 Writes growth.json and growth.png; --draw only makes the picture again. One of the four is changed
 at a time, and the rest is: 128 images of 32x32 pixels a step, of 8,192 images in memory, to the net
 and with the augmentation of experiments/cifar10.py. Training is timed on batches as they come,
-evaluation with its metrics, both with what `python -m jaxcnn.benchmark --config` times them with;
+evaluation with its metrics, both with what `jaxcnn benchmark --config` times them with;
 rounds go through all of them in turn. The images are synthetic: cost does not depend on what they
 show. --clock=cpu counts how long all threads worked in place of the time that passed, for a CPU
 that others use too. It takes minutes on 2 cores, most of them for compiling, and fewer the second
@@ -24,16 +24,16 @@ from typing import Any
 
 import jax
 
-from jaxcnn.analysis.spread import Spread, in_rounds, spread
-from jaxcnn.config import default_config, resolve
+from jaxcnn.config.keys import default_config, resolve
+from jaxcnn.files.rundir import versions
 from jaxcnn.report.figures import to_png
 from jaxcnn.report.style import LIGHT, MARKERS, dress, dress_legend, name_ticks, new_figure
 from jaxcnn.runtime import huge_pages
 from jaxcnn.runtime.compile import enable_compile_cache
-from jaxcnn.runtime.rundir import versions
-from jaxcnn.speed import start_run
-from jaxcnn.timed_training import time_evaluation, time_steps, with_fewer
-from jaxcnn.training import load_data
+from jaxcnn.timing.speed import start_run
+from jaxcnn.timing.spread import Spread, in_rounds, spread
+from jaxcnn.timing.timed_training import time_evaluation, time_steps, with_fewer
+from jaxcnn.training.loop import load_data
 
 BASE = {"batch_size": 128, "width": 48, "image_size": 32, "training_images": 8192}
 GROWTH = {
@@ -212,5 +212,5 @@ def caption(content: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    huge_pages.start_again()  # as `python -m jaxcnn.main` does
+    huge_pages.start_again()  # as `jaxcnn train` does
     main()

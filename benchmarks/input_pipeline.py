@@ -69,8 +69,8 @@ def make_photos(source: Path, folder: Path, width: int, height: int) -> Path:
 
 
 def jaxcnn_reader(folder: Path, count: int, workers: int, crops: bool, shrink: int | None = None):
-    from jaxcnn.build import build_dataset, build_sampling
-    from jaxcnn.config import default_config, resolve
+    from jaxcnn.builders.data import build_dataset, build_sampling
+    from jaxcnn.config.keys import default_config, resolve
     from jaxcnn.data.pipeline import train_batches
 
     config = default_config()
@@ -216,8 +216,8 @@ def second_start(folder: Path) -> float:
     """Seconds from the call to the first batch of 60,000 images in a folder, decoded before."""
     import cv2
 
-    from jaxcnn.build import build_dataset, build_sampling
-    from jaxcnn.config import default_config, resolve
+    from jaxcnn.builders.data import build_dataset, build_sampling
+    from jaxcnn.config.keys import default_config, resolve
     from jaxcnn.data.pipeline import train_batches
 
     random = np.random.default_rng(0)

@@ -1,7 +1,7 @@
 """Requests a second over loopback: jaxcnn.serve and two peers that serve the same ONNX file.
 
     pip install -e '.[cpu,serve,export]' litserve
-    python -m jaxcnn.export --workdir RUN --format=onnx
+    jaxcnn export --workdir RUN --format=onnx
     python benchmarks/serve.py --artifact RUN/export/model.onnx
 
 Peers: a plain FastAPI app (one file a request, onnxruntime with its own defaults, in FastAPI's

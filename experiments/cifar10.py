@@ -1,6 +1,6 @@
 """CIFAR-10 with a six-convolution net that one accelerator, or two patient cores, can train.
 
-    python -m jaxcnn.main --config experiments/cifar10.py
+    jaxcnn train --config experiments/cifar10.py
 
 Measured: 83.52 % test accuracy (seed 0, 2026-11-29) in 4.0 minutes with its report, on 2 CPU cores
 (AMD EPYC, jax 0.10.2) with JPEG re-encoded data (`--config.data.dir=../shared/data/tfds`), which
@@ -8,7 +8,7 @@ cost some points against the original; with `--config.parallel.native=False`, wh
 another, 83.79 %. On an accelerator: not measured; more epochs are the first thing to try there.
 """
 
-from jaxcnn.config import default_config
+from jaxcnn import default_config
 
 
 def get_config():

@@ -1,13 +1,13 @@
 """CIFAR-100 with a ResNet-18 for small images: for an accelerator.
 
-    python -m jaxcnn.main --config experiments/cifar100.py
+    jaxcnn train --config experiments/cifar100.py
 
 The recipe of He et al. 2016 (arXiv:1512.03385) with a cosine schedule and label smoothing.
 
 Measured: not measured.
 """
 
-from jaxcnn.config import default_config
+from jaxcnn import default_config
 
 
 def get_config():

@@ -1,7 +1,7 @@
 """CIFAR-10 to 94 % in ten epochs: the network and recipe of airbench94 (Jordan 2024,
 arXiv:2404.00498), from pieces that any recipe can name.
 
-    python -m jaxcnn.main --config experiments/cifar10_fast.py
+    jaxcnn train --config experiments/cifar10_fast.py
 
 Measured: not measured. On an accelerator add `--config.dtype=bfloat16`; with `--seeds 10` the same
 command tells the interval. The paper's 94.01 % is `tta_accuracy` in eval.json; the plain `accuracy`
@@ -22,7 +22,7 @@ augmentation is the mean of six views' probabilities (there of logits, unshifted
 the border of shifted views doubles the outermost pixels (there it does not).
 """
 
-from jaxcnn.config import default_config
+from jaxcnn import default_config
 
 
 def get_config():

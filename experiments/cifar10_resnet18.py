@@ -1,6 +1,6 @@
 """CIFAR-10 with a ResNet-18 for small images: the plain strong recipe, for an accelerator.
 
-    python -m jaxcnn.main --config experiments/cifar10_resnet18.py
+    jaxcnn train --config experiments/cifar10_resnet18.py
 
 The network of He et al. 2016 (arXiv:1512.03385) with the stem for 32 pixels; SGD with a warm-up and
 a cosine, label smoothing, crops, flips and cutout (DeVries & Taylor 2017, arXiv:1708.04552).
@@ -8,7 +8,7 @@ a cosine, label smoothing, crops, flips and cutout (DeVries & Taylor 2017, arXiv
 Measured: not measured. What measures it, the interval too, is the command above with `--seeds 5`.
 """
 
-from jaxcnn.config import default_config
+from jaxcnn import default_config
 
 
 def get_config():

@@ -1,12 +1,12 @@
 """Handwritten digits, 8x8 pixels: the smallest real run there is, with no network and no files.
 
-    python -m jaxcnn.main --config experiments/digits.py
+    jaxcnn train --config experiments/digits.py
 
 Measured: 99.55 % ± 0.19 test accuracy (--seeds 5, 95 % interval of the mean; on 359 images, of
 which each seed has 1 or 2 wrong), a seed in about 20 seconds on 2 CPU cores (AMD EPYC, jax 0.10.2).
 """
 
-from jaxcnn.config import default_config
+from jaxcnn import default_config
 
 
 def get_config():
@@ -30,7 +30,7 @@ def get_config():
 
 
 def search(trial, config):
-    """What python -m jaxcnn.tune --config experiments/digits.py tries."""
+    """What jaxcnn tune --config experiments/digits.py tries."""
     learning_rate = trial.suggest_float("optimizer.learning_rate", 1e-4, 1e-1, log=True)
     config.optimizer.learning_rate = learning_rate
     weight_decay = trial.suggest_float("optimizer.weight_decay", 1e-3, 1.0, log=True)

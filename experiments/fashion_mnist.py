@@ -1,6 +1,6 @@
 """Fashion-MNIST: 28x28 grey pictures of ten kinds of clothes.
 
-    python -m jaxcnn.main --config experiments/fashion_mnist.py
+    jaxcnn train --config experiments/fashion_mnist.py
 
 Without network, give the four original files and TFDS prepares them (this takes TensorFlow):
 `--config.data.manual_dir=FOLDER`.
@@ -9,7 +9,7 @@ Measured: 92.55 % test accuracy (seed 0, one run on 2 CPU cores, AMD EPYC, jax 0
 much else: its time says nothing). Before augmentation drew other numbers: 92.40 % in 9 minutes.
 """
 
-from jaxcnn.config import default_config
+from jaxcnn import default_config
 
 
 def get_config():

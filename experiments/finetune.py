@@ -1,6 +1,6 @@
 """Fine-tuning: a ResNet-20 that others have trained goes on with CIFAR-10 as it is here.
 
-    python -m jaxcnn.main --config experiments/finetune.py --config.pretrained.path=FILE
+    jaxcnn train --config experiments/finetune.py --config.pretrained.path=FILE
 
 FILE: a weight file of `config.model` (resnet20-cifar10.npz of ../shared/data/weights), or the
 directory of a run. A data set with other classes gets a new classifier, and the learning rate that
@@ -15,7 +15,7 @@ cores, 4 epochs each, seed 0, one run each, 2026-11-22, jax 0.10.2; CIFAR-10 re-
 `--config.pretrained.path= --config.optimizer.learning_rate=0.1` and a new --workdir.
 """
 
-from jaxcnn.config import default_config
+from jaxcnn import default_config
 
 
 def get_config():

@@ -1,6 +1,6 @@
 """Any folder of images: ROOT/<class>/*.jpg, or the same below train/, val/ and test/.
 
-    python -m jaxcnn.main --config experiments/folder.py --config.data.dir=FOLDER
+    jaxcnn train --config experiments/folder.py --config.data.dir=FOLDER
 
 Looks at the data and the device, chooses image size, model, augmentation and length, and says what
 it chose; whatever else you give on the command line stays as you say.
@@ -11,7 +11,7 @@ Four runs with other lengths, crops and batch sizes gave 70.2 to 72.3 %: without
 a small net learns no more from these in minutes. On an accelerator: not measured.
 """
 
-from jaxcnn.config import default_config
+from jaxcnn import default_config
 
 
 def get_config():

@@ -1,6 +1,6 @@
 """ImageNet with ResNet-50, for many accelerators.
 
-    python -m jaxcnn.main --config experiments/imagenet_resnet50.py --config.data.dir=FOLDER
+    jaxcnn train --config experiments/imagenet_resnet50.py --config.data.dir=FOLDER
 
 The schedule of Goyal et al. 2017 (arXiv:1706.02677): 0.1 for each 256 images, 5 epochs of warm-up.
 Images are streamed: random crops of the originals for training (Szegedy et al. 2015,
@@ -10,7 +10,7 @@ once, to know its label and that it is whole.
 Measured: not measured.
 """
 
-from jaxcnn.config import default_config
+from jaxcnn import default_config
 
 
 def get_config():

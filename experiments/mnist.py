@@ -1,11 +1,11 @@
 """MNIST: 28x28 grey handwritten digits.
 
-    python -m jaxcnn.main --config experiments/mnist.py
+    jaxcnn train --config experiments/mnist.py
 
 Measured: not measured (no copy of the data was at hand).
 """
 
-from jaxcnn.config import default_config
+from jaxcnn import default_config
 
 
 def get_config():

@@ -16,11 +16,20 @@ def without_password(text: str) -> str:
     return _NAMED_PASSWORD.sub(r"\1...", _PASSWORD.sub(r"\1...@", text))
 
 
-def command(module: str | None = None, *, keep: str | tuple[str, ...] = "--", **flags: str) -> str:
-    """The command line of this process as another: `python -m MODULE` with the flags that begin
-    with `keep`, and others given or replaced by `flags`.
+def this_program() -> list[str]:
+    """The words that start this process again, but for its arguments, wherever its user stands."""
+    name, *verb = sys.argv[0].split(" ")
+    if name == "jaxcnn" and verb:  # as `jaxcnn.cli.start` names it
+        return [sys.executable, "-m", "jaxcnn", *verb]
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return [sys.executable, *(["-m", spec.name] if spec is not None else [sys.argv[0]])]
 
-    module: None: what this process runs.
+
+def command(verb: str | None = None, *, keep: str | tuple[str, ...] = "--", **flags: str) -> str:
+    """The command line of this process as another: `jaxcnn VERB` with the flags that begin with
+    `keep`, and others given or replaced by `flags`.
+
+    verb: None: what this process runs.
     """
     words = sys.argv[1:]
     kept: list[str] = []
@@ -32,8 +41,6 @@ def command(module: str | None = None, *, keep: str | tuple[str, ...] = "--", **
         if name.startswith(keep) and name.removeprefix("--") not in flags:
             kept += mine
         place += len(mine)
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    own = ["-m", spec.name] if spec is not None else [sys.argv[0]]
     given = [word for name, value in flags.items() for word in (f"--{name}", value)]
-    program = ["python", "-m", module] if module else [sys.executable, *own]
+    program = ["jaxcnn", verb] if verb else this_program()
     return shlex.join([*program, *kept, *given])

@@ -1,45 +1,6 @@
-"""Tells how good a trained model is, where it fails and what it looks at.
+"""`python -m jaxcnn.evaluate` is `jaxcnn evaluate`."""
 
-    python -m jaxcnn.evaluate --workdir runs/digits
-    python -m jaxcnn.evaluate --workdir runs/folder --split=validation
-    python -m jaxcnn.evaluate --workdir runs/folder --config.data.dir=other-photos --output=other
-    python -m jaxcnn.evaluate --workdir runs/digits --config.report.tta="('shift',)"
-
-Training makes this report of its test data when it ends. The folder then holds report.html
-(everything, in one page), metrics.json (all numbers), predictions.csv (what the model says of every
-image) and the pictures. Other data may be given with --config.data.*; their classes must be the
-model's, or some of them. More is made on request: see the report.* keys.
-"""
-
-from absl import flags
-
-from jaxcnn import cli
-from jaxcnn.assessment import assess, find_data
-from jaxcnn.errors import UserError, printable
-from jaxcnn.paths import as_path
-from jaxcnn.report_run import default_output, write_report
-from jaxcnn.runtime.outdir import check_writable
-
-cli.define_run()
-_SPLIT = flags.DEFINE_string(
-    "split", None, "train, validation, test or all. Default: test, else validation, else train."
-)
-_OUTPUT = flags.DEFINE_string(
-    "output", None, "Where the results go. Default: report, in the run directory."
-)
-
-
-def main() -> None:
-    if _OUTPUT.value == "":
-        raise UserError("--output: is empty; give a folder, or leave the flag out")
-    trained = cli.trained_from_flags()
-    if _OUTPUT.value:
-        check_writable(as_path(_OUTPUT.value), "output")
-    examined = find_data(trained, _SPLIT.value)
-    output = as_path(_OUTPUT.value) if _OUTPUT.value else default_output(trained, examined)
-    text, _ = write_report(assess(trained, examined), output)
-    print(f"{text}\n\nmore in {printable(str(output / 'report.html'))}")
-
+from jaxcnn.cli import start
 
 if __name__ == "__main__":
-    cli.run(main, usage=__doc__)
+    start("evaluate")

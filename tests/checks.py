@@ -1,8 +1,8 @@
-"""Data checked as `python -m jaxcnn.check_data` does, and what is found."""
+"""Data checked as `jaxcnn check_data` does, and what is found."""
 
 import csv
 
-from jaxcnn.check import check
+from jaxcnn.checking.check import check
 from jaxcnn.config import default_config, resolve
 
 

@@ -59,7 +59,7 @@ def cache_dir(tmp_path_factory):
 
 @pytest.fixture
 def command(cache_dir):
-    """Runs a command, `python -m jaxcnn.main` if not told otherwise, and gives what it has left:
+    """Runs a command, `jaxcnn train` if not told otherwise, and gives what it has left:
     its returncode, stdout and stderr. check: the exit code it must have; for other keywords see
     `start`.
     """
@@ -101,7 +101,7 @@ def workdir(tmp_path_factory, cache_dir):
 
     Tests that change something in it copy it first.
     """
-    from jaxcnn.train import train
+    from jaxcnn.training.train import train
 
     config = small_digits(cache_dir)
     config.augment = ()
@@ -126,8 +126,8 @@ def numbers():
 @pytest.fixture(scope="session")
 def assessment(workdir):
     """What is known of that run's model on its test data."""
-    from jaxcnn.assessment import assess, find_data
-    from jaxcnn.trained import load_trained
+    from jaxcnn.evaluation.assess import assess, find_data
+    from jaxcnn.inference.trained import load_trained
 
     trained = load_trained(workdir)
     return assess(trained, find_data(trained))

@@ -28,8 +28,8 @@ WITHOUT_TENSORFLOW = _HIDING + os.pathsep + WITH_TENSORFLOW
 # The commands themselves are not among them: each child runs its own, as `__main__`.
 _FORKS = multiprocessing.get_context("forkserver")
 _PRELOADED = (
-    "jaxcnn.check", "jaxcnn.cli", "jaxcnn.train", "jaxcnn.tuning", "cv2", "optuna",
-    "orbax.checkpoint", "sklearn.datasets",
+    "jaxcnn.checking.check", "jaxcnn.cli.common", "jaxcnn.training.train", "jaxcnn.search.tune",
+    "cv2", "optuna", "orbax.checkpoint", "sklearn.datasets",
 )  # fmt: skip
 _FORKS.set_forkserver_preload(list(_PRELOADED))
 

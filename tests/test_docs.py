@@ -38,7 +38,7 @@ def test_the_population_runs_as_printed_and_its_worst_learn_from_its_best():
 
 
 def test_the_pages_name_keys_that_are_there():
-    from jaxcnn.config import check_known
+    from jaxcnn.config.keys import check_known
 
     for page in ("training", "augmentation", "custom_step", "populations"):
         text = (ROOT / f"docs/{page}.md").read_text()

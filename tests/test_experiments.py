@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from jaxcnn.config import resolve
+from jaxcnn.config.keys import resolve
 from tests.processes import ROOT
 
 RECIPES = sorted(ROOT.glob("experiments/*.py"))
@@ -38,7 +38,7 @@ def test_a_recipe_resolves_and_says_what_was_measured(path):
     module = load(path)
     if not (config := module.get_config()).auto:
         resolve(config)
-    assert f"python -m jaxcnn.main --config experiments/{path.name}" in module.__doc__
+    assert f"jaxcnn train --config experiments/{path.name}" in module.__doc__
     assert re.search(r"\nMeasured: (not measured|\d\d\.\d+ %)", module.__doc__)
 
 

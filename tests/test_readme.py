@@ -22,7 +22,7 @@ def test_the_research_example_runs_as_printed_and_returns_metrics(tmp_path):
 
 
 def test_the_evaluation_example_runs_as_printed_on_a_finished_run(digits, tmp_path, monkeypatch):
-    from jaxcnn.train import train
+    from jaxcnn.training.train import train
 
     monkeypatch.chdir(tmp_path)
     digits.num_epochs, digits.num_steps = None, 3
@@ -64,7 +64,7 @@ def test_the_quick_start_is_two_commands_and_ci_runs_the_second():
 
 
 def test_every_key_and_recipe_the_readme_names_exists():
-    from jaxcnn.config import check_known
+    from jaxcnn.config.keys import check_known
 
     check_known(re.findall(r"--config\.([\w.]+)", TEXT.replace("--config.report.KEY", "")))
     options = TEXT.split("--config.report.KEY=VALUE")[1].split("\n\n")[0]
@@ -74,7 +74,7 @@ def test_every_key_and_recipe_the_readme_names_exists():
 
 
 def test_the_recipe_in_the_readme_resolves():
-    from jaxcnn.config import resolve
+    from jaxcnn.config.keys import resolve
 
     code = re.search(
         r"```python\n(from jaxcnn.config import default_config\n\n\ndef.*?)```", TEXT, re.S

@@ -1,4 +1,4 @@
-"""jaxcnn: its train step, and its own loop as `python -m jaxcnn.main` runs it."""
+"""jaxcnn: its train step, and its own loop as `jaxcnn train` runs it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +10,9 @@ from peers.flax_tf_data import filled
 from peers.task import LEARNING_RATE, MOMENTUM, NUM_CLASSES, PADDING, WEIGHT_DECAY, Task, weights
 
 from jaxcnn import MODELS, create_train_state, make_optimizer, make_train_step
-from jaxcnn.config import default_config, resolve
+from jaxcnn.config.keys import default_config, resolve
 from jaxcnn.runtime.compile import compile_step, formulations
-from jaxcnn.training import Training
+from jaxcnn.training.loop import Training
 
 MODEL = {"cnn": {"filters": (48, 96, 192), "pool_first": True}, "resnet20_cifar": {}}
 

@@ -245,7 +245,7 @@ def _decaying(
     if "weight_decay" in parameters and mask_name:
         # Always passed: some of Optax's defaults are not zero.
         return [optimizer(rate, **keywords, weight_decay=decay, **{mask_name: mask})]
-    # A member's own decay is an array, and none is 0 (see jaxcnn.population).
+    # A member's own decay is an array, and none is 0 (see jaxcnn.training.population).
     without = isinstance(decay, int | float) and decay == 0
     before = [] if without else [optax.add_decayed_weights(decay, mask)]
     return [*before, optimizer(rate, **keywords)]

@@ -8,9 +8,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from jaxcnn.errors import UserError
-from jaxcnn.local_folder import copy_here
-from jaxcnn.locks import held
-from jaxcnn.paths import files
+from jaxcnn.files.local_folder import copy_here
+from jaxcnn.files.locks import held
+from jaxcnn.files.paths import files
 
 logger = logging.getLogger(__name__)
 

@@ -168,4 +168,4 @@ def _told(bad: tuple[Bad, ...] | list[Bad], size: int) -> str:
 
 
 def _list_them() -> str:
-    return f"all are listed by: {command('jaxcnn.check_data', keep='--config')}"
+    return f"all are listed by: {command('check_data', keep='--config')}"

@@ -16,8 +16,8 @@ import numpy as np
 from jaxcnn.data.bucket import copy_prepared
 from jaxcnn.data.source import Content, Read, Source
 from jaxcnn.errors import UserError, nearest
-from jaxcnn.locks import held
-from jaxcnn.paths import as_path, in_bucket
+from jaxcnn.files.locks import held
+from jaxcnn.files.paths import as_path, in_bucket
 
 logger = logging.getLogger(__name__)
 

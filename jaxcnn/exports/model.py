@@ -16,8 +16,8 @@ class Model:
     """A trained classifier to be exported.
 
     apply: pure `(variables, uint8[B, H, W, C]) -> float32[B, K]`, see
-      `jaxcnn.classifier.make_probabilities`.
-    card: the content of `model.json`, see `jaxcnn.classifier.model_card`.
+      `jaxcnn.inference.classifier.make_probabilities`.
+    card: the content of `model.json`, see `jaxcnn.inference.classifier.model_card`.
     batch: B; None where files shall take any.
     """
 

@@ -25,17 +25,19 @@ from typing import Any
 import jax
 
 from jaxcnn.errors import UserError
-from jaxcnn.paths import absolute, make_folder, move, names, remove, write
+from jaxcnn.files.manifest import manifest, whats_wrong
+from jaxcnn.files.paths import absolute, make_folder, move, names, remove, write
 from jaxcnn.runtime.best import Best, rank
 from jaxcnn.runtime.disk_errors import DiskErrors, tell_once
 from jaxcnn.runtime.distributed import from_first, is_first
 from jaxcnn.runtime.held import Held, on_host, parts_of, worth_writing
-from jaxcnn.runtime.manifest import manifest, whats_wrong
+from jaxcnn.runtime.mesh import one_copy_sharding
 
 logger = logging.getLogger(__name__)
 
 # With the best one and the two latest kept, a whole one exists while the newest is being written.
 _LATEST = 2
+_ITEM = "default"  # the folder that Orbax writes a state into
 _TRASH = "deleted"
 # Orbax numbers the saves of a process, and mixes up two, of whatever runs, that begin at once.
 _ONE_BEGINS = threading.Lock()
@@ -83,6 +85,35 @@ class Checkpoints:
 
     def restore(self, step: int, like: Any) -> Any:
         """A finished checkpoint; UserError if it is damaged."""
+        self._check_whole(step)
+        return self._restore(step, like)
+
+    def restore_variables(self, step: int) -> dict[str, Any]:
+        """The variables of the model in a finished checkpoint, {"params", "batch_stats"}: of the
+        average where it keeps one. Nothing else is read: what is on the disk decides. UserError if
+        it is damaged.
+        """
+        import orbax.checkpoint as ocp
+
+        self._check_whole(step)
+        reader = ocp.PyTreeCheckpointer()
+        folder = absolute(self._folder) / str(step) / _ITEM
+        saved = reader.metadata(folder).item_metadata.tree
+        names = ("averaged",) if "averaged" in saved else ("params", "batch_stats")
+        sharding = one_copy_sharding()
+        like = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            {name: saved[name] for name in names if name in saved},
+        )
+        arguments = ocp.checkpoint_utils.construct_restore_args(like)
+        parts = reader.restore(
+            folder,
+            args=ocp.args.PyTreeRestore(item=like, restore_args=arguments, partial_restore=True),
+        )
+        return {"batch_stats": {}} | parts.get("averaged", parts)
+
+    def _check_whole(self, step: int) -> None:
+        """UserError where a checkpoint is damaged."""
         problem = self._whats_wrong(step) if is_first() else None
         if problem:
             best = ", the best one," if step == self._best_step() else ""
@@ -90,7 +121,6 @@ class Checkpoints:
                 f"{self._folder}: checkpoint {step}{best} is damaged ({problem}); restore it from "
                 f"a copy, or delete {step} and {step}.sha256 there to use another one"
             )
-        return self._restore(step, like)
 
     def latest_step(self) -> int | None:
         """The step of the newest finished checkpoint."""
@@ -193,7 +223,14 @@ class Checkpoints:
     def _restore(self, step: int, like: Any) -> Any:
         import orbax.checkpoint as ocp
 
-        parts = self._open().restore(step, args=ocp.args.StandardRestore(parts_of(like)))
+        try:
+            parts = self._open().restore(step, args=ocp.args.StandardRestore(parts_of(like)))
+        except (KeyError, TypeError, ValueError) as error:  # the files are whole: see _check_whole
+            raise UserError(
+                f"{self._folder}: training cannot go on from checkpoint {step}, whose optimiser "
+                f"was kept in another layout, by another version perhaps ({_briefly(error)}); "
+                "train anew with another --workdir; the model in it can be used as before"
+            ) from error
         return like.replace(**parts | {"key": jax.random.wrap_key_data(parts["key"])})
 
     def _tidy_up(self) -> int | None:
@@ -289,3 +326,7 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """The steps of the finished checkpoints, in order."""
         return [step for step in self._steps_on_disk() if self._manifest(step).exists()]
+
+
+def _briefly(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxcnn.errors import DiskError
-from jaxcnn.paths import in_bucket
+from jaxcnn.files.paths import in_bucket
 from jaxcnn.runtime.distributed import is_about_others
 
 

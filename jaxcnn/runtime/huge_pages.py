@@ -47,13 +47,22 @@ def variables(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_command() -> bool:
-    """Whether this process is `python -m jaxcnn.NAME` on its way to that module.
-
-    On that way Python imports `jaxcnn` first. There is no main module yet then, unlike under a
-    debugger, a profiler, a test or a notebook, and the words before the module's are Python's own.
+    """Whether Python was started for one of our commands: as `python -m jaxcnn...`, or as the
+    script `jaxcnn`; not for a debugger, a profiler, a test or a notebook that runs one.
     """
-    at_first = sys.argv[:1] == ["-m"] and not hasattr(sys.modules["__main__"], "__file__")
-    return at_first and sys.orig_argv[-len(sys.argv)].startswith(("jaxcnn.", "-mjaxcnn."))
+    words = iter(sys.orig_argv[1:])
+    for word in words:
+        if not word.startswith("-"):
+            return os.path.basename(word) == "jaxcnn"  # noqa: PTH119  as above
+        if word.startswith(("-W", "-X", "--")):  # options with a value, which may be the next word
+            if word in ("-W", "-X", "--check-hash-based-pycs"):
+                next(words, None)
+        elif "m" in word:  # -m MODULE, -mMODULE, or after other options, -um MODULE
+            module = word.partition("m")[2] or next(words, "")
+            return module.partition(".")[0] == "jaxcnn"
+        elif "c" in word:
+            return False
+    return False
 
 
 def start_again() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.local_folder import LocalFolder
+from jaxcnn.files.local_folder import LocalFolder
 
 logger = logging.getLogger(__name__)
 

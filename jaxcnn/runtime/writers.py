@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcnn.errors import DiskError, UserError
-from jaxcnn.paths import Lines, write
+from jaxcnn.files.paths import Lines, write
 from jaxcnn.runtime.disk_errors import how_to_go_on
 from jaxcnn.runtime.distributed import is_first
 from jaxcnn.runtime.tensorboard import TensorBoard

@@ -7,8 +7,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxcnn.config import default_config, flatten
-from jaxcnn.durations import DURATIONS
+from jaxcnn.config.durations import DURATIONS
+from jaxcnn.config.keys import default_config, flatten
 
 _WIDTH = 100
 
@@ -34,7 +34,7 @@ def recipe_text(config: ConfigDict, title: str, command: str, origin: str, searc
         [
             docstring,
             "",
-            "from jaxcnn.config import default_config",
+            "from jaxcnn.config.keys import default_config",
             "",
             "",
             "def get_config():",

@@ -13,19 +13,19 @@ from ml_collections import ConfigDict
 
 from jaxcnn.commands import without_password
 from jaxcnn.errors import UserError
-from jaxcnn.locks import held
-from jaxcnn.report.trial import Search, Trial
-from jaxcnn.report.tune_page import tune_files
-from jaxcnn.runtime.outdir import write_files
-from jaxcnn.runtime.rundir import read_json
+from jaxcnn.files.locks import held
+from jaxcnn.files.outdir import write_files
+from jaxcnn.files.rundir import read_json
 from jaxcnn.runtime.tensorboard import TensorBoard
 from jaxcnn.runtime.writers import read_lines
+from jaxcnn.search.page import tune_files
 from jaxcnn.search.recipe import recipe_text
 from jaxcnn.search.storage import storing
 from jaxcnn.search.study import Study
+from jaxcnn.search.trial import Search, Trial
 from jaxcnn.search.trials import read_history
-from jaxcnn.train import finish, finished_run
-from jaxcnn.training import Training
+from jaxcnn.training.loop import Training
+from jaxcnn.training.train import finish, finished_run
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ def write_results(
         recipe = recipe_text(
             config,
             f"The best of {len(found.trials)} trials of {title}: {_scores(found, test)}.",
-            f"python -m jaxcnn.main --config {shlex.quote(str(study.workdir / 'best.py'))}",
+            f"jaxcnn train --config {shlex.quote(str(study.workdir / 'best.py'))}",
             f"Found by trial {found.best.number} of this search" + (":" if command else "."),
             command,
         )

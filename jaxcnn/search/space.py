@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxcnn.config import differences, flatten, resolve, unflatten
+from jaxcnn.config.keys import differences, flatten, resolve, unflatten
 from jaxcnn.errors import UserError
 from jaxcnn.search.spec import GRAMMAR, Options, Range, is_plain, parse_specs
 

@@ -12,10 +12,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jaxcnn.choices import CHOICES
-from jaxcnn.config import default_config, flatten
+from jaxcnn.config.choices import CHOICES
+from jaxcnn.config.keys import default_config, flatten
+from jaxcnn.config.typecheck import matches
 from jaxcnn.errors import UserError, nearest
-from jaxcnn.typecheck import matches
 
 GRAMMAR = '"LOW HIGH", "log LOW HIGH" or "A|B|C"'
 

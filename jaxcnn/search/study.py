@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxcnn.config import FREE_ON_RESUME, differences, resolve, to_json
+from jaxcnn.config.keys import FREE_ON_RESUME, differences, resolve, to_json
 from jaxcnn.errors import UserError
 
 # In a tuning directory whose study is elsewhere: the name that it has there.
@@ -90,7 +90,7 @@ def open_study(
         _check_same(workdir, known, config, space, grid)
     elif study.get_trials(deepcopy=False):
         raise UserError(
-            f"{address}: the study {name!r} in it is not one of jaxcnn.tune; give a --workdir of "
+            f"{address}: the study {name!r} in it is not one of jaxcnn tune; give a --workdir of "
             "another name, a study has the name of its folder"
         )
     given |= {"grid": grid}

@@ -13,7 +13,7 @@ from jaxcnn.search.results import show
 from jaxcnn.search.storage import StorageError, storing
 from jaxcnn.search.study import Study
 from jaxcnn.search.trials import Begun, delete_checkpoints
-from jaxcnn.training import Training
+from jaxcnn.training.loop import Training
 
 logger = logging.getLogger(__name__)
 

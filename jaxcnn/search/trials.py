@@ -19,10 +19,10 @@ from typing import Any, TextIO
 
 from ml_collections import ConfigDict
 
-from jaxcnn.config import FREE_ON_RESUME, flatten, resolve, to_json, unflatten
+from jaxcnn.config.keys import FREE_ON_RESUME, flatten, resolve, to_json, unflatten
 from jaxcnn.errors import UserError
-from jaxcnn.locks import are_known, held, take
-from jaxcnn.runtime.outdir import check_writable
+from jaxcnn.files.locks import are_known, held, take
+from jaxcnn.files.outdir import check_writable
 from jaxcnn.runtime.writers import read_lines
 from jaxcnn.search.study import Study
 

@@ -1,1 +1,1 @@
-"""The service: from an HTTP request to an answer. `python -m jaxcnn.serve` starts it."""
+"""The service: from an HTTP request to an answer. `jaxcnn serve` starts it."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxcnn.classifier import answer
 from jaxcnn.data.damage import at_most
 from jaxcnn.errors import UserError, printable
+from jaxcnn.inference.classifier import answer
 from jaxcnn.serving import schema
 from jaxcnn.serving.answers import as_json, failure, page_response, refusal
 from jaxcnn.serving.gate import Gate

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.classifier import Classifier
 from jaxcnn.core import explain
 from jaxcnn.errors import UserError
+from jaxcnn.inference.classifier import Classifier
 from jaxcnn.report.activations import overlaid
 from jaxcnn.report.figures import fitted, thumbnail
 from jaxcnn.serving.batching import Batcher
@@ -77,7 +77,7 @@ def make_maps(classifier: Classifier) -> Callable[[np.ndarray], np.ndarray] | No
     trained = classifier.trained
     if trained is None:
         return None
-    model, normalize, variables = trained.model, trained.normalize, trained.state.variables
+    model, normalize, variables = trained.model, trained.normalize, trained.variables
     image = jnp.zeros((1, *classifier.image_shape), jnp.float32)
     if not explain.spatial_stages(model, variables, image):
         return None

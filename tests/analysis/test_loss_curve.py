@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from jaxcnn.analysis.loss_curve import Diverging, read_losses, smooth
+from jaxcnn.search.loss_curve import Diverging, read_losses, smooth
 
 RATES = np.geomspace(1e-6, 10, 100)
 

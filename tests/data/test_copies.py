@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 
-from jaxcnn.build import build_dataset, build_sampling
+from jaxcnn.builders.data import build_dataset, build_sampling
 from jaxcnn.config import default_config, resolve
 from jaxcnn.data import SOURCES
 from jaxcnn.data.copies import with_copies

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxcnn.build import build_dataset
+from jaxcnn.builders.data import build_dataset
 from jaxcnn.config import default_config, resolve
 from jaxcnn.errors import UserError
 from tests.images import noise, png, saved
@@ -38,7 +38,7 @@ BROKEN = {
     ),
     "b/film.dcm": (b"\0" * 128 + b"DICM", "is a DICOM file without pixels"),
 }
-LIST_THEM = "all are listed by: python -m jaxcnn.check_data"
+LIST_THEM = "all are listed by: jaxcnn check_data"
 
 
 def images(root, count=20):

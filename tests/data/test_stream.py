@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from jaxcnn.build import build_dataset, build_sampling
+from jaxcnn.builders.data import build_dataset, build_sampling
 from jaxcnn.config import default_config, resolve
 from jaxcnn.data.decode import Decoding, decode
 from jaxcnn.data.load import load_crop, load_example

@@ -11,9 +11,9 @@ import pytest
 from nbclient import NotebookClient
 from sklearn.datasets import load_digits
 
-from jaxcnn.auto import prepare
-from jaxcnn.build import build_dataset
-from jaxcnn.config import resolve
+from jaxcnn.builders.auto import prepare
+from jaxcnn.builders.data import build_dataset
+from jaxcnn.config.keys import resolve
 from jaxcnn.runtime.preemption import Interrupted
 from tests.processes import ROOT, environment
 

@@ -41,7 +41,7 @@ def test_the_image_runs_as_nobody_special_and_takes_the_flags_of_main(instructio
     }  # fmt: skip
     assert instructions[-1][0] == "ENTRYPOINT" and instructions[-2] == ("USER", ["jaxcnn"])
     entry = yaml.safe_load(" ".join(instructions[-1][1]))  # its form is JSON
-    assert entry == ["tini", "--", "python", "-m", "jaxcnn.main"]
+    assert entry == ["tini", "--", "jaxcnn", "train"]
     assert any("PYTHONUNBUFFERED=1" in words for _, words in instructions)
 
 

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from jaxcnn.runtime.rundir import locked
+from jaxcnn.files.rundir import locked
 from tests.processes import ROOT, command_line
 from tests.several import Launched, wait_for
 

@@ -49,7 +49,7 @@ def test_a_run_that_ends_ends_the_job(commands):
     assert submitted(commands, "0") == (0, "")
     (call,) = commands.calls
     assert call.startswith("srun ") and call.endswith(
-        "python -m jaxcnn.main --config experiments/digits.py --workdir /shared/a run"
+        "jaxcnn train --config experiments/digits.py --workdir /shared/a run"
     )
 
 

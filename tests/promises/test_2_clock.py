@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcnn.config import load_config
+from jaxcnn.config.keys import load_config
 from jaxcnn.core.optim import make_optimizer
 from jaxcnn.core.state import create_train_state
 from jaxcnn.runtime.checkpoint import Checkpoints
@@ -135,7 +135,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_resumes(
 
 def test_the_saved_config_is_enough_to_rebuild_the_model(undisturbed):
     """config.json and dataset.json, nothing else, give the structure the checkpoint fits."""
-    from jaxcnn.build import build_model
+    from jaxcnn.builders.data import build_model
 
     config = load_config(undisturbed / "config.json")
     facts = json.loads((undisturbed / "dataset.json").read_text())

@@ -10,9 +10,9 @@ import pytest
 from jaxcnn import MODELS, Rule, create_train_state, make_optimizer, make_train_step
 from jaxcnn.core.average import exponential, make_average, rising
 from jaxcnn.core.optim import SCHEDULES
-from jaxcnn.first_state import state_shapes
 from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.mesh import make_parallel
+from jaxcnn.training.first_state import state_shapes
 from tests.steps import SHAPE, leaves, real_batch
 
 RULES = (

@@ -95,7 +95,7 @@ def test_random_crops_of_files_resume_exactly(start, tmp_path):
 
 TWENTY_GB = """
 from pathlib import Path
-from jaxcnn.build import build_dataset, build_sampling
+from jaxcnn.builders.data import build_dataset, build_sampling
 from jaxcnn.config import default_config, resolve
 from jaxcnn.data.pipeline import train_batches
 from jaxcnn.data.splits import describe
@@ -128,7 +128,7 @@ TRAIN = """
 from pathlib import Path
 import sys
 from jaxcnn.config import default_config
-from jaxcnn.train import train
+from jaxcnn.training.train import train
 
 config = default_config()
 config.num_steps, config.batch_size = 20, 64

@@ -9,12 +9,12 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from jaxcnn import MODELS, create_train_state, make_optimizer, make_train_step
-from jaxcnn.auto import prepare
+from jaxcnn.builders.auto import prepare
 from jaxcnn.errors import UserError
 from jaxcnn.runtime.fsdp import SMALL, fsdp_parallel, spec_of
 from jaxcnn.runtime.mesh import jit_parallel
-from jaxcnn.train import train
-from jaxcnn.training import Training
+from jaxcnn.training.loop import Training
+from jaxcnn.training.train import train
 from tests.configs import message_of
 from tests.conftest import small_digits
 from tests.steps import AUGMENT, SHAPE, leaves, real_batch

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from jaxcnn import MODELS, create_train_state, make_optimizer, make_train_step
-from jaxcnn.build_parallel import build_parallel
-from jaxcnn.build_run import build_run
-from jaxcnn.config import flatten, resolve, unflatten
+from jaxcnn.builders.devices import build_parallel
+from jaxcnn.config.keys import flatten, resolve, unflatten
 from jaxcnn.core.losses import cross_entropy
 from jaxcnn.core.optim import SCHEDULES
 from jaxcnn.core.values import with_values
 from jaxcnn.errors import UserError
-from jaxcnn.population import MOST, TOGETHER, groups
 from jaxcnn.runtime.mesh import make_parallel, population_parallel
-from jaxcnn.train import finish, train
-from jaxcnn.training import Training
+from jaxcnn.training.build_run import build_run
+from jaxcnn.training.loop import Training
+from jaxcnn.training.population import MOST, TOGETHER, groups
+from jaxcnn.training.train import finish, train
 from tests.configs import given, message_of
 from tests.steps import SHAPE, leaves, real_batch
 
@@ -139,7 +139,7 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_step_is_traced_with_all_that_members_may_differ_in(optimizer, cache_dir):
     """And has a state of the same shape, so that a member's checkpoint is that of a lone run."""
-    from jaxcnn.build import build_dataset
+    from jaxcnn.builders.data import build_dataset
 
     own = [key for key in TOGETHER if key.split(".")[-1] in OPTIMIZERS[optimizer]]
     general = [k for k in TOGETHER if k.split(".")[-1] not in ("momentum", "b1", "b2", "eps")]

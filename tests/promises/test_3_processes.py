@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.data.pipeline import eval_batches, train_batches
-from jaxcnn.first_state import checksum
+from jaxcnn.training.first_state import checksum
 from tests import processes
 from tests.fifty_steps import fifty_losses
 from tests.processes import command_line
@@ -39,8 +39,8 @@ def losses_of(modes, devices):
 
 @pytest.mark.parametrize("share", [slice(0, 12), slice(12, 32)])
 def test_shares_of_batches_are_parts_of_the_whole(share, digits):
-    from jaxcnn.build import build_dataset, build_sampling
-    from jaxcnn.config import resolve
+    from jaxcnn.builders.data import build_dataset, build_sampling
+    from jaxcnn.config.keys import resolve
 
     config = resolve(digits)
     dataset = build_dataset(config, None)

@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcnn.build import build_dataset
-from jaxcnn.build_run import build_run
-from jaxcnn.config import resolve
+from jaxcnn.builders.data import build_dataset
+from jaxcnn.config.keys import resolve
 from jaxcnn.data.splits import describe
 from jaxcnn.runtime.mesh import make_parallel
+from jaxcnn.training.build_run import build_run
 from tests.processes import ROOT
 from tests.steps import leaves
 from tests.test_experiments import load

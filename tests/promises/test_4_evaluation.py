@@ -8,12 +8,12 @@ import pytest
 from sklearn import metrics as oracle
 
 from jaxcnn import make_eval_step
-from jaxcnn.build import build_dataset
+from jaxcnn.builders.data import build_dataset
 from jaxcnn.data.pipeline import eval_batches
 from jaxcnn.data.source import Images, Split
-from jaxcnn.evaluation import evaluate
+from jaxcnn.inference.passes import evaluate
 from jaxcnn.runtime.mesh import make_parallel
-from jaxcnn.train import train
+from jaxcnn.training.train import train
 from tests.steps import build, fresh_state, real_batch
 
 

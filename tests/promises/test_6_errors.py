@@ -174,7 +174,7 @@ def test_a_broken_config_file_is_named_with_the_line(content, expected, command,
 
 def test_neither_duration_is_an_error_that_shows_how_to_give_one(command, tmp_path):
     file = tmp_path / "mine.py"
-    file.write_text("from jaxcnn.config import default_config as get_config\n")
+    file.write_text("from jaxcnn.config.keys import default_config as get_config\n")
     done = command("--config", file, "--workdir", tmp_path / "run", check=2)
     assert "--config.num_epochs=10" in done.stderr
 

@@ -55,10 +55,10 @@ def photos(names):
 
 
 def test_a_report_on_digits_is_whole_small_and_in_order():
-    content = report(10, predictions=digit_predictions(24), command="python -m jaxcnn.main")
+    content = report(10, predictions=digit_predictions(24), command="jaxcnn train")
     page = report_page(content)
     reader = check_page(page)
-    assert content.verdict.replace(" %", "\u00a0%") in page and "python -m jaxcnn.main" in page
+    assert content.verdict.replace(" %", "\u00a0%") in page and "jaxcnn train" in page
     assert len(page) < 2_000_000
     assert len(reader.all("source")) == 2  # charts have a dark version; paper keeps the light one
     assert all(s["media"].startswith("screen") for s in reader.all("source"))

@@ -6,16 +6,16 @@ import warnings
 import numpy as np
 import pytest
 
-from jaxcnn.report.scale import (
+from jaxcnn.search.charts import history_chart, learning_curves_chart
+from jaxcnn.search.page import search_notes, search_verdict, tune_files
+from jaxcnn.search.scale import (
     parameter_scale,
     short_keys,
     short_number,
     value_scale,
     value_window,
 )
-from jaxcnn.report.search_charts import history_chart, learning_curves_chart
-from jaxcnn.report.trial import Search, Trial
-from jaxcnn.report.tune_page import search_notes, search_verdict, tune_files
+from jaxcnn.search.trial import Search, Trial
 from tests.report.pages import check_page
 from tests.report.predictions import HOSTILE, decode
 from tests.report.test_charts import texts
@@ -28,7 +28,7 @@ CHARTS = ("history", "importance", "parallel_coordinates", "slices", "learning_c
 def search(trials, **given):
     given = {"log": frozenset({RATE}), "test": TEST, "best_config": "get_config"} | given
     title = given.pop("title", "Search of digits")
-    return Search(title, "accuracy", False, trials=trials, command="python -m jaxcnn.tune", **given)
+    return Search(title, "accuracy", False, trials=trials, command="jaxcnn tune", **given)
 
 
 def many(count, parameters=3):
@@ -71,7 +71,7 @@ def test_the_page_of_a_search_has_every_chart_and_every_trial(count, parameters)
     # The table of all trials, that of the best parameters, that of reasons; and three headers.
     assert len(reader.all("tr")) == count + parameters + 1 + 3
     assert f"Trial {found.best.number} is best of {count}" in html and "the loss is nan" in html
-    assert "python -m jaxcnn.tune" in html and "get_config" in html
+    assert "jaxcnn tune" in html and "get_config" in html
 
 
 HISTORY = [(10, 0.5), (20, 0.9)]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from jaxcnn.errors import UserError
-from jaxcnn.local_folder import LocalFolder, here
-from jaxcnn.paths import Lines, as_path, files, move, names, remove, write
+from jaxcnn.files.local_folder import LocalFolder, here
+from jaxcnn.files.paths import Lines, as_path, files, move, names, remove, write
 from tests.bucket import made_bucket
 from tests.processes import command_line, finish, start
 
@@ -123,7 +123,7 @@ def metrics(workdir):
 
 def test_a_run_in_a_bucket_survives_a_kill_and_a_flipped_bit(tmp_path, cache_dir, bucket):
     """It ends as one in a folder that nothing happened to."""
-    from jaxcnn.trained import load_trained
+    from jaxcnn.inference.trained import load_trained
 
     workdir, undisturbed = as_path(f"{bucket}/run"), tmp_path / "undisturbed"
 

@@ -15,9 +15,9 @@ import pytest
 from jax.experimental import multihost_utils
 
 from jaxcnn.errors import UserError
+from jaxcnn.files.rundir import locked
 from jaxcnn.runtime.disk_errors import DiskErrors
 from jaxcnn.runtime.distributed import check_alike, connect, found_in, is_about_others
-from jaxcnn.runtime.rundir import locked
 
 DIGITS = ("--config", "experiments/digits.py")
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n[1-2]", "SLURM_PROCID": "1"}
@@ -106,7 +106,7 @@ def test_a_second_run_in_a_directory_is_refused(command, tmp_path):
 def test_a_killed_process_leaves_no_lock(tmp_path):
     script = f"""
 import os, pathlib, sys, time
-from jaxcnn.runtime.rundir import locked
+from jaxcnn.files.rundir import locked
 with locked(pathlib.Path({str(tmp_path)!r})):
     print("held", flush=True)
     time.sleep(600)

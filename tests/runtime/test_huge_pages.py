@@ -57,7 +57,7 @@ def test_a_command_has_them_unless_its_user_has_decided(given, expected, experim
     more = {} if given is None else {"GLIBC_TUNABLES": given}
     words = ["-W", "ignore", "-m", "jaxcnn.main", "--config", experiment]
     pid, code, out, err = run(*words, typed="typed", **more)
-    argv = [str(ROOT / "jaxcnn/main.py"), "--config", str(experiment)]
+    argv = ["jaxcnn train", "--config", str(experiment)]
     assert out == f"{expected} {pid} typed ['ignore'] {argv}\n"
     assert (code, err) == (2, f"error: {experiment}, line 4: ValueError: this is all\n")
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from jaxcnn.config import differences, resolve
+from jaxcnn.config.keys import differences, resolve
 from jaxcnn.search.recipe import recipe_text
 from tests.configs import given
 from tests.processes import ROOT
@@ -34,7 +34,7 @@ CONFIGS = {
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize(
     "search",
-    ["", "python -m jaxcnn.tune " + "'--x=log 1 2' " * 12 + """'--y=a\"\"\" b'""", "x" * 200],
+    ["", "jaxcnn tune " + "'--x=log 1 2' " * 12 + """'--y=a\"\"\" b'""", "x" * 200],
 )
 def test_a_recipe_gives_its_config_and_passes_ruff(name, search, tmp_path):
     config = resolve(given(**CONFIGS[name]))
@@ -55,7 +55,7 @@ def test_a_recipe_gives_its_config_and_passes_ruff(name, search, tmp_path):
 
 
 def test_a_command_over_several_lines_is_the_same_to_a_shell(tmp_path):
-    command = "python -m jaxcnn.tune " + "'--search.x=log 1 2' " * 12
+    command = "jaxcnn tune " + "'--search.x=log 1 2' " * 12
     text = recipe_text(resolve(given()), "The best.", "python -m x", "Found by:", command)
     printed = text.split("Found by:\n\n")[1].split('"""')[0]
     assert shlex.split(printed.replace("\\\n", " ")) == shlex.split(command)

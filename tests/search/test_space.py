@@ -3,7 +3,7 @@
 import pytest
 from optuna.trial import FixedTrial
 
-from jaxcnn.config import differences, resolve
+from jaxcnn.config.keys import differences, resolve
 from jaxcnn.errors import UserError
 from jaxcnn.search.space import load_space, survey
 from tests.configs import given

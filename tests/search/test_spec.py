@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxcnn.config import flatten, resolve
+from jaxcnn.config.keys import flatten, resolve
 from jaxcnn.errors import UserError
 from jaxcnn.search.spec import Options, Range, parse_specs
 from tests.configs import given

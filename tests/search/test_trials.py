@@ -6,7 +6,7 @@ import threading
 import pytest
 from optuna.distributions import IntDistribution
 
-from jaxcnn.config import resolve
+from jaxcnn.config.keys import resolve
 from jaxcnn.errors import UserError
 from jaxcnn.search.pruner import make_pruner
 from jaxcnn.search.sampler import make_sampler

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from jaxcnn.classifier import load_classifier
+from jaxcnn.inference.classifier import load_classifier
 from jaxcnn.serving.app import make_app
 from jaxcnn.serving.limits import Limits
 from jaxcnn.serving.served import by_name, serve_model

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from jaxcnn.classifier import answer, load_classifier
 from jaxcnn.errors import UserError
+from jaxcnn.inference.classifier import answer, load_classifier
 from jaxcnn.serving.limits import Limits
 from jaxcnn.serving.served import by_name, serve_model
 from tests.images import saved

@@ -1,7 +1,7 @@
 """The models a config can name.
 
 Each entry makes a linen module from keywords; `num_classes`, `dtype` and `axis_name` are set by
-`jaxcnn.build`, all others by `config.model.*`. A module is called as `module(image, train=bool)`
+`build_model`, all others by `config.model.*`. A module is called as `module(image, train=bool)`
 with float[B, H, W, C] and gives logits float32[B, num_classes].
 
 With `features=True` it gives `(logits, stages)`, the outputs of its stages in their order, in the

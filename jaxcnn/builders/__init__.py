@@ -1,0 +1,1 @@
+"""From a config to data, model, optimiser, loss and devices. Only builders read configs."""

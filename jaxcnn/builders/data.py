@@ -1,0 +1,230 @@
+"""From a config to the things it names. Besides `run` and `train`, the only reader of configs."""
+
+import inspect
+import logging
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxcnn.config.choices import abstract_batch, augmentation, check_augmentation
+from jaxcnn.config.keys import keywords
+from jaxcnn.core.augment import compose
+from jaxcnn.core.losses import LOSSES, balanced_weights
+from jaxcnn.core.models import MODELS
+from jaxcnn.core.step import Augment, Loss
+from jaxcnn.data import SOURCES
+from jaxcnn.data.cache import load_images, survey
+from jaxcnn.data.copies import with_copies
+from jaxcnn.data.decode import Decoding
+from jaxcnn.data.load import judge
+from jaxcnn.data.mode import choose_mode, decoded_bytes
+from jaxcnn.data.pipeline import SAMPLINGS, Sampling
+from jaxcnn.data.source import Dataset, Images, Source, Split, Stream
+from jaxcnn.data.splits import check_classes_left, check_shapes, make_dataset, usable
+from jaxcnn.data.unlabelled import load_unlabelled
+from jaxcnn.errors import UserError
+from jaxcnn.files.paths import local
+
+logger = logging.getLogger(__name__)
+
+
+# What needs images to be streamed: what is done to them, and what to do without.
+_STREAMED = {
+    "crop_scale": ("cropped", "put resized_crop in augment"),
+    "shrink": ("made smaller", "leave it out"),
+}
+
+
+def build_sources(config: ConfigDict) -> dict[str, Source]:
+    """The splits of the data set a config names, not yet decoded."""
+    load = SOURCES[config.data.source]
+    shared = {name: config.data[name] for name in ("image_size", "channels", "num_classes")}
+    accepted = inspect.signature(load).parameters
+    required = {p.name for p in accepted.values() if p.default is p.empty}
+    given = {name: value for name, value in shared.items() if name in accepted}
+    given |= keywords(config, "data")
+    for name in required - given.keys():
+        raise UserError(
+            f"config.data.{name}: source {config.data.source!r} needs it, --config.data.{name}=..."
+        )
+    for key in {"dir", "manual_dir"} & given.keys():
+        if given[key] is not None and (key, config.data.source) != ("dir", "tfds"):
+            why = "what is copied from one is TFDS's prepared data (source=tfds, data.dir)"
+            local(given[key], f"config.data.{key}", why)
+    sources = load(**given)
+    found, expected = len(sources["train"].class_names), config.data.num_classes
+    if expected is not None and expected != found:
+        raise UserError(f"config.data.num_classes={expected}: the data have {found} classes")
+    return sources
+
+
+def build_decoding(config: ConfigDict) -> Decoding:
+    """How files become pixels."""
+    return Decoding(**{name: config.data[name] for name in Decoding._fields})
+
+
+def build_image_decoding(config: ConfigDict, image_shape: tuple[int, int, int]) -> Decoding:
+    """How any file becomes pixels for a model of `image_shape`; one that is not square takes images
+    of its own size only.
+    """
+    how = build_decoding(config)._replace(channels=image_shape[2])
+    square = image_shape[0] == image_shape[1]
+    return how._replace(image_size=image_shape[0]) if square else how
+
+
+def build_dataset(config: ConfigDict, device_memory: int | None = None) -> Dataset:
+    """Reads (or finds in the cache) the images a config names, and splits them into roles.
+
+    device_memory: bytes of one accelerator, None without one.
+    """
+    sources, how, data = build_sources(config), build_decoding(config), config.data
+    mode = _mode(config, sources, how, device_memory)
+    load = _stream if mode == "stream" else _load
+    images = {role: load(config, source, how) for role, source in sources.items()}
+    if how.channels is None and {part.shape[2] for part in images.values()} == {1, 3}:
+        how = how._replace(channels=3)  # grey in one role and colour in another
+        images = {role: load(config, source, how) for role, source in sources.items()}
+    check_shapes(images)
+    bad = tuple(bad for part in images.values() for bad in part.bad)
+    judge(bad, sum(source.size for source in sources.values()), data.on_bad_image)
+    check_classes_left(images["train"], sources["train"].class_names)
+    how = how._replace(channels=images["train"].shape[2])
+    return build_splits(config, sources, images)._replace(mode=mode, how=how)
+
+
+def build_unlabelled(config: ConfigDict, folder: Path, image_shape: tuple[int, int, int]) -> Split:
+    """All images below a folder, however they are sorted, as a model of `image_shape` sees them;
+    every label is 0. Raises UserError.
+    """
+    source, how = load_unlabelled(folder), build_image_decoding(config, image_shape)
+    images = _load(config, source, how)
+    judge(images.bad, source.size, config.data.on_bad_image)
+    return Split(images, usable(images), source)
+
+
+def _mode(
+    config: ConfigDict, sources: dict[str, Source], how: Decoding, device_memory: int | None
+) -> str:
+    """Where images wait; UserError for options that would do nothing there."""
+    data = config.data
+    if how.crop_fraction != 1 and how.image_size is None:
+        raise UserError(
+            f"config.data.crop_fraction={how.crop_fraction}: nothing is resized without an image "
+            "size; give --config.data.image_size=N"
+        )
+    streamed = [key for key in ("crop_scale", "shrink") if data[key] is not None]
+    if not streamed and data.mode is not None:
+        return data.mode
+    if not streamed:
+        return choose_mode(decoded_bytes(sources.values(), how, data.cache_dir), device_memory)
+    if data.mode not in (None, "stream") or how.image_size is None:
+        wrong = "image_size=None" if data.mode in (None, "stream") else f"mode={data.mode}"
+        does, instead = _STREAMED[streamed[0]]
+        raise UserError(
+            f"config.data.{wrong}: with config.data.{streamed[0]} images are {does} as they come "
+            f"from the disk; give mode=stream and an image_size, or {instead}"
+        )
+    if how.shrink is not None and not all(source.cached for source in sources.values()):
+        raise UserError(
+            f"config.data.shrink={how.shrink}: the images of {data.source!r} are pixels already, "
+            "which are read as fast as copies would be; leave it out"
+        )
+    return "stream"
+
+
+def _load(config: ConfigDict, source: Source, how: Decoding) -> Images | Stream:
+    limit, workers = config.data.cache_limit_gb * 1e9, build_workers(config)
+    return load_images(source, how, config.data.cache_dir, limit=limit, workers=workers)
+
+
+def _stream(config: ConfigDict, source: Source, how: Decoding) -> Images | Stream:
+    data, workers = config.data, build_workers(config)
+    if how.shrink is not None:
+        limit = data.cache_limit_gb * 1e9
+        source = with_copies(source, how, data.cache_dir, limit=limit, workers=workers)
+    how, shape, label, bad = survey(source, how, data.cache_dir, workers=workers)
+    return Stream(source, how, label, shape, bad, data.crop_scale, workers, data.on_bad_image)
+
+
+def build_workers(config: ConfigDict) -> int:
+    """How many threads read and decode."""
+    return config.data.num_workers or os.cpu_count() or 1
+
+
+def build_splits(
+    config: ConfigDict, sources: dict[str, Source], images: Mapping[str, Images | Stream]
+) -> Dataset:
+    """Who sees which of the `images`, read from `sources`, both by role."""
+    return make_dataset(
+        dict(images),
+        sources,
+        build_decoding(config),
+        holdout=config.data.holdout,
+        test_holdout=config.data.test_holdout,
+        split_seed=config.data.split_seed,
+    )
+
+
+def build_sampling(config: ConfigDict, split: Split) -> Sampling:
+    """Which examples of a split are trained on when."""
+    return SAMPLINGS[config.data.sampling](config.seed, split.label)
+
+
+def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = None) -> nn.Module:
+    """The linen module `config.model` names.
+
+    axis_name: the mapped axis BatchNorm averages over under `pmap`; None under `jit`.
+    """
+    return MODELS[config.model.name](
+        num_classes=num_classes,
+        dtype=jnp.dtype(config.dtype),
+        axis_name=axis_name,
+        **keywords(config, "model"),
+    )
+
+
+def build_augment(
+    config: ConfigDict, num_classes: int, image_shape: tuple[int, int, int], batch_size: int
+) -> Augment:
+    """The augmentation `config.augment` lists, in its order; () changes nothing.
+
+    image_shape: (H, W, C); batch_size: of one device under `pmap`, else of all. Not every operation
+      can do with all of them; UserError if one cannot.
+    """
+    operations = []
+    for entry in config.augment:
+        function, given = augmentation(entry)
+        if "num_classes" in inspect.signature(function).parameters:
+            given["num_classes"] = num_classes
+        operations.append(partial(function, **given))
+        check_augmentation(entry, operations[-1], abstract_batch(batch_size, image_shape))
+    return compose(operations)
+
+
+def build_loss(config: ConfigDict, counts: np.ndarray) -> Loss:
+    """The training loss; evaluation reports plain cross-entropy.
+
+    counts: int[K], the training examples of each class.
+    """
+    weights = config.loss.class_weights
+    if weights is not None and config.data.sampling == "balanced":
+        logger.warning("balanced sampling and class weights both: rare classes count twice over")
+    if weights == "balanced":
+        weights = tuple(balanced_weights(counts).tolist())
+    elif weights is not None and len(weights) != len(counts):
+        raise UserError(
+            f"config.loss.class_weights={weights!r}: {len(weights)} numbers for the "
+            f"{len(counts)} classes of the data"
+        )
+    return partial(
+        LOSSES[config.loss.name],
+        label_smoothing=config.loss.label_smoothing,
+        class_weights=weights,
+        **keywords(config, "loss"),
+    )

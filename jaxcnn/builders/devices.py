@@ -1,0 +1,84 @@
+"""From configs to how their runs lie on the devices."""
+
+import logging
+from collections.abc import Sequence
+
+import jax
+from ml_collections import ConfigDict
+
+from jaxcnn.config.durations import Plan
+from jaxcnn.core.step import Interceptor
+from jaxcnn.errors import UserError
+from jaxcnn.native.formulations import native_formulations
+from jaxcnn.runtime.compile import formulations
+from jaxcnn.runtime.fsdp import fsdp_parallel
+from jaxcnn.runtime.mesh import (
+    Parallel,
+    all_devices,
+    check_batch_size,
+    make_parallel,
+    population_parallel,
+)
+
+logger = logging.getLogger(__name__)
+
+# Train steps in one program on accelerators, of batches that have few pixels: such a step may take
+# less time than the host needs to start it. With larger ones nothing is won, and a signal has to
+# wait for two programs.
+_STEPS, _PIXELS = 16, 2**21
+
+
+def build_parallel(configs: Sequence[ConfigDict]) -> Parallel:
+    """For one run what `config.parallel` names, for several a population; UserError where the
+    devices do not divide the batch, also of a population, whose members may go on alone.
+    """
+    wanted, batch_size, devices = configs[0].parallel, configs[0].batch_size, all_devices()
+    if len(configs) > 1:
+        check_batch_size(batch_size, devices)
+        return population_parallel(devices, len(configs))
+    parallel = make_parallel(wanted.mode, batch_size, devices)
+    return parallel if wanted.fsdp == 1 else fsdp_parallel(devices, wanted.fsdp)
+
+
+def build_interceptor(config: ConfigDict, training: bool = True) -> Interceptor | None:
+    """What the steps call the model's layers through, see `jaxcnn.runtime.compile.formulations`."""
+    native = config.parallel.native
+    return formulations(jax.default_backend(), jax.device_count(), native, training)
+
+
+def has_native_layers(config: ConfigDict) -> bool:
+    """Whether the steps call native code, whose last bits differ from XLA's."""
+    return build_interceptor(config) is native_formulations
+
+
+def steps_per_dispatch(
+    config: ConfigDict, plan: Plan, parallel: Parallel, mode: str, pixels: int
+) -> int:
+    """How many train steps are one program where nothing else is due between them.
+
+    On a CPU it is one: XLA:CPU runs convolutions inside loops on slow paths.
+
+    mode: where the data set's images wait. pixels: of an image. UserError where the config asks for
+    what cannot be.
+    """
+    asked = config.parallel.steps_per_dispatch
+    possible = parallel.place_batches is not None and mode == "device"
+    if asked is not None and asked > 1 and not possible:
+        if parallel.place_batches is None and config.parallel.mode == "jit":
+            return 1  # a population, which is many steps in one program already
+        why = f"data.mode={mode}"
+        if parallel.place_batches is None:
+            why = "parallel.mode=pmap"
+        raise UserError(
+            f"config.parallel.steps_per_dispatch={asked}: is for parallel.mode=jit with "
+            f"data.mode=device; {why} takes a step at a time: leave it out"
+        )
+    if asked is None:
+        few = config.batch_size * pixels <= _PIXELS * parallel.num_devices
+        asked = _STEPS if possible and few and jax.default_backend() != "cpu" else 1
+    elif asked > (most := plan.most_at_once()):
+        told = "config.parallel.steps_per_dispatch=%d: after %d steps a line, an evaluation or a "
+        logger.warning(told + "checkpoint is due; so many are one program", asked, most)
+    if asked > 1 and jax.default_backend() == "cpu":
+        logger.warning("on a CPU a program of several steps takes many times as long a step")
+    return min(asked, plan.most_at_once())

@@ -1,0 +1,278 @@
+"""The story of a check: look at every example, split as training does, judge, write.
+
+from jaxcnn.checking.check import check
+checked = check(config, "runs/mine-data")
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxcnn.builders.data import (
+    build_augment,
+    build_decoding,
+    build_sources,
+    build_splits,
+    build_workers,
+)
+from jaxcnn.checking.find import (
+    Copies,
+    Examples,
+    Finding,
+    find,
+    find_copies,
+    ignored_files,
+    inspect_sources,
+    roles_of,
+    summarize,
+)
+from jaxcnn.checking.page import MOST_COPIES, MOST_GROUPS, data_page
+from jaxcnn.checking.text import data_text, duplicates_csv, unreadable_csv
+from jaxcnn.core.step import augmented
+from jaxcnn.data.decode import Decoding, decode
+from jaxcnn.data.load import check_labels, load_crop, load_example, readable
+from jaxcnn.data.resize import crop_draws
+from jaxcnn.data.source import Images, Source
+from jaxcnn.errors import UserError
+from jaxcnn.files.outdir import check_writable, write_files
+from jaxcnn.files.paths import as_path
+from jaxcnn.report.figures import Row, contact_sheet, thumbnail
+
+logger = logging.getLogger(__name__)
+
+# The contact sheet: classes, samples of each, and draws of each sample's augmentation; without
+# augmentation more samples fit.
+_CLASSES, _SAMPLES, _DRAWS, _SAMPLES_ALONE = 20, 3, 3, 10
+# Pixels of samples where images differ in size and the config gives none.
+_SAMPLE_SIZE = 224
+
+
+class Checked(NamedTuple):
+    """The result of a check. facts: the content of check.json; text: for a terminal."""
+
+    findings: list[Finding]
+    facts: dict[str, Any]
+    text: str
+
+
+def check(config: ConfigDict, output: str | Path) -> Checked:
+    """Looks at all images a resolved config names, and writes what it finds into `output`.
+
+    Raises UserError where there are no data to look at, or `output` cannot be written.
+    """
+    output, clock = as_path(output), time.perf_counter()
+    check_writable(output, "output")
+    sources, how = build_sources(config), build_decoding(config)
+    workers = build_workers(config)
+    examples = inspect_sources(sources, how, workers)
+    for part, source in sources.items():
+        check_labels(source, examples.label[examples.rows(part)])
+    logger.info("looked at %s images (%.1f s)", f"{len(examples):,}", time.perf_counter() - clock)
+
+    roles, refused = _split(config, examples)
+    copies, not_used = find_copies(examples, roles), _not_used(config, sources)
+    findings = refused + find(
+        examples,
+        roles,
+        copies,
+        image_size=how.image_size,
+        on_bad_image=config.data.on_bad_image,
+        grouped=_is_grouped(config, sources),
+        not_used=not_used,
+    )
+    facts = summarize(examples, roles, copies, findings, not_used)
+    samples, told = _samples(config, examples, roles, how)
+    html = data_page(
+        f"Data: {config.data.get('dir') or config.data.get('name') or config.data.source}",
+        examples,
+        roles,
+        copies,
+        findings,
+        facts,
+        samples=samples,
+        samples_told=told,
+        thumbnails=_thumbnails(examples, copies, how),
+        not_used=not_used,
+    )
+    files = {
+        "check.json": json.dumps(facts, indent=2).encode() + b"\n",
+        "report.html": html.encode(),
+        "unreadable.csv": unreadable_csv(examples),
+        "duplicates.csv": duplicates_csv(examples, roles, copies),
+        "samples.png": samples,
+    }
+    write_files(output, files, "output")
+    return Checked(findings, facts, data_text(examples, findings, facts))
+
+
+def _split(config: ConfigDict, examples: Examples) -> tuple[np.ndarray, list[Finding]]:
+    """The split each example has in training, and what would keep training from splitting."""
+    images = {
+        part: Images(
+            np.empty((source.size, 0, 0, 0), np.uint8),  # splitting asks for labels only
+            examples.label[examples.rows(part)],
+            examples.bad_of(part),
+        )
+        for part, source in examples.sources.items()
+    }
+    try:
+        return roles_of(examples, build_splits(config, examples.sources, images), images), []
+    except UserError as error:
+        what, _, advice = str(error).partition("; ")
+        roles = np.full(len(examples), "", dtype="<U10")
+        for part in examples.sources:
+            roles[examples.rows(part)] = part
+        roles[list(examples.bad)] = ""
+        return roles, [Finding("splits", True, what, advice or "training would stop there")]
+
+
+def _is_grouped(config: ConfigDict, sources: Mapping[str, Source]) -> bool:
+    """Whether units are groups; where each file is its own, equal paths in two splits are usual."""
+    if config.data.get("group_pattern"):
+        return True
+    units = [source.unit for source in sources.values() if source.unit is not None]
+    return any(len(np.unique(unit)) < len(unit) for unit in units)
+
+
+def _not_used(config: ConfigDict, sources: Mapping[str, Source]) -> list[str]:
+    """Files in the folder of a folder source that are no part of it."""
+    if config.data.source != "folder":
+        return []
+    root = Path(config.data.dir).expanduser()
+    used = {source.name(i) for source in sources.values() for i in range(source.size)}
+    return ignored_files(root, used)
+
+
+def _samples(
+    config: ConfigDict, examples: Examples, roles: np.ndarray, how: Decoding
+) -> tuple[bytes | None, str]:
+    """The contact sheet of training images as a PNG, or None without any; and a line about it."""
+    varied = bool(config.augment) or config.data.crop_scale is not None
+    how, number = _sample_decoding(examples, how), _SAMPLES if varied else _SAMPLES_ALONE
+    present = np.unique(examples.label[roles == "train"])[:_CLASSES].tolist()
+    chosen = [
+        n
+        for k in present
+        for n in _spread(np.flatnonzero((roles == "train") & (examples.label == k)), number)
+    ]
+    original, chosen = _load(examples, chosen, lambda content, n: load_example(content, how))
+    if not chosen:
+        return None, ""
+    drawn = [_draw(config, examples, chosen, original, how, draw) for draw in range(_DRAWS)]
+    rows = []
+    for k in present:
+        mine = [i for i, n in enumerate(chosen) if examples.label[n] == k]
+        groups = [[original[i], *(images[i] for images in drawn)] for i in mine]
+        if not varied:
+            groups = [[original[i] for i in mine]]
+        if mine:
+            rows.append(Row(examples.class_names[k], groups))
+    height, width = original[0].shape[:2]
+    told = f"Training images as the model sees them, {width}x{height} pixels"
+    told += (
+        f"; right of each, {_DRAWS} draws of its augmentation." if varied else "; not augmented."
+    )
+    if len(examples.class_names) > len(rows):
+        told += f" {len(rows)} of {len(examples.class_names):,} classes."
+    headings = ["sample, augmented three times"] * _SAMPLES if varied else ["samples"]
+    return contact_sheet(rows, headings), told
+
+
+def _sample_decoding(examples: Examples, how: Decoding) -> Decoding:
+    """`how` with a size and channels that suit all samples."""
+    size = examples.size[examples.usable]
+    if how.image_size is None and len(size) and (size != size[0]).any():
+        how = how._replace(image_size=min(_SAMPLE_SIZE, int(np.median(size.min(axis=1)))))
+    colour = any("RGB" in mode for mode in examples.mode)
+    return how if how.channels else how._replace(channels=3 if colour else 1)
+
+
+def _spread(numbers: np.ndarray, count: int) -> list[int]:
+    """At most so many of the numbers, from all over."""
+    places = np.linspace(0, len(numbers) - 1, min(count, len(numbers)), dtype=int)
+    return numbers[places].tolist()
+
+
+def _load(
+    examples: Examples,
+    numbers: Sequence[int],
+    load: Callable[[bytes | np.ndarray, int], np.ndarray],
+) -> tuple[np.ndarray, list[int]]:
+    """Images uint8[n, H, W, C] that load(content, number) makes, and of which numbers; what has
+    become unreadable since the check is left out.
+    """
+    images, kept = [], []
+    for n in numbers:
+        part, row = examples.part(n)
+        contents, _ = examples.sources[part].read(np.array([row]))
+        try:
+            images.append(load(readable(contents[0]), n))
+            kept.append(n)
+        except ValueError:
+            continue
+    return np.array(images), kept
+
+
+def _draw(
+    config: ConfigDict,
+    examples: Examples,
+    numbers: list[int],
+    original: np.ndarray,
+    how: Decoding,
+    draw: int,
+) -> np.ndarray:
+    """Images uint8[n, H, W, C] as training may see them, draw after draw."""
+    if config.data.crop_scale is not None and how.image_size is not None:
+        size, scale = how.image_size, config.data.crop_scale
+
+        def crop(content: bytes | np.ndarray, n: int) -> np.ndarray:
+            return load_crop(content, how, size, scale, crop_draws(config.seed, draw, n, 0))
+
+        cropped, kept = _load(examples, numbers, crop)
+        original = cropped if kept == numbers else original
+    label, num_classes = examples.label[numbers], len(examples.class_names)
+    return _augmented(config, original, label, numbers, num_classes, draw)
+
+
+def _augmented(
+    config: ConfigDict,
+    image: np.ndarray,
+    label: np.ndarray,
+    numbers: list[int],
+    num_classes: int,
+    draw: int,
+) -> np.ndarray:
+    """The config's augmentation of uint8[n, H, W, C]: the one place here that calls it."""
+    index = jnp.asarray(numbers, jnp.int32)
+    batch = {
+        "image": jnp.asarray(image),
+        "label": jnp.asarray(label, jnp.int32),
+        "mask": jnp.ones(len(index), bool),
+        "index": index,
+        "epoch": jnp.full_like(index, draw),
+    }
+    if len(index) % 2:  # mixing takes pairs
+        batch = {name: jnp.concatenate([value, value[:1]]) for name, value in batch.items()}
+    height, width, channels = image.shape[1:]
+    augment = build_augment(config, num_classes, (height, width, channels), len(batch["index"]))
+    changed = augmented(augment, jax.random.key(config.seed), draw, batch)["image"][: len(image)]
+    return np.clip(np.rint(np.asarray(changed, np.float32)), 0, 255).astype(np.uint8)
+
+
+def _thumbnails(examples: Examples, copies: Sequence[Copies], how: Decoding) -> dict[int, bytes]:
+    """Small pictures of identical images by number; they are the same, so one a group is read."""
+    whole = how._replace(image_size=None)
+    found: dict[int, bytes] = {}
+    for group in copies[:MOST_GROUPS]:
+        images, kept = _load(examples, group.numbers[:1], lambda content, n: decode(content, whole))
+        if kept:
+            found |= dict.fromkeys(group.numbers[:MOST_COPIES], thumbnail(images[0]))
+    return found

@@ -1,0 +1,175 @@
+"""The page about a checked data set."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxcnn.checking.find import Copies, Examples, Finding, copies_told
+from jaxcnn.report.page import (
+    Html,
+    Section,
+    bar,
+    details,
+    figure,
+    join,
+    note,
+    page,
+    paragraph,
+    picture,
+    row,
+    table,
+)
+
+# Rows of a table that are shown before the rest is folded away.
+_SHOWN = 25
+# Rows a page holds at most.
+_MOST = 1000
+# Groups of copies shown as pictures, and pictures of each.
+MOST_GROUPS, MOST_COPIES = 50, 6
+# Pixels across of a thumbnail on the page.
+_THUMBNAIL = 96
+
+_CLASSES_TOLD = (
+    "Images of each class. Classes with few images are learned badly and measured badly."
+)
+_IMAGES_TOLD = "What the files hold before they are brought to the model's size."
+
+
+def data_page(
+    title: str,
+    examples: Examples,
+    roles: np.ndarray,
+    copies: Sequence[Copies],
+    findings: Sequence[Finding],
+    facts: Mapping[str, Any],
+    *,
+    samples: bytes | None,
+    samples_told: str,
+    thumbnails: Mapping[int, bytes],
+    not_used: Sequence[str],
+) -> str:
+    """HTML. facts: what `summarize` gives; samples: the contact sheet, a PNG, and a line about it;
+    thumbnails: pictures by the number of their example; the rest as for `find`.
+    """
+    splits = " + ".join(f"{n:,} {role}" for role, n in facts["splits"].items())
+    lead = f"{facts['images']:,} images in {len(facts['classes']):,} classes: {splits or 'none'}"
+    sections = [
+        Section("Findings", _findings(findings)),
+        Section("Classes and splits", _classes(facts), _CLASSES_TOLD),
+        Section("Images", _images(facts), _IMAGES_TOLD),
+    ]
+    if samples is not None:
+        body = paragraph(samples_told) + picture(samples, "samples of each class")
+        sections.insert(1, Section("Samples", Html(body)))
+    if copies:
+        body = _copies(examples, roles, copies, facts["duplicates"], thumbnails)
+        sections.append(Section("Identical images", body))
+    if examples.bad:
+        sections.append(Section("Images that cannot be used", _unreadable(examples)))
+    if not_used:
+        sections.append(
+            Section(
+                "Files that are no part of the data", _list(("file",), [(p,) for p in not_used])
+            )
+        )
+    return page(title, sections, paragraph(lead, kind="verdict"))
+
+
+def _findings(findings: Sequence[Finding]) -> Html:
+    if not findings:
+        return paragraph("Nothing found that would harm training, and nothing odd.")
+    return join(
+        note(
+            "Harms training:" if finding.harm else "Worth knowing:",
+            finding.what,
+            finding.advice,
+            finding.harm,
+        )
+        for finding in findings
+    )
+
+
+def _classes(facts: Mapping[str, Any]) -> Html:
+    roles = list(facts["splits"])
+    counts = facts["classes"]
+    most = max((sum(count.values()) for count in counts.values()), default=0) or 1
+    rows = [
+        (name, *(count[role] for role in roles), bar(sum(count.values()) / most))
+        for name, count in counts.items()
+    ]
+    return _list(("class", *roles, "together"), rows)
+
+
+def _images(facts: Mapping[str, Any]) -> Html:
+    def counted(what: str, found: Mapping[str, int]) -> Html:
+        return table((what, "images"), found.items())
+
+    sizes = [(f"{width}x{height}", n) for height, width, n in facts["sizes"]]
+    parts = [row([counted("format", facts["formats"]), counted("colours", facts["modes"])])]
+    if facts["shorter_side"]:
+        spread = [
+            (side, *facts[f"{side}_side"].values())
+            for side in ("shorter", "longer")
+            if facts[f"{side}_side"]
+        ]
+        parts.append(table(("side in pixels", "least", "median", "most"), spread))
+    if len(sizes) > 1:
+        parts.append(
+            details(
+                f"{len(sizes):,} sizes, width x height", table(("size", "images"), sizes[:1000])
+            )
+        )
+    elif sizes:
+        parts.append(paragraph(f"All are {sizes[0][0]} (width x height)."))
+    if facts["mean"]:
+        numbers = zip(("mean", "standard deviation"), (facts["mean"], facts["std"]), strict=True)
+        channels = ("red", "green", "blue") if len(facts["mean"]) == 3 else ("all channels",)
+        rows = [(name, *(f"{value:.4f}" for value in values)) for name, values in numbers]
+        parts.append(table(("train, over 0..1", *channels), rows))
+    return join(parts)
+
+
+def _copies(
+    examples: Examples,
+    roles: np.ndarray,
+    copies: Sequence[Copies],
+    counts: Mapping[str, int],
+    thumbnails: Mapping[int, bytes],
+) -> Html:
+    def one(number: int) -> Html:
+        name = examples.name(number)
+        label = examples.class_names[examples.label[number]]
+        shown = thumbnails.get(number)
+        image = picture(shown, name, _THUMBNAIL) if shown else Html("")
+        return figure(image, name, f"{label}, {roles[number] or 'no split'}")
+
+    pictured = [row(map(one, group.numbers[:MOST_COPIES])) for group in copies[:MOST_GROUPS]]
+    listed = [
+        (k, examples.name(n), examples.class_names[examples.label[n]], str(roles[n]))
+        for k, group in enumerate(copies, 1)
+        for n in group.numbers
+    ]
+    shown = listed[:_MOST]
+    what = f"All {len(listed):,}" if shown == listed else f"{_MOST:,} of {len(listed):,}"
+    rest = details(what, table(("group", "image", "label", "split"), shown))
+    return join([paragraph(copies_told(counts)), *pictured, rest])
+
+
+def _unreadable(examples: Examples) -> Html:
+    rows = [
+        (examples.name(n), examples.class_names[examples.label[n]], examples.bad[n])
+        for n in sorted(examples.bad)
+    ]
+    return _list(("image", "label", "reason"), rows)
+
+
+def _list(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Html:
+    """A table; what is beyond its first rows is folded."""
+    if len(rows) <= _SHOWN:
+        return table(header, rows)
+    what = f"{len(rows) - _SHOWN:,} more"
+    if len(rows) > _MOST:  # the files beside the page have them all
+        what += f", {_MOST - _SHOWN:,} of them here"
+    rest = details(what, table(header, rows[_SHOWN:_MOST]))
+    return join([table(header, rows[:_SHOWN]), rest])

@@ -1,0 +1,95 @@
+"""Writes a trained model as files that other systems load.
+
+    jaxcnn export --workdir runs/digits
+    jaxcnn export --workdir runs/digits --format onnx,stablehlo,keras --batch 1
+    jaxcnn export --workdir runs/digits --format onnx --int8 --triton
+
+Every file takes images as uint8[B, H, W, C] of the model's size and gives probabilities,
+float32[B, K]: normalisation and temperature are inside, computed in float32. It gets its name when
+its own runtime has answered real images as JAX does, to 1e-5. model.json beside them holds the
+names of the classes and how files become pixels.
+
+onnx         model.onnx, for onnxruntime and others: input `image`, output `probabilities`
+stablehlo    model.stablehlo, jax.export: runs wherever JAX does, on CPU, CUDA and TPU
+safetensors  model.safetensors: the weights alone
+keras, h5    model.keras, model.h5: layers of Keras, for any of its backends
+saved_model  saved_model/, for TensorFlow Serving: signature `serving_default`
+
+A format that cannot say what the model does is refused; the others are written, and the command
+ends with exit code 2.
+"""
+
+import logging
+import os
+import shlex
+from pathlib import Path
+
+from absl import flags
+
+from jaxcnn.cli import common as cli
+from jaxcnn.errors import UserError, nearest, printable
+from jaxcnn.exports import FORMATS
+from jaxcnn.exports.export import Exported, export
+from jaxcnn.files.outdir import check_writable
+from jaxcnn.files.paths import as_path
+from jaxcnn.inference.trained import FREE_WHEN_ANSWERING
+
+cli.define_run(FREE_WHEN_ANSWERING)
+_FORMAT = flags.DEFINE_list("format", "onnx,stablehlo", f"Which files: {', '.join(FORMATS)}.")
+_BATCH = flags.DEFINE_integer(
+    "batch", None, "So many images at once, always. Default: any number.", lower_bound=1
+)
+_INT8 = flags.DEFINE_bool("int8", False, "Also model_int8.onnx, with the accuracy that it costs.")
+_TRITON = flags.DEFINE_bool("triton", False, "Also triton/, a model repository of Triton.")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Where the files go. Default: export, in the run directory."
+)
+
+
+def main() -> None:
+    names = _formats()
+    if _OUTPUT.value == "":
+        raise UserError("--output: is empty; give a folder, or leave the flag out")
+    workdir = as_path(flags.FLAGS.workdir)
+    folder = as_path(_OUTPUT.value) if _OUTPUT.value else workdir / "export"
+    check_writable(folder, "output")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Keras warns of .h5, which was asked for
+    exported = export(
+        cli.trained_from_flags(),
+        folder,
+        names,
+        batch=_BATCH.value,
+        int8=_INT8.value,
+        triton=_TRITON.value,
+    )
+    _tell(exported, folder)
+    if exported.refused:
+        raise UserError("; ".join(exported.refused))
+
+
+def _formats() -> list[str]:
+    names = list(dict.fromkeys(name.strip() for name in _FORMAT.value if name.strip()))
+    for name in names:
+        if name not in FORMATS:
+            known = ", ".join(FORMATS)
+            raise UserError(f"--format={name}: expected some of {known}{nearest(name, FORMATS)}")
+    if not names:
+        raise UserError(f"--format: is empty; give some of {', '.join(FORMATS)}")
+    if (_INT8.value or _TRITON.value) and "onnx" not in names:
+        raise UserError("--int8 and --triton: are made of the ONNX file; give --format onnx too")
+    return names
+
+
+def _tell(exported: Exported, folder: Path) -> None:
+    if not exported.lines:
+        return
+    width = max(len(name) for name, _ in exported.lines)
+    print("\n".join(f"{name:{width}}  {told}" for name, told in exported.lines))
+    file = folder / FORMATS["onnx"].file
+    how = ["--artifact", str(file)] if file.exists() else ["--workdir", flags.FLAGS.workdir]
+    print(f"\nnext: {printable(shlex.join(['jaxcnn', 'serve', *how]))}")
+
+
+def start() -> None:
+    cli.run(main, usage=__doc__)

@@ -1,0 +1,196 @@
+"""Says what is in images, in videos, and before a camera.
+
+    jaxcnn predict --workdir runs/folder photo.jpg photos/ 'more/**/*.png'
+    jaxcnn predict --workdir runs/folder photos/ --csv=answers.csv --top=3 > answers.jsonl
+    jaxcnn predict --workdir runs/folder film.mp4 --every=5 --save=annotated.mp4
+    jaxcnn predict --artifact model.onnx 0
+    find . -name '*.jpg' | jaxcnn predict --workdir runs/folder -
+
+An INPUT is an image, a folder (with all images and videos below it), a pattern in quotes, a video,
+the number of a camera (until Ctrl-C; alone), or - for a list of paths on standard input. Each
+answer is a line of JSON on standard output, in the order of the inputs: path, label, probability,
+top; of a video's frames also frame, from 0, and seconds. What cannot be read is a line with path
+and error, and the rest go on.
+"""
+
+import contextlib
+import itertools
+import math
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import FrameType
+
+from absl import flags
+
+from jaxcnn.cli import common as cli
+from jaxcnn.errors import UserError
+from jaxcnn.files.outdir import check_writable
+from jaxcnn.files.paths import local
+from jaxcnn.inference.answers import Table, annotated, as_json
+from jaxcnn.inference.classifier import Classifier
+from jaxcnn.inference.film import CODECS, Film
+from jaxcnn.inference.inputs import Input, find_inputs, is_camera, read_lines
+from jaxcnn.inference.prediction import count, predict
+from jaxcnn.runtime.progress import counter
+
+# A file's number, as Python's own object for it may be missing, and waits for more than one line.
+_STDIN = 0
+
+cli.define_classifier()
+_TOP = flags.DEFINE_integer("top", 5, "How many of the likeliest classes.", lower_bound=1)
+_CSV = flags.DEFINE_string("csv", None, "A file for a table of all answers and probabilities.")
+_EVERY = flags.DEFINE_integer("every", 1, "Of a video, answer every Nth frame.", lower_bound=1)
+_SMOOTH = flags.DEFINE_float(
+    "smooth",
+    0.5,
+    "Seconds over which the answers to a video's frames are averaged; 0: each by itself.",
+    lower_bound=0,
+)
+_SAVE = flags.DEFINE_string(
+    "save", None, "A video file (.mp4, .webm, .avi, ...) for INPUT with its answers drawn on it."
+)
+_STRICT = flags.DEFINE_bool("strict", False, "Exit with 2 if any input could not be read.")
+
+
+def main(*words: str) -> None:
+    if not words:
+        raise UserError(
+            "give what to look at: images, folders, videos, or - for a list of paths on standard "
+            "input; jaxcnn predict --workdir RUN INPUT ..."
+        )
+    if (camera := next(filter(is_camera, words), None)) and len(words) > 1:
+        raise UserError(f"{camera}: no such file, and a camera of that number is given alone")
+    if not math.isfinite(_SMOOTH.value):
+        raise UserError(f"--smooth={_SMOOTH.value}: give a number of seconds")
+    if _CSV.value is not None and _is_one_of(_local(_CSV), words):
+        raise UserError(f"--csv={_CSV.value}: is an INPUT itself; give another name")
+    inputs = find_inputs(words, read_lines(_STDIN))
+    film = None
+    if _SAVE.value is not None:
+        film = _film(_local(_SAVE), found := list(itertools.islice(inputs, 2)))
+        inputs = iter(found)
+    try:
+        answered, failed = _answer(cli.classifier_from_flags(), inputs, words, film, _watch())
+    except KeyboardInterrupt as stop:
+        print("stopped", file=sys.stderr)
+        sys.exit(143 if isinstance(stop, _Terminated) else 130)
+    except BrokenPipeError:
+        return  # whoever reads has enough
+    if failed:
+        told = f'{failed:,} of {answered:,} could not be read; the lines with "error" say why'
+        if _STRICT.value:
+            raise UserError(told)
+        print(f"warning: {told}", file=sys.stderr)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends everything as Ctrl-C does."""
+
+
+def _watch() -> Callable[[], None]:
+    """Notes Ctrl-C and SIGTERM; what comes back raises them. A second one ends the process.
+
+    Raised at once they could be lost: Python drops what a callback of its garbage collector raises.
+    """
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        noted.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    def check() -> None:
+        if noted:
+            raise _Terminated if noted[0] == signal.SIGTERM else KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    return check
+
+
+def _answer(
+    classifier: Classifier,
+    inputs: Iterator[Input],
+    words: tuple[str, ...],
+    film: Film | None,
+    check: Callable[[], None],
+) -> tuple[int, int]:
+    """Writes one answer after another; how many, and how many of them are errors."""
+    total = count(words, _EVERY.value) if sys.stderr.isatty() else None
+    answered = failed = 0
+    with contextlib.ExitStack() as stack:
+        table = (
+            stack.enter_context(Table(_CSV.value, classifier.class_names)) if _CSV.value else None
+        )
+        bar = stack.enter_context(counter(total, "image"))
+        if film is not None:
+            stack.enter_context(film)
+        for example in predict(
+            classifier,
+            inputs,
+            every=_EVERY.value,
+            smooth=_SMOOTH.value,
+            keep_frames=film is not None,
+            live=is_camera(words[0]),
+            check=check,
+        ):
+            if film is not None and example.pixels is not None:
+                film.write(annotated(classifier, example), example.rate)
+            if not example.asked:
+                continue
+            if table is not None:
+                table.write(example)
+            if bar is not None and sys.stdout.isatty():
+                bar.clear()  # it comes again below the line
+            _print(as_json(classifier, example, _TOP.value))
+            if bar is not None:
+                bar.update()
+            answered += 1
+            failed += example.error is not None
+    return answered, failed
+
+
+def _print(line: str) -> None:
+    """A BrokenPipeError where nobody reads any more; UserError where it cannot be written."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        # Python would complain at its end about what it still holds.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise UserError(f"standard output: cannot be written ({error.strerror})") from error
+
+
+def _is_one_of(path: Path, words: Iterable[str]) -> bool:
+    """Whether a file that is to be written is the same as one of these."""
+    for word in words:
+        with contextlib.suppress(OSError):
+            if path.samefile(Path(word).expanduser()):
+                return True
+    return False
+
+
+def _local(flag: flags.FlagHolder[str | None]) -> Path:
+    return local(flag.value or "", f"--{flag.name}", "it is written bit by bit")
+
+
+def _film(path: Path, inputs: list[Input]) -> Film:
+    """Where --save goes; UserError where it cannot, or there is not one video to draw on."""
+    if path.suffix.lower() not in CODECS:
+        raise UserError(f"--save={path}: give a name that ends in {', '.join(CODECS)}")
+    if len(inputs) != 1 or inputs[0].kind not in ("video", "camera", "file"):
+        raise UserError("--save: takes one video, or a camera, as its only INPUT")
+    if os.path.isdir(path):  # noqa: PTH112 - a name may be too long for pathlib's
+        raise UserError(f"--save={path}: is a folder; give the name of a file in it")
+    if inputs[0].kind != "camera" and _is_one_of(path, [inputs[0].path]):
+        raise UserError(f"--save={path}: is the INPUT itself; give another name")
+    check_writable(path.parent, "save")
+    return Film(path)
+
+
+def start() -> None:
+    cli.run(main, usage=__doc__, arguments="INPUT ...")

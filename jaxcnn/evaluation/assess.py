@@ -1,0 +1,295 @@
+"""How good a trained model is: what it says of each example of a split, and the numbers of that.
+
+from jaxcnn.evaluation.assess import assess, find_data
+from jaxcnn.inference.trained import load_trained
+
+trained = load_trained("runs/digits")
+assessment = assess(trained, find_data(trained))
+print(assessment.measured.metrics["accuracy"])
+"""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxcnn.analysis.calibration import fit_temperature
+from jaxcnn.analysis.estimate import Estimate
+from jaxcnn.analysis.measure import Measured, calibration_metrics, measure
+from jaxcnn.analysis.outcomes import probabilities
+from jaxcnn.builders.data import build_dataset
+from jaxcnn.checking.find import some
+from jaxcnn.config.keys import differences, flatten, load_config, resolve, unflatten
+from jaxcnn.core.step import Batch
+from jaxcnn.core.views import over_views
+from jaxcnn.data.decode import Decoding
+from jaxcnn.data.source import Dataset, Split
+from jaxcnn.errors import UserError
+from jaxcnn.inference.passes import predict
+from jaxcnn.inference.trained import Trained, keep_temperature, predict_step_of
+from jaxcnn.runtime.mesh import jit_parallel
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "validation", "test", "all")
+
+
+class Examined(NamedTuple):
+    """The data a model is assessed on.
+
+    split: a role, or "all". parts: the examples, with the labels of the model's classes.
+    validation: what a temperature may be fitted on; None where these are other data than the
+      model was trained with, or where they are assessed themselves.
+    own: whether these are the data the model was trained with.
+    bad: names of images that cannot be decoded. how: how the others were.
+    """
+
+    split: str
+    parts: tuple[Split, ...]
+    validation: Split | None
+    own: bool
+    bad: tuple[str, ...] = ()
+    how: Decoding = Decoding()
+
+
+class Assessment(NamedTuple):
+    """What is known of a model on some data.
+
+    label: int32[N]. logits: float32[N, K], not divided by `temperature`; probabilities:
+      float32[N, K], of logits that are.
+    paths: of the examples' files, or None. rows: int64[N], each example's number in its source.
+    measured: with the temperature, which is 1 unless the model has one.
+    fitted: a temperature that suits the validation data; None without those.
+    calibration: metrics of the probabilities by temperature: 1, and the model's own or else the
+      fitted one.
+    views: with test-time augmentation, if asked for.
+    """
+
+    trained: Trained
+    examined: Examined
+    label: np.ndarray
+    logits: np.ndarray
+    probabilities: np.ndarray
+    rows: np.ndarray
+    paths: list[str] | None
+    temperature: float
+    measured: Measured
+    fitted: float | None
+    calibration: dict[float, dict[str, Estimate]]
+    views: Measured | None
+
+    def __repr__(self) -> str:
+        return f"Assessment({self.trained!r}, {self.examined.split!r}, {len(self.label)} images)"
+
+
+def find_data(trained: Trained, split: str | None = None) -> Examined:
+    """The data that `trained.config` names, as the model must see them; raises UserError.
+
+    split: "train", "validation", "test" or "all"; None: test, else validation, else train, of the
+      data of the training; of other data their test if they bring one along, else all.
+    """
+    if split is not None and split not in SPLITS:
+        raise UserError(f"--split={split}: expected one of {', '.join(SPLITS)}")
+    config = _as_trained(trained)
+    whole = _changed(config, {"data.holdout": 0.0, "data.test_holdout": 0.0})
+    if split == "all":
+        return examine(trained, build_dataset(whole), "all", own=False)
+    try:
+        dataset = build_dataset(config)
+    except UserError:
+        if split is not None or config is trained.config:
+            raise
+        dataset = build_dataset(whole)  # other data, too few to hold some out
+    own = dataset.identity == trained.facts["identity"]
+    if split is None and own:
+        split = next(role for role in ("test", "validation", "train") if role in dataset.splits)
+    elif split is None:
+        dataset = build_dataset(whole)
+        split = "test" if "test" in dataset.splits else "all"
+    if split != "all" and split not in dataset.splits:
+        raise UserError(
+            f"--split={split}: the data have none; they have {', '.join(dataset.splits)} "
+            "(--split=all takes every image)"
+        )
+    return examine(trained, dataset, split, own)
+
+
+def examine(trained: Trained, dataset: Dataset, split: str, own: bool = True) -> Examined:
+    """A split of a data set whose classes are the model's; UserError if they are not."""
+    if dataset.image_shape != trained.image_shape:
+        was, now = ("x".join(map(str, s)) for s in (trained.image_shape, dataset.image_shape))
+        raise UserError(
+            f"config.data: images have {now} pixels, the model was trained on {was}; give "
+            "--config.data.image_size"
+        )
+    relabel = _relabelling(trained, dataset.class_names)
+    splits = dataset.splits if split == "all" else {split: dataset.splits[split]}
+    validation = dataset.splits.get("validation") if own and split == "test" else None
+    return Examined(
+        split,
+        tuple(map(relabel, splits.values())),
+        None if validation is None else relabel(validation),
+        own,
+        tuple(map(str, dataset.bad)),
+        dataset.how,
+    )
+
+
+def assess(trained: Trained, examined: Examined) -> Assessment:
+    """Predicts every example once and measures; raises UserError for logits that are no numbers."""
+    config = trained.config
+    say = _predictor(trained, ())
+    logits = np.concatenate([say(part) for part in examined.parts])
+    label = np.concatenate([part.label for part in examined.parts])
+    _check_finite(logits, trained)
+    fitted = None
+    if examined.validation is not None:
+        fitted = _fitted(examined.validation.label, say(examined.validation))
+    if config.report.temperature:
+        trained = _with_temperature(trained, examined, fitted)
+    temperature = trained.temperature or 1.0
+    groups = [part.groups for part in examined.parts]
+    named = None if any(g is None for g in groups) else [n for g in groups for n in g or ()]
+
+    def numbers(logits: np.ndarray) -> Measured:
+        return measure(
+            label,
+            logits,
+            trained.class_names,
+            groups=named,
+            temperature=temperature,
+            resamples=config.report.resamples,
+        )
+
+    views = None
+    if config.report.tta:
+        averaged = _predictor(trained, config.report.tta)
+        of_views = np.concatenate([averaged(part) for part in examined.parts])
+        views = numbers(of_views)
+    paths = [part.paths for part in examined.parts]
+    return Assessment(
+        trained=trained,
+        examined=examined,
+        label=label,
+        logits=logits,
+        probabilities=probabilities(logits, temperature),
+        rows=np.concatenate([part.rows for part in examined.parts]),
+        paths=None if any(p is None for p in paths) else [n for p in paths for n in p or ()],
+        temperature=temperature,
+        measured=numbers(logits),
+        fitted=fitted,
+        calibration={
+            one: calibration_metrics(label, logits, one)
+            for one in (1.0, trained.temperature or fitted)
+            if one is not None
+        },
+        views=views,
+    )
+
+
+def _fitted(label: np.ndarray, logits: np.ndarray) -> float | None:
+    """A temperature; None where all predictions are right and the smallest would be the best."""
+    return None if (logits.argmax(-1) == label).all() else fit_temperature(label, logits)
+
+
+def _with_temperature(trained: Trained, examined: Examined, fitted: float | None) -> Trained:
+    if fitted is not None:
+        return keep_temperature(trained, fitted)
+    logger.warning(
+        "no temperature fitted: %s",
+        "these are not the run's own test images, with validation beside them"
+        if examined.validation is None
+        else "the model is right on all validation images, which then tell none",
+    )
+    return trained
+
+
+def parts_at(parts: Sequence[Split], positions: np.ndarray) -> list[Split]:
+    """The examples of all parts at `positions`, int64[n] in increasing order, part by part."""
+    found, start = [], 0
+    for part in parts:
+        mine = positions[(positions >= start) & (positions < start + len(part))] - start
+        if len(mine):
+            found.append(dataclasses.replace(part, rows=part.rows[mine]))
+        start += len(part)
+    return found
+
+
+def spread_over(count: int, most: int) -> np.ndarray:
+    """At most so many of the positions 0 to count - 1, from all over, int64[n]."""
+    return np.unique(np.linspace(0, count - 1, min(count, most), dtype=np.int64))
+
+
+def on_devices(
+    trained: Trained, step: Callable[[Any, Batch], Batch]
+) -> Callable[..., dict[str, np.ndarray]]:
+    """What runs a step over a split, on all devices: `run(split)` with `step(state, batch)`, or
+    `run(split, *numbers)` with `step((state, *numbers), batch)`, compiled once for all numbers.
+    """
+    parallel = jit_parallel(jax.local_devices())
+    compiled = parallel.transform(step, donate=False)
+    state = parallel.place_state(trained.state)
+    # The config's, made larger where the devices do not divide it.
+    batch_size = -(-trained.config.batch_size // parallel.num_devices) * parallel.num_devices
+
+    def run(split: Split, *numbers: jax.Array) -> dict[str, np.ndarray]:
+        given = (state, *numbers) if numbers else state
+        return predict(compiled, given, split, batch_size, parallel)
+
+    return run
+
+
+def _predictor(trained: Trained, views: tuple[str, ...]) -> Callable[[Split], np.ndarray]:
+    """What gives the logits float32[N, K] of a split."""
+    step = predict_step_of(trained)
+    run = on_devices(trained, over_views(step, views) if views else step)
+    return lambda split: run(split)["logits"]
+
+
+def _as_trained(trained: Trained) -> ConfigDict:
+    """The config; of other data than those of the training, with images of the model's size."""
+    before = load_config(trained.workdir / "config.json")
+    if not any(key.startswith("data.") for key in differences(before, trained.config)):
+        return trained.config
+    height, width, channels = trained.image_shape
+    values: dict[str, Any] = {"data.channels": channels, "data.num_classes": None}
+    if height == width and trained.config.data.image_size is None:
+        values["data.image_size"] = height
+    return _changed(trained.config, values)
+
+
+def _changed(config: ConfigDict, values: dict[str, Any]) -> ConfigDict:
+    return resolve(unflatten(flatten(config) | values))
+
+
+def _relabelling(trained: Trained, names: tuple[str, ...]) -> Callable[[Split], Split]:
+    """What gives the examples of classes `names` the model's labels."""
+    known = {name: k for k, name in enumerate(trained.class_names)}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UserError(
+            f"config.data: class {unknown[0]!r}"
+            + (f" and {len(unknown) - 1} more are" if len(unknown) > 1 else " is")
+            + f" unknown to the model, whose classes are {some(trained.class_names)}"
+        )
+    new = np.array([known[name] for name in names], np.int32)
+
+    def relabel(split: Split) -> Split:
+        label = new[split.images.label] if len(new) else split.images.label
+        return dataclasses.replace(split, images=split.images._replace(label=label))
+
+    return relabel
+
+
+def _check_finite(logits: np.ndarray, trained: Trained) -> None:
+    broken = int((~np.isfinite(logits)).any(-1).sum())
+    if broken:
+        raise UserError(
+            f"{trained.workdir}: the model of step {trained.step} gives no numbers (NaN or "
+            f"infinity) for {broken:,} of {len(logits):,} images; try --config.dtype=float32 or "
+            "another --checkpoint"
+        )

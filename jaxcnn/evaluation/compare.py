@@ -1,0 +1,181 @@
+"""Several runs side by side: what their reports say, and whether their differences are luck."""
+
+import csv
+import io
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxcnn.analysis.estimate import Estimate
+from jaxcnn.analysis.paired import Comparison, compare_paired, holm
+from jaxcnn.config.keys import differences, flatten
+from jaxcnn.errors import UserError
+from jaxcnn.evaluation.report import history
+from jaxcnn.files.outdir import write_files
+from jaxcnn.files.paths import absolute
+from jaxcnn.files.rundir import read_json
+from jaxcnn.inference.trained import run_config
+from jaxcnn.report.compare_curves import compared_curves
+from jaxcnn.report.compare_page import Compared, Pair, compare_page, compare_text
+from jaxcnn.report.style import in_both_themes
+
+logger = logging.getLogger(__name__)
+
+# A probability that was written as 0 still has a logarithm.
+_LEAST = 1e-30
+
+
+class Answers(NamedTuple):
+    """What a model said of its test images, in their order.
+
+    name: N paths or numbers. label, prediction: N class names. loss: float64[N], in nats.
+    """
+
+    name: list[str]
+    label: np.ndarray
+    prediction: np.ndarray
+    loss: np.ndarray
+
+
+def compare_runs(runs: Sequence[Path], output: Path) -> str:
+    """Writes compare.html, compare.json and curves.png; returns a table for a terminal.
+
+    Raises UserError for a folder without a run or a report.
+    """
+    names = short_names(runs)
+    metrics = {name: read_metrics(run) for name, run in zip(names, runs, strict=True)}
+    answers = {name: read_answers(run) for name, run in zip(names, runs, strict=True)}
+    pairs, different = _pairs(answers)
+    content = Compared(
+        metrics={name: estimates(found) for name, found in metrics.items()},
+        facts={name: _facts(found) for name, found in metrics.items()},
+        pairs=pairs,
+        different=different,
+        config=_configs(dict(zip(names, runs, strict=True))),
+        curves=in_both_themes(
+            lambda theme: compared_curves(
+                {name: history(run) for name, run in zip(names, runs, strict=True)}, theme
+            )
+        ),
+    )
+    files: dict[str, bytes | None] = {
+        "compare.html": compare_page(content).encode(),
+        "compare.json": json.dumps(_to_json(content, metrics), indent=2).encode() + b"\n",
+        "curves.png": content.curves.light,
+    }
+    write_files(output, files, "output")
+    return compare_text(content)
+
+
+def short_names(runs: Sequence[Path]) -> list[str]:
+    """As much of the ends of the paths as tells them apart; UserError for the same one twice."""
+    paths = [absolute(run).parts for run in runs]
+    for first, second in combinations(range(len(runs)), 2):
+        if paths[first] == paths[second]:
+            raise UserError(f"{runs[first]}: given twice; give another run to compare it with")
+    length = 1
+    while len({path[-length:] for path in paths}) < len(paths):
+        length += 1
+    return ["/".join(path[-length:]) for path in paths]
+
+
+def read_metrics(run: Path) -> dict[str, Any]:
+    """A run's `report/metrics.json`; UserError if there is none."""
+    run_config(run)
+    found = read_json(run / "report" / "metrics.json")
+    if found is None:
+        raise UserError(f"{run}: has no report; make one with jaxcnn evaluate --workdir={run}")
+    return found
+
+
+def estimates(metrics: Mapping[str, Any]) -> dict[str, Estimate]:
+    """The metrics in a `metrics.json`."""
+    return {name: Estimate(**value) for name, value in metrics["metrics"].items()}
+
+
+def read_answers(run: Path) -> Answers:
+    """A run's `report/predictions.csv`; UserError if it is missing or none of ours."""
+    path = run / "report" / "predictions.csv"
+    try:
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        rows = csv.reader(io.StringIO(text, newline=""))
+        header = next(rows)
+        place = {name: number for number, name in enumerate(header)}
+        name, label, prediction, loss = [], [], [], []
+        for row in rows:
+            own = place["p_label" if "p_label" in place else f"p_{row[1]}"]
+            name.append(row[0])
+            label.append(row[1])
+            prediction.append(row[2])
+            loss.append(-np.log(max(float(row[own]), _LEAST)))
+    except (OSError, ValueError, IndexError, KeyError, StopIteration) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); make it again with jaxcnn evaluate --workdir={run}"
+        ) from error
+    return Answers(name, np.array(label), np.array(prediction), np.array(loss))
+
+
+def _same_examples(one: Answers, other: Answers) -> np.ndarray | None:
+    """Where the examples of `one` are in `other`, int64[N]; None if those are not the same."""
+    place = {name: i for i, name in enumerate(other.name)}
+    if len(place) != len(other.name) or place.keys() != set(one.name):
+        return None
+    order = np.array([place[name] for name in one.name], np.int64)
+    return order if (other.label[order] == one.label).all() else None
+
+
+def _pairs(answers: Mapping[str, Answers]) -> tuple[list[Pair], list[tuple[str, str]]]:
+    """Every two runs with the same test images, p-values adjusted for how many there are; and
+    every two with different ones.
+    """
+    found: list[tuple[str, str, Comparison]] = []
+    different: list[tuple[str, str]] = []
+    for first, second in combinations(answers, 2):
+        a, b = answers[first], answers[second]
+        if (order := _same_examples(a, b)) is None:
+            different.append((first, second))
+            continue
+        paired = compare_paired(a.label, a.prediction, b.prediction[order], a.loss, b.loss[order])
+        found.append((first, second, paired))
+    adjusted = holm([paired.p_value for *_, paired in found])
+    return [Pair(*one, p) for one, p in zip(found, adjusted, strict=True)], different
+
+
+def _facts(metrics: Mapping[str, Any]) -> dict[str, object]:
+    keys = ("split", "num_examples", "num_classes", "checkpoint_step")
+    return {key: metrics[key] for key in keys}
+
+
+def _configs(runs: Mapping[str, Path]) -> dict[str, list[str]]:
+    """What the configs differ in: the values of all runs by key; "" where it is not given."""
+    configs = {name: run_config(run) for name, run in runs.items()}
+    first = next(iter(configs.values()))
+    keys = sorted({key for config in configs.values() for key in differences(first, config)})
+    flat = [flatten(config) for config in configs.values()]
+    return {
+        key: ["" if config.get(key) is None else str(config[key]) for config in flat]
+        for key in keys
+        if not key.startswith(("report.", "data.cache_"))
+    }
+
+
+def _to_json(content: Compared, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of `compare.json`."""
+    return {
+        "runs": {
+            name: {**content.facts[name], "metrics": found["metrics"]}
+            for name, found in metrics.items()
+        },
+        "pairs": [
+            {"a": pair.first, "b": pair.second, "p_value_holm": pair.p_value}
+            | pair.comparison.to_json()
+            for pair in content.pairs
+        ],
+        "tested_on_different_images": [list(pair) for pair in content.different],
+        "config": content.config,
+    }

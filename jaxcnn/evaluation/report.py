@@ -1,0 +1,255 @@
+"""The folder about a trained model: one page, its pictures, and all numbers in files."""
+
+import io
+import json
+import logging
+import math
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxcnn.analysis.confusions import cluster_order
+from jaxcnn.analysis.label_errors import Suspect
+from jaxcnn.analysis.tables import metrics_text, predictions_csv
+from jaxcnn.config.keys import flatten
+from jaxcnn.evaluation.assess import Assessment, Examined
+from jaxcnn.evaluation.illustrate import illustrate, name_of, projection, suspects
+from jaxcnn.evaluation.robustness import Robustness, examine_robustness
+from jaxcnn.files.outdir import write_files
+from jaxcnn.files.paths import as_path
+from jaxcnn.files.rundir import environment, read_json
+from jaxcnn.inference.trained import Trained
+from jaxcnn.report import charts, class_charts
+from jaxcnn.report.gallery import Gallery, gallery_png
+from jaxcnn.report.report_page import Report, report_page
+from jaxcnn.report.style import Chart, in_both_themes
+from jaxcnn.report.verdict import Note, split_note, unreadable_note, verdict
+from jaxcnn.runtime.writers import read_lines
+
+logger = logging.getLogger(__name__)
+
+# Classes in the order of the data; more are put in an order in which confused ones are neighbours.
+_UNSORTED = 20
+
+
+def default_output(trained: Trained, examined: Examined) -> Path:
+    """Where a report goes if nobody says: training's own place is for the data it is about."""
+    if not examined.own:
+        name = Path(str(trained.config.data.get("dir") or trained.config.data.source)).stem
+        return trained.workdir / f"report-{name}"
+    usual = next(r for r in ("test", "validation", "train") if r in trained.facts["splits"])
+    split = "" if examined.split == usual else f"-{examined.split}"
+    return trained.workdir / f"report{split}"
+
+
+def write_report(assessment: Assessment, output: Path) -> tuple[str, dict[str, bytes]]:
+    """Makes the pictures and writes everything into `output`, whole or not at all.
+
+    Returns (the numbers as a text for a terminal, the pictures as PNG files by name).
+    """
+    clock = time.perf_counter()
+    robustness = examine_robustness(assessment)
+    doubtful = suspects(assessment)
+    drawn, galleries = draw_charts(assessment, robustness), illustrate(assessment, doubtful)
+    pictures = {name: one.light for name, one in drawn.items()}
+    pictures |= {name: gallery_png(one) for name, one in galleries.items()}
+    table = io.StringIO(newline="")
+    write_predictions(assessment, table)
+    files: dict[str, bytes | None] = {
+        "metrics.json": _json(metrics(assessment, robustness)),
+        "predictions.csv": table.getvalue().encode("utf-8", "surrogateescape"),
+        "report.html": report_page(
+            describe(assessment, robustness, doubtful, drawn, galleries)
+        ).encode(),
+        **{f"{name}.png": content for name, content in pictures.items()},
+    }
+    write_files(output, files, "output")
+    logger.info("report: %s (%.1f s)", output / "report.html", time.perf_counter() - clock)
+    views = {} if assessment.views is None else assessment.views.metrics
+    return metrics_text(assessment.measured, views), pictures
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    """To read; with many classes, whose confusion matrix has a million lines, without breaks."""
+    return json.dumps(content, indent=2 if content["num_classes"] <= 100 else None).encode() + b"\n"
+
+
+def metrics(assessment: Assessment, robustness: Robustness | None = None) -> dict[str, Any]:
+    """The content of `metrics.json`: what `Measured.to_json` gives, of which checkpoint and data;
+    `views`: the metrics with test-time augmentation; `calibration`: by temperature what it does.
+    """
+    trained = assessment.trained
+    found: dict[str, Any] = {
+        "split": assessment.examined.split,
+        "checkpoint_step": trained.step,
+        "data": "the run's own" if assessment.examined.own else "others",
+    }
+    found |= assessment.measured.to_json()
+    found["calibration"] = {
+        str(temperature): {name: one.to_json() for name, one in numbers.items()}
+        for temperature, numbers in assessment.calibration.items()
+    }
+    found["fitted_temperature"] = assessment.fitted
+    if assessment.views is not None:
+        found["views"] = {
+            "tta": list(trained.config.report.tta),
+            "metrics": {name: one.to_json() for name, one in assessment.views.metrics.items()},
+        }
+    if robustness is not None:
+        found["robustness"] = robustness.to_json()
+    return found
+
+
+def write_predictions(assessment: Assessment, file: Any) -> None:
+    """Writes `predictions.csv` to a text file."""
+    complete = predictions_csv(
+        file,
+        assessment.rows.tolist() if assessment.paths is None else assessment.paths,
+        assessment.label,
+        assessment.logits.argmax(-1),
+        assessment.probabilities,
+        assessment.trained.class_names,
+        first_column="index" if assessment.paths is None else "path",
+    )
+    if not complete:
+        logger.info("predictions.csv: of so many classes, p_label and p_prediction only")
+
+
+def draw_charts(assessment: Assessment, robustness: Robustness | None) -> dict[str, Chart]:
+    """Charts by name."""
+    trained, measured = assessment.trained, assessment.measured
+    names = trained.class_names
+    order = cluster_order(measured.confusion) if len(names) > _UNSORTED else None
+    error = measured.metrics["expected_calibration_error"].value
+    temperature = assessment.temperature if assessment.temperature != 1 else None
+    found = {
+        "confusion_matrix": in_both_themes(
+            lambda theme: class_charts.confusion_chart(measured.confusion, names, order, theme)
+        ),
+        "classes": in_both_themes(lambda theme: class_charts.class_bars(measured, theme)),
+        "reliability": in_both_themes(
+            lambda theme: charts.reliability_chart(measured.reliability, error, temperature, theme)
+        ),
+    }
+    if past := history(trained.workdir):
+        found["curves"] = in_both_themes(lambda theme: charts.curves(past, theme, trained.step))
+    if robustness is not None and robustness.corruptions:
+        clean = robustness.clean and robustness.clean.value
+        found["robustness"] = in_both_themes(
+            lambda theme: class_charts.robustness_chart(robustness.corruptions, clean, theme)
+        )
+    if (how := trained.config.report.projection) is not None:
+        points, label = projection(assessment, how)
+        title = {"pca": "PCA", "tsne": "t-SNE"}[how] + " of the features before the last layer"
+        found["projection"] = in_both_themes(
+            lambda theme: charts.projection_chart(points, label, names, theme, title)
+        )
+    return found
+
+
+def history(workdir: str | Path) -> list[dict[str, Any]]:
+    """The lines of a run's `metrics.jsonl`; a last one that is not whole is left out."""
+    return read_lines(as_path(workdir) / "metrics.jsonl")
+
+
+def describe(
+    assessment: Assessment,
+    robustness: Robustness | None,
+    doubtful: Sequence[Suspect],
+    drawn: Mapping[str, Chart],
+    galleries: Mapping[str, Gallery],
+) -> Report:
+    """The content of the page."""
+    trained, examined, measured = assessment.trained, assessment.examined, assessment.measured
+    parameters = _parameters(trained)
+    split = "" if examined.split == "all" else f"{examined.split} "
+    notes = [split_note(examined.split) if examined.own else None]
+    notes.append(unreadable_note(len(examined.bad)))
+    if len(assessment.label) < 100:
+        notes.append(Note("Few images: intervals are wide.", "Collect more to be sure."))
+    config = flatten(trained.config)
+    return Report(
+        title=f"{config['model.name']} on {_data_name(trained)}",
+        verdict=verdict(measured, split.strip() or "other"),
+        measured=measured,
+        split=split.strip() or "other",
+        facts={
+            "model": f"{config['model.name']}, {sum(p[2] for p in parameters):,} parameters, "
+            f"{'x'.join(map(str, trained.image_shape))} pixels, {len(trained.class_names):,} "
+            "classes",
+            "data": f"{_data_name(trained)}: {len(assessment.label):,} {split}images",
+            "checkpoint": f"step {trained.step:,}",
+            "run": str(trained.workdir),
+        },
+        notes=[one for one in notes if one is not None],
+        charts=drawn,
+        galleries=galleries,
+        suspects=[
+            (
+                name_of(assessment, one.position),
+                trained.class_names[one.label],
+                trained.class_names[one.suggestion],
+                one.margin,
+            )
+            for one in doubtful
+        ],
+        augmented=assessment.views,
+        calibration={
+            "plain" if temperature == 1 else f"temperature {temperature:.3g}": numbers
+            for temperature, numbers in assessment.calibration.items()
+        },
+        calibration_told=_calibration_told(assessment),
+        robustness={} if robustness is None else robustness.told(),
+        parameters=parameters,
+        config={key: str(value) for key, value in config.items() if value is not None},
+        environment=_environment(trained),
+        command=_command(trained),
+    )
+
+
+def _calibration_told(assessment: Assessment) -> str:
+    if assessment.temperature != 1:
+        return "This one is kept with the model: all numbers here are with it."
+    return (
+        "To keep this one with the model, for all that use it: jaxcnn evaluate "
+        f"--workdir={shlex.quote(str(assessment.trained.workdir))} --config.report.temperature=True"
+    )
+
+
+def _parameters(trained: Trained) -> list[tuple[str, str, int]]:
+    leaves = jax.tree_util.tree_leaves_with_path(trained.variables["params"])
+    return [
+        (
+            "/".join(str(getattr(key, "key", key)) for key in path),
+            "x".join(map(str, leaf.shape)),
+            math.prod(leaf.shape),
+        )
+        for path, leaf in leaves
+    ]
+
+
+def _data_name(trained: Trained) -> str:
+    data = trained.config.data
+    given = data.get("name") or data.get("dir")
+    return Path(str(given)).name if given else str(data.source)
+
+
+def _environment(trained: Trained) -> dict[str, str]:
+    content = read_json(trained.workdir / "environment.json") or environment()
+    flat = {"python": content["python"], "platform": content["platform"]}
+    flat |= {name: one for name, one in content["versions"].items() if one}
+    flat |= {"devices": ", ".join(content["devices"]), "commit": content["git_commit"] or ""}
+    return {name: str(value) for name, value in flat.items() if value}
+
+
+def _command(trained: Trained) -> str:
+    """The command line that trained the model; "" where that was no command."""
+    words = (read_json(trained.workdir / "environment.json") or {}).get("command", [])
+    program, *arguments = words[1:] or [""]
+    if program != "jaxcnn train" and Path(program).parts[-2:] != ("jaxcnn", "main.py"):  # of 0.1
+        return ""
+    return shlex.join(["jaxcnn", "train", *arguments])

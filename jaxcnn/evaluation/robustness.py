@@ -1,0 +1,155 @@
+"""What becomes of a model when images are worse than those it was tested on.
+
+Accuracy under corruptions and under attack, and whether it notices images of no class it knows.
+All are made on the device from at most a thousand of the assessed images.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.analysis.estimate import Estimate
+from jaxcnn.analysis.intervals import share_estimate
+from jaxcnn.analysis.ranking import ranking
+from jaxcnn.builders.data import build_unlabelled
+from jaxcnn.core.attacks import ATTACKS
+from jaxcnn.core.corruptions import CORRUPTIONS, SEVERITIES
+from jaxcnn.core.outliers import OUTLIER_SCORES
+from jaxcnn.core.step import Batch
+from jaxcnn.evaluation.assess import Assessment, on_devices, parts_at, spread_over
+from jaxcnn.files.paths import local
+from jaxcnn.inference.trained import predict_step_of
+
+# Images that are corrupted and attacked: accuracy is then known to within 3 % or so.
+MOST = 1000
+
+
+class Robustness(NamedTuple):
+    """What `examine_robustness` found; empty where it was not asked for.
+
+    num_examples: how many images were corrupted or attacked; clean: accuracy on them as they are.
+    corruptions: accuracy at severities 1 to 5 by the corruption's name.
+    attacks: accuracy by "fgsm, epsilon 2".
+    outliers: by score, how well it tells images of the other folder from the assessed (ROC-AUC).
+    """
+
+    num_examples: int = 0
+    num_outliers: int = 0
+    clean: Estimate | None = None
+    corruptions: dict[str, list[float]] = {}  # noqa: RUF012 - a tuple's default is never changed
+    attacks: dict[str, Estimate] = {}  # noqa: RUF012
+    outliers: dict[str, Estimate] = {}  # noqa: RUF012
+
+    def told(self) -> dict[str, Estimate]:
+        """What a table shows, by name."""
+        mean = float(np.mean(list(self.corruptions.values()))) if self.corruptions else None
+        corrupted = {} if mean is None else {"corrupted, mean of all": Estimate(mean)}
+        clean = {} if self.clean is None else {f"clean, {self.num_examples:,} images": self.clean}
+        outliers = {
+            f"{self.num_outliers:,} other images told apart by {name} (ROC-AUC)": area
+            for name, area in self.outliers.items()
+        }
+        attacked = {f"attacked: {name}": one for name, one in self.attacks.items()}
+        return clean | corrupted | attacked | outliers
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, with estimates as `Estimate.to_json` gives them."""
+        return {
+            "num_examples": self.num_examples,
+            "num_outliers": self.num_outliers,
+            "clean": self.clean and self.clean.to_json(),
+            "corruptions": self.corruptions,
+            "attacks": {name: one.to_json() for name, one in self.attacks.items()},
+            "outliers": {name: one.to_json() for name, one in self.outliers.items()},
+        }
+
+
+def examine_robustness(assessment: Assessment) -> Robustness | None:
+    """What `config.report` asks for; None if that is nothing. Raises UserError."""
+    asked = assessment.trained.config.report
+    found = Robustness()
+    if asked.corruptions or asked.attack is not None:
+        positions = spread_over(len(assessment.label), MOST)
+        right = assessment.logits[positions].argmax(-1) == assessment.label[positions]
+        found = found._replace(num_examples=len(positions), clean=_accuracy(right))
+        if asked.corruptions:
+            found = found._replace(corruptions=corrupted(assessment, positions))
+        if asked.attack is not None:
+            name = f"{asked.attack}, epsilon {asked.epsilon:g} of 255"
+            found = found._replace(attacks={name: attacked(assessment, positions)})
+    if asked.outliers is not None:
+        scores, count = told_from_outliers(assessment, asked.outliers)
+        found = found._replace(outliers=scores, num_outliers=count)
+    return None if found == Robustness() else found
+
+
+def corrupted(assessment: Assessment, positions: np.ndarray) -> dict[str, list[float]]:
+    """Accuracy at each severity by the corruption's name."""
+    predict_step = predict_step_of(assessment.trained)
+    found = {}
+    for name, corruption in CORRUPTIONS.items():
+
+        def step(state: Any, batch: Batch, corruption=corruption) -> Batch:
+            state, severity = state
+            image = corruption(_keys(batch), batch["image"], severity)
+            logits = predict_step(state, batch | {"image": jnp.round(image)})["logits"]
+            return {"right": logits.argmax(-1) == batch["label"]}
+
+        right = _over(assessment, positions, step)
+        found[name] = [float(right(jnp.asarray(severity)).mean()) for severity in SEVERITIES]
+    return found
+
+
+def attacked(assessment: Assessment, positions: np.ndarray) -> Estimate:
+    """Accuracy where an attack changes each pixel by `config.report.epsilon` at most."""
+    asked = assessment.trained.config.report
+    attack, predict_step = ATTACKS[asked.attack], predict_step_of(assessment.trained)
+
+    def step(state: Any, batch: Batch) -> Batch:
+        state, epsilon = state
+
+        def say(image: jax.Array) -> jax.Array:
+            return predict_step(state, batch | {"image": image})["logits"]
+
+        image = attack(_keys(batch), say, batch["image"], batch["label"], epsilon)
+        return {"right": say(image).argmax(-1) == batch["label"]}
+
+    return _accuracy(_over(assessment, positions, step)(jnp.float32(asked.epsilon)))
+
+
+def told_from_outliers(assessment: Assessment, folder: str) -> tuple[dict[str, Estimate], int]:
+    """ROC-AUC of each score of `jaxcnn.core.outliers`, and the number of images in `folder`."""
+    trained = assessment.trained
+    place = local(folder, "config.report.outliers", "images are read from disks")
+    others = build_unlabelled(trained.config, place, trained.image_shape)
+    strange = on_devices(trained, predict_step_of(assessment.trained))(others)["logits"]
+    both = np.concatenate([assessment.logits, strange])
+    outlier = np.arange(len(both)) >= len(assessment.logits)
+    found = {}
+    for name, score in OUTLIER_SCORES.items():
+        area = ranking(np.asarray(score(jnp.asarray(both))), outlier).roc_auc[0]
+        found[name] = Estimate(float(area))
+    return found, len(others)
+
+
+def _keys(batch: Batch) -> jax.Array:
+    """A key for each example, always the same."""
+    return jax.vmap(lambda index: jax.random.fold_in(jax.random.key(0), index))(batch["index"])
+
+
+def _over(
+    assessment: Assessment, positions: np.ndarray, step: Callable[[Any, Batch], Batch]
+) -> Callable[[jax.Array], np.ndarray]:
+    """What `step((state, number), batch)` finds right of the images at some positions, bool[n]."""
+    run, parts = (
+        on_devices(assessment.trained, step),
+        parts_at(assessment.examined.parts, positions),
+    )
+    return lambda number: np.concatenate([run(part, number)["right"] for part in parts])
+
+
+def _accuracy(right: np.ndarray) -> Estimate:
+    return share_estimate(int(right.sum()), len(right), 1000, 0)

@@ -1,0 +1,106 @@
+"""What is said of an example: as a line of JSON, a row of a table, a caption on a frame."""
+
+import contextlib
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from jaxcnn.errors import UserError, is_end
+from jaxcnn.inference.caption import captioned
+from jaxcnn.inference.classifier import Classifier, answer
+from jaxcnn.inference.prediction import Example
+
+
+def as_json(classifier: Classifier, example: Example, top: int) -> str:
+    """{"path", "label", "probability", "top"}, of a video with "frame" and "seconds" after the
+    path; with "error" in place of an answer where there is none.
+    """
+    said: dict[str, Any] = {"path": example.path}
+    if example.frame is not None:
+        said |= {"frame": example.frame, "seconds": round(example.seconds or 0.0, 6)}
+    if example.probabilities is None:
+        return json.dumps(said | {"error": example.error}, allow_nan=False)
+    return json.dumps(said | answer(classifier, example.probabilities, top), allow_nan=False)
+
+
+class Table:
+    """A CSV file of answers: path, frame and seconds (of videos), prediction, probability,
+    p_<class> of each class, error. Paths keep their bytes, whether or not they are UTF-8.
+
+    It has its name when the last row is in it; a pipe or device is written to as it is.
+    """
+
+    def __init__(self, path: str | Path, class_names: Sequence[str]):
+        self._class_names = class_names
+        self._given = path
+        with self._told():
+            self._path = self._unfinished = Path(path).expanduser()
+            if self._path.is_file() or not self._path.exists():
+                self._path = self._path.resolve()  # a link stays one
+                self._unfinished = self._path.with_name(f".unfinished-{self._path.name}")
+            self._file = self._unfinished.open(
+                "w", newline="", encoding="utf-8", errors="surrogateescape"
+            )
+        self._rows = csv.writer(self._file, lineterminator="\n")
+        columns = ["path", "frame", "seconds", "prediction", "probability"]
+        self._row([*columns, *(f"p_{name}" for name in class_names), "error"])
+
+    def __enter__(self) -> "Table":
+        return self
+
+    def write(self, example: Example) -> None:
+        """Adds a row; probabilities have 6 significant digits."""
+        shares: list[str] = [""] * (1 + len(self._class_names))
+        label = ""
+        if example.probabilities is not None:
+            best = int(np.argmax(example.probabilities))
+            label = self._class_names[best]
+            values = [example.probabilities[best], *example.probabilities.tolist()]
+            shares = [f"{value:.6g}" for value in values]
+        seconds = "" if example.seconds is None else f"{example.seconds:.6g}"
+        self._row([example.path, example.frame, seconds, label, *shares, example.error or ""])
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """What there is is kept, also when somebody stops it; UserError where the disk is full."""
+        try:
+            with self._told():
+                self._file.close()
+                if is_end(kind) and self._unfinished != self._path:
+                    self._unfinished.replace(self._path)
+        finally:
+            if self._unfinished != self._path:
+                self._unfinished.unlink(missing_ok=True)
+
+    def _row(self, values: Sequence[Any]) -> None:
+        with self._told():
+            self._rows.writerow(values)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or error
+            raise UserError(f"--csv={self._given}: cannot be written ({reason})") from error
+
+
+def annotated(classifier: Classifier, example: Example) -> np.ndarray:
+    """A frame, uint8[h, w, 3], with the likeliest class and its probability drawn on it, or as it
+    is where it has no answer.
+    """
+    if example.pixels is None:
+        raise ValueError("expected a frame with its pixels")
+    if example.probabilities is None:
+        return example.pixels
+    said = answer(classifier, example.probabilities, top=1)
+    return captioned(example.pixels, f"{said['label']}  {said['probability']:.0%}")

@@ -1,0 +1,211 @@
+"""What a model says of images, videos and cameras: read by threads, answered many at a time.
+
+from jaxcnn.inference.classifier import load_classifier
+from jaxcnn.inference.inputs import find_inputs
+from jaxcnn.inference.prediction import predict
+for example in predict(load_classifier("runs/digits"), find_inputs(["photos"])):
+    print(example.path, example.error or example.probabilities)
+"""
+
+import contextlib
+import math
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxcnn.data.damage import Damaged, format_of
+from jaxcnn.data.folder import read_file
+from jaxcnn.errors import UserError
+from jaxcnn.inference.ahead import lists_ahead
+from jaxcnn.inference.classifier import Classifier
+from jaxcnn.inference.in_parts import MOST_AT_ONCE
+from jaxcnn.inference.inputs import Input, find_inputs, is_camera
+from jaxcnn.inference.video import Frame, frames, open_video
+
+# How long an image waits for others to come with it: fewer sizes of batches to compile for, and
+# still soon where somebody writes one path after another.
+_PATIENCE = 0.5
+# Whole frames that wait to be drawn on, in each of two places; one of 4K takes 25 MB.
+_FRAMES_AT_ONCE = 8
+# What tells an image by its content.
+_HEAD = 4096
+
+
+class Example(NamedTuple):
+    """One image or frame and what is said of it.
+
+    frame, seconds: of a video: the number from 0 and the time since its beginning.
+    image: uint8[H, W, C] as the model takes it; None where it is not asked, or answered.
+    probabilities: float32[K]; None where `error` says why there are none.
+    pixels: a frame as it is, uint8[h, w, 3] RGB, where it is kept; rate: of its video, frames a
+      second, 0 where not known.
+    asked: False for frames between those that are answered; they have the answer before.
+    """
+
+    path: str
+    frame: int | None = None
+    seconds: float | None = None
+    image: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
+    error: str | None = None
+    pixels: np.ndarray | None = None
+    rate: float = 0.0
+    asked: bool = True
+
+
+def predict(
+    classifier: Classifier,
+    inputs: Iterable[Input],
+    *,
+    every: int = 1,
+    smooth: float = 0.0,
+    keep_frames: bool = False,
+    live: bool = False,
+    check: Callable[[], None] = lambda: None,
+) -> Iterator[Example]:
+    """Answers all inputs in their order, each as soon as it may be.
+
+    every: of a video every so manyth frame is answered.
+    smooth: seconds over which the answers to a video's frames are averaged, see `smoothed`.
+    keep_frames: every frame comes with its pixels, also those that are not asked.
+    live: the input is a camera: each frame at once, none waits.
+    check: called between answers, and while none comes; what it raises ends it all.
+    """
+    most = 1 if live else _FRAMES_AT_ONCE if keep_frames else MOST_AT_ONCE
+    examples = _read(classifier, inputs, every, keep_frames)
+    patience, ahead = (0.0, 1) if live else (_PATIENCE, most if keep_frames else 2 * most)
+    before: Example | None = None
+    for batch in lists_ahead(examples, most, patience, ahead, check):
+        for example in _answered(classifier, batch):
+            if example.frame is not None:
+                example = _follow(before, example, smooth)
+                before = example if example.asked else before
+            yield example
+
+
+def smoothed(
+    before: np.ndarray, now: np.ndarray, elapsed: float, time_constant: float
+) -> np.ndarray:
+    """The exponential average of probabilities, float32[K], `elapsed` seconds after `before`: what
+    was said t seconds ago counts exp(-t / time_constant), however many frames there were.
+    """
+    if time_constant == 0:
+        return now
+    kept = math.exp(-max(elapsed, 0.0) / time_constant)
+    return (kept * before + (1 - kept) * now).astype(np.float32)
+
+
+def count(words: Sequence[str], every: int) -> int | None:
+    """How many answers there will be, about, for a progress bar; None where only finding and
+    opening many inputs would tell.
+    """
+    if any(is_camera(word) or not os.path.isfile(word) for word in words):  # noqa: PTH113
+        return None
+    total = 0
+    for one in find_inputs(words):
+        declared = every
+        if one.kind == "video":
+            if len(words) > 1:
+                return None
+            with contextlib.suppress(ValueError), open_video(one.path) as video:
+                declared = video.num_frames or every
+        total += -(-declared // every)
+    return total
+
+
+def _follow(before: Example | None, example: Example, smooth: float) -> Example:
+    """A frame with its answer smoothed, or with that of the last one `before` that was asked."""
+    if example.error is not None or example.frame == 0:
+        return example
+    if before is None or before.probabilities is None:
+        return example
+    if example.probabilities is None:
+        return example._replace(probabilities=before.probabilities)
+    elapsed = (example.seconds or 0.0) - (before.seconds or 0.0)
+    mean = smoothed(before.probabilities, example.probabilities, elapsed, smooth)
+    return example._replace(probabilities=mean)
+
+
+def _answered(classifier: Classifier, batch: list[Example]) -> list[Example]:
+    """The examples that have an image, with probabilities in its place."""
+    images = [example.image for example in batch if example.image is not None]
+    if not images:
+        return batch
+    answers = iter(classifier.probabilities(np.stack(images)))
+    return [
+        example if example.image is None else _with_answer(example, next(answers))
+        for example in batch
+    ]
+
+
+def _with_answer(example: Example, probabilities: np.ndarray) -> Example:
+    if not np.isfinite(probabilities).all():
+        return example._replace(image=None, error="the model gives no numbers for it")
+    return example._replace(image=None, probabilities=probabilities)
+
+
+def _read(
+    classifier: Classifier, inputs: Iterable[Input], every: int, keep_frames: bool
+) -> Generator[Future[Example] | Example, None, None]:
+    """Images are read by a pool of threads; a video, of which FFmpeg decodes many frames at once
+    anyway, by the thread that runs this.
+    """
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        for one in inputs:
+            if one.kind == "image" or (one.kind == "file" and _is_image(one.path)):
+                yield pool.submit(_read_image, classifier, one.path)
+            elif one.kind == "bad":
+                yield Example(one.path, error=one.reason)
+            else:
+                yield from _read_video(classifier, one, every, keep_frames)
+    except GeneratorExit:  # nobody wants the rest
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    finally:
+        pool.shutdown(wait=False)
+
+
+def _is_image(path: str) -> bool:
+    try:
+        with Path(path).open("rb") as file:
+            format_of(file.read(_HEAD))
+    except Damaged:
+        return False
+    except OSError:
+        return True  # and reading it will tell what is wrong
+    return True
+
+
+def _read_image(classifier: Classifier, path: str) -> Example:
+    try:
+        return Example(path, image=classifier.read(read_file(path)))
+    except OSError as error:
+        return Example(path, error=f"cannot be read ({error.strerror or error})")
+    except (ValueError, UserError) as error:  # a UserError: what this kind of file takes is missing
+        return Example(path, error=str(error))
+
+
+def _read_video(
+    classifier: Classifier, one: Input, every: int, keep_frames: bool
+) -> Iterator[Example]:
+    try:
+        with open_video(int(one.path) if one.kind == "camera" else one.path) as video:
+            for frame in frames(video, every, keep_frames):
+                example = _example_of(classifier, one.path, frame)
+                kept = frame.pixels if keep_frames else None
+                yield example._replace(pixels=kept, rate=video.rate)
+    except ValueError as error:
+        reason = str(error)
+        if one.kind == "file":
+            reason = f"is neither an image nor a video that can be read ({reason})"
+        yield Example(one.path, error=reason)
+
+
+def _example_of(classifier: Classifier, path: str, frame: Frame) -> Example:
+    image = classifier.read(frame.pixels) if frame.asked else None
+    return Example(path, frame.number, frame.seconds, image=image, asked=frame.asked)

@@ -1,0 +1,205 @@
+"""A trained model, read back from its run directory.
+
+from jaxcnn.inference.trained import load_trained
+trained = load_trained("runs/digits")
+
+Evaluation, prediction and export begin here; they need nothing but the run directory, which a run
+may still be training in.
+"""
+
+from collections.abc import Callable, Collection
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from jaxcnn.builders.data import build_model
+from jaxcnn.builders.devices import build_interceptor
+from jaxcnn.config.keys import load_config, resolve
+from jaxcnn.core.augment import normalize
+from jaxcnn.core.state import PyTree, TrainState
+from jaxcnn.core.step import Batch, Normalize, make_predict_step
+from jaxcnn.errors import UserError
+from jaxcnn.files.paths import as_path, names
+from jaxcnn.files.rundir import read_json, write_json
+from jaxcnn.runtime.checkpoint import Checkpoints
+
+# Keys of the config that may be changed for a model that is trained.
+FREE_WHEN_TRAINED = ("data.", "report.", "batch_size", "dtype")
+
+# Of these, what says anything where answers are in float32 to given images: predict, export.
+FREE_WHEN_ANSWERING = ("data.",)
+
+# Of these, what only training reads, or a trained model holds already.
+_TRAINING = ("data.mean", "data.std", "data.sampling", "report.at_end", "report.histograms")
+
+CALIBRATION = "calibration.json"
+_FACTS = ("class_names", "image_shape", "mean", "std", "splits", "identity")
+
+
+class Trained(NamedTuple):
+    """A model and what a run directory tells of it.
+
+    facts: the content of `dataset.json`. step: of the checkpoint.
+    variables: {"params", "batch_stats"}, what `model.apply` takes: averaged over training where the
+      run keeps an average.
+    temperature: what logits are divided by (Guo et al. 2017, arXiv:1706.04599) where one was fitted
+      for this checkpoint; else None.
+    """
+
+    workdir: Path
+    config: ConfigDict
+    facts: dict[str, Any]
+    step: int
+    variables: dict[str, PyTree]
+    temperature: float | None = None
+
+    def __repr__(self) -> str:
+        return f"Trained({str(self.workdir)!r}, step={self.step})"  # not all its parameters
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self.facts["class_names"])
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        height, width, channels = self.facts["image_shape"]
+        return height, width, channels
+
+    @property
+    def state(self) -> TrainState:
+        """The variables as what steps take; there is no optimiser in it."""
+        step, key = jnp.asarray(self.step, jnp.int32), jax.random.key(self.config.seed)
+        return TrainState(step=step, opt_state=(), key=key, **self.variables)
+
+    @property
+    def model(self) -> nn.Module:
+        return build_model(self.config, len(self.class_names))
+
+    @property
+    def normalize(self) -> Normalize:
+        return partial(normalize, mean=self.facts["mean"], std=self.facts["std"])
+
+
+def load_trained(workdir: str | Path, checkpoint: str = "best") -> Trained:
+    """Reads a run directory; raises UserError where there is no whole run.
+
+    checkpoint: "best" (by validation, see `config.best_metric`), "latest", or a step.
+    """
+    workdir = as_path(workdir)
+    config = run_config(workdir)
+    facts = read_json(workdir / "dataset.json")
+    if facts is None or not facts.keys() >= set(_FACTS):
+        raise UserError(
+            f"{workdir / 'dataset.json'}: "
+            + ("is missing" if facts is None else "is not the description of a run's data")
+            + "; start the run again with --workdir to write it"
+        )
+    checkpoints = Checkpoints(workdir / "checkpoints", config.best_metric, read_only=True)
+    try:
+        step = _chosen_step(checkpoints, checkpoint, workdir)
+        variables = checkpoints.restore_variables(step)
+    finally:
+        checkpoints.close()
+    calibration = read_json(workdir / CALIBRATION) or {}
+    temperature = calibration.get("temperature") if calibration.get("step") == step else None
+    trained = Trained(workdir, config, facts, step, variables, temperature)
+    _check_fits(trained)
+    return trained
+
+
+def _check_fits(trained: Trained) -> None:
+    """UserError where the model that the config names has other variables than were saved."""
+    image = jax.ShapeDtypeStruct((1, *trained.image_shape), jnp.float32)
+    key = jax.eval_shape(jax.random.key, 0)
+    made = jax.eval_shape(partial(trained.model.init, train=False), key, image)
+    wanted = _shapes({"batch_stats": {}} | dict(made))
+    saved = _shapes(trained.variables)
+    if wanted != saved:
+        path = min({*wanted.items()} ^ {*saved.items()})[0]
+        raise UserError(
+            f"--workdir={trained.workdir}: checkpoint {trained.step} is not of the model in "
+            f"config.json, {trained.config.model.name} ({path}: saved is {saved.get(path)}, "
+            f"expected {wanted.get(path)}); a model of one's own has changed since, or jaxcnn has"
+        )
+
+
+def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
+
+
+def keep_temperature(trained: Trained, temperature: float) -> Trained:
+    """Writes a fitted temperature into the run directory, for all that use the model later."""
+    content = {"temperature": temperature, "step": trained.step}
+    write_json(trained.workdir / CALIBRATION, content)
+    return trained._replace(temperature=temperature)
+
+
+def run_config(workdir: Path) -> ConfigDict:
+    """The config of a run; UserError where `workdir` holds none."""
+    if not (workdir / "config.json").is_file():
+        what = "no run in it (config.json is missing)" if workdir.is_dir() else "no such folder"
+        if seeds := [n for n in names(workdir) if n.startswith("seed_") and (workdir / n).is_dir()]:
+            raise UserError(
+                f"--workdir={workdir}: holds runs of several seeds; give one of them, "
+                f"--workdir={workdir / seeds[0]}"
+            )
+        raise UserError(
+            f"--workdir={workdir}: {what}; give the folder that jaxcnn train trained in"
+        )
+    return load_config(workdir / "config.json")
+
+
+def is_free(key: str, free: tuple[str, ...] = FREE_WHEN_TRAINED) -> bool:
+    """Whether a key of the config says anything about a model that is trained, to a command that
+    takes the keys in `free`.
+    """
+    return key.startswith(free) and key not in _TRAINING
+
+
+def with_overrides(
+    config: ConfigDict, overrides: Collection[str], free: tuple[str, ...] = FREE_WHEN_TRAINED
+) -> ConfigDict:
+    """The config of a run, changed on the command line; UserError for what the command does not
+    take, see `is_free`.
+    """
+    for key in overrides:
+        if not is_free(key, free):
+            known = ", ".join(f"config.{k}" + "*" * k.endswith(".") for k in free)
+            without = ", ".join(k for k in _TRAINING if k.startswith(free))
+            raise UserError(
+                f"config.{key}: the model is trained already; what may be given is {known} "
+                f"(without {without})"
+            )
+    return resolve(config, overrides)
+
+
+def _chosen_step(checkpoints: Checkpoints, checkpoint: str, workdir: Path) -> int:
+    steps = checkpoints.steps()
+    if not steps:
+        raise UserError(
+            f"--workdir={workdir}: no whole checkpoint in it; train for longer, or give another"
+        )
+    if checkpoint == "latest":
+        return steps[-1]
+    if checkpoint == "best":
+        return checkpoints.best_step() or steps[-1]
+    if not checkpoint.isdecimal() or int(checkpoint) not in steps:
+        raise UserError(
+            f"--checkpoint={checkpoint}: expected best, latest or one of the steps "
+            f"{', '.join(map(str, steps))}"
+        )
+    return int(checkpoint)
+
+
+def predict_step_of(trained: Trained, features: bool = False) -> Callable[..., Batch]:
+    """Its `jaxcnn.core.step.make_predict_step`, as its training would evaluate it here."""
+    interceptor = build_interceptor(trained.config, training=False)
+    return make_predict_step(
+        trained.model, normalize=trained.normalize, features=features, interceptor=interceptor
+    )

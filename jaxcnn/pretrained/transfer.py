@@ -1,0 +1,181 @@
+"""The trained weights a run begins with, as `config.pretrained` names them.
+
+They are looked at once: a run that is resumed goes on with its own.
+"""
+
+import hashlib
+import importlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from jaxcnn.builders.data import build_model
+from jaxcnn.core.models import MODELS
+from jaxcnn.errors import UserError
+from jaxcnn.files.local_folder import here
+from jaxcnn.files.paths import as_path
+from jaxcnn.files.rundir import write_json
+from jaxcnn.inference.trained import load_trained, run_config
+from jaxcnn.pretrained.convert import Rules
+from jaxcnn.pretrained.load import Loaded, load_tensors, load_variables
+from jaxcnn.pretrained.names import keras
+from jaxcnn.pretrained.read import check_format, read_weights
+
+logger = logging.getLogger(__name__)
+
+PyTree = Any
+
+ORIGIN = "pretrained.json"
+
+
+def check_pretrained(config: ConfigDict) -> None:
+    """UserError where `config.pretrained.path` is nothing to read; before the data are loaded."""
+    if config.pretrained.path:
+        with _named(config.pretrained.path) as path:
+            run_config(path) if path.is_dir() else check_format(path)
+
+
+def load_pretrained(
+    config: ConfigDict,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    fresh: dict[str, PyTree],
+) -> tuple[dict[str, PyTree], dict[str, Any] | None]:
+    """The variables a run begins with, and the content of `pretrained.json`; (fresh, None) where
+    the config names no weights.
+
+    fresh: {"params": ..., "batch_stats": ...} as they were drawn. Raises UserError.
+    """
+    given = config.pretrained
+    if not given.path:
+        return fresh, None
+    how: dict[str, Any] = {
+        "head": head_arrays(config, num_classes, image_shape),
+        "take_head": given.head,
+        "channels": image_shape[2],
+    }
+    with _named(given.path) as path:
+        if path.is_dir():
+            trained = load_trained(path)
+            loaded = load_variables(trained.variables, fresh, **how)
+            source = path / "checkpoints" / f"{trained.step}.sha256"  # of all files of it
+            facts = {key: trained.facts[key] for key in ("mean", "std")}
+        else:
+            source, facts = path, {}
+            rules = (*given.names, *rules_of(config.model.name, path))
+            loaded = load_tensors(read_weights(path), rules, fresh, ignore=given.ignore, **how)
+    origin = _origin(given.path, source, loaded) | facts
+    _tell(config, origin, loaded)
+    return loaded.variables, origin
+
+
+def keep_origin(workdir: Path, origin: dict[str, Any] | None) -> None:
+    """Writes where a run's first weights are from, for good, into its directory."""
+    if origin is not None:
+        write_json(workdir / ORIGIN, origin)
+    else:  # of an earlier start that came to nothing
+        (workdir / ORIGIN).unlink(missing_ok=True)
+
+
+def rules_of(model: str, path: Path) -> Rules:
+    """What the layers of a name in MODELS are called in a file; () where nobody has said.
+
+    A family's rules are in the file of its name in `jaxcnn.pretrained.names`; by the model's name
+    where one table does not do for all of the family.
+    """
+    make = MODELS[model]
+    family = getattr(make, "func", make).__module__.rpartition(".")[2]
+    if path.suffix.lower() == ".h5":
+        return keras.RULES.get(family, ())
+    module = f"jaxcnn.pretrained.names.{family}"
+    try:
+        rules = importlib.import_module(module).RULES
+        return rules[model] if isinstance(rules, dict) else rules
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        return ()
+
+
+def head_arrays(
+    config: ConfigDict, num_classes: int, image_shape: tuple[int, int, int]
+) -> set[str]:
+    """The names of the arrays whose shapes follow from the number of classes."""
+
+    def shapes(classes: int) -> dict[str, tuple[int, ...]]:
+        init = partial(build_model(config, classes).init, train=False)
+        image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+        variables = jax.eval_shape(init, jax.random.key(0), image)
+        leaves = jax.tree_util.tree_leaves_with_path(variables)
+        return {
+            jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape
+            for path, leaf in leaves
+        }
+
+    one_more = shapes(num_classes + 1)
+    return {name for name, shape in shapes(num_classes).items() if shape != one_more[name]}
+
+
+def _origin(path: str, source: Path, loaded: Loaded) -> dict[str, Any]:
+    with source.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "path": path,
+        "file": source.name,
+        "sha256": sha256,
+        "taken": {ours: theirs for theirs, ours in loaded.taken},
+        "new": loaded.new,
+        "ignored": loaded.ignored,
+    }
+
+
+def _tell(config: ConfigDict, origin: dict[str, Any], loaded: Loaded) -> None:
+    logger.info("%s", loaded)
+    logger.info(
+        "weights of %s (sha256 %s): %d arrays taken, %d new, %d tensors ignored",
+        origin["path"],
+        origin["sha256"],
+        len(loaded.taken),
+        len(loaded.new),
+        len(loaded.ignored),
+    )
+    if config.data.mean is not None:
+        return
+    if "mean" in origin:
+        mean, std = ('"(' + ",".join(map(repr, origin[k])) + ',)"' for k in ("mean", "std"))
+        logger.info(
+            "they were trained with --config.data.mean=%s --config.data.std=%s; here both are "
+            "measured",
+            mean,
+            std,
+        )
+    else:
+        logger.warning(
+            "config.data.mean and .std are measured from the images; give those that the weights "
+            "were trained with (torchvision's on ImageNet: 0.485,0.456,0.406 and 0.229,0.224,0.225)"
+        )
+
+
+@contextmanager
+def _named(given: str) -> Iterator[Path]:
+    """The path; the config's key is put before what a UserError says of it."""
+    path = as_path(given)
+    try:
+        if path.is_dir():
+            yield path
+        else:
+            with here(path) as file:
+                yield file
+    except FileNotFoundError as error:  # in a bucket
+        raise UserError(f"config.pretrained.path={given}: no such file") from error
+    except UserError as error:
+        told = str(error).removeprefix("--workdir=")
+        told = told if told.startswith(str(path)) else f"{given}: {told}"
+        raise UserError(f"config.pretrained.path={told}") from error

@@ -1,0 +1,285 @@
+"""The largest batch whose training fits into the memory of a device, found by compiling.
+
+XLA plans every byte of a program before it runs. Asking for that plan costs a compilation, and
+nothing is allocated; trying batch sizes until one crashes would cost a process each, and its
+neighbours on the device.
+"""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxcnn.builders.auto import prepare
+from jaxcnn.builders.devices import build_parallel
+from jaxcnn.config.keys import flatten, resolve, unflatten
+from jaxcnn.data.cache import memory_size
+from jaxcnn.data.pipeline import train_rows
+from jaxcnn.data.source import Dataset, Images
+from jaxcnn.errors import UserError
+from jaxcnn.files.outdir import check_writable, write_files
+from jaxcnn.runtime.compile import compile_step, enable_compile_cache
+from jaxcnn.runtime.mesh import device_memory
+from jaxcnn.training.build_run import build_run
+from jaxcnn.training.first_state import describe_parameters, state_maker
+from jaxcnn.training.loop import load_data
+from jaxcnn.training.resume import describe_data
+from jaxcnn.training.run import Run
+
+logger = logging.getLogger(__name__)
+
+# Of a device's memory, what a step may plan with: the rest is for evaluation, and for holes between
+# arrays. A CPU's memory is the machine's, and others use it too.
+_SHARE, _SHARE_OF_CPU = 0.9, 0.5
+# Sizes between two powers of two.
+_BETWEEN = 4
+# Seconds that steps of one size are timed, and a step of which larger sizes are not.
+_TIMED, _SLOW = 0.5, 2.0
+
+
+class Fit(NamedTuple):
+    """What a batch size takes.
+
+    memory: bytes of one device. fits: whether it has them. images_per_second: of the steps alone,
+    on black images; None where that was not measured.
+    """
+
+    batch_size: int
+    memory: int
+    fits: bool
+    images_per_second: float | None = None
+
+    def __str__(self) -> str:
+        """A line of the table."""
+        speed = "" if self.images_per_second is None else f"{self.images_per_second:,.0f}"
+        line = f"{self.batch_size:>10,}  {_bytes(self.memory):>9}  {speed:>9}"
+        return line if self.fits else f"{line}  does not fit"
+
+
+def find_batch_size(config: ConfigDict, output: Path, *, memory: int | None = None) -> str:
+    """Writes batch_size.json; returns a table and the largest batch that fits, for a terminal.
+
+    memory: bytes of one device to plan with; None: nine tenths of what it has, on a CPU half of
+      what the machine could give now.
+
+    Tried are powers of two, from the config's batch size on, and then sizes between the largest
+    that fits and the next. A batch is at most as large as the training set. Raises UserError.
+    """
+    check_writable(output, "workdir")
+    enable_compile_cache()
+    config = prepare(config)
+    dataset = load_data(config)
+    num_train, classes = len(dataset.splits["train"]), len(dataset.class_names)
+    describe_parameters(state_maker(config, num_train, classes, dataset.image_shape), ())
+    limit, limit_told = memory_limit() if memory is None else (memory, _bytes(memory))
+    tried: dict[int, Fit] = {}
+
+    def fits(batch_size: int) -> bool:
+        if batch_size not in tried:
+            quick = all(_seconds(fit) < _SLOW for fit in tried.values())
+            tried[batch_size] = try_batch(config, dataset, batch_size, limit, timed=quick)
+            logger.info("%s", tried[batch_size])
+        return tried[batch_size].fits
+
+    largest = search(fits, config.batch_size, num_train, len(jax.devices()))
+    if largest is None:
+        least = tried[min(tried)]
+        raise UserError(
+            f"config.batch_size: even {least.batch_size} takes {_bytes(least.memory)} of "
+            f"{limit_told}; give a smaller model or smaller images"
+        )
+    found = [tried[size] for size in sorted(tried)]
+    content = {
+        "batch_size": largest,
+        "memory_limit": limit,
+        "training_images": num_train,
+        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "tried": [fit._asdict() for fit in found],
+    }
+    files = {"batch_size.json": json.dumps(content, indent=2).encode() + b"\n"}
+    write_files(output, files, "workdir")
+    return told(config, found, largest, limit_told, num_train)
+
+
+def memory_limit() -> tuple[int, str]:
+    """Bytes of one device that a step may plan with, and what they are."""
+    devices = jax.local_devices()
+    if devices[0].platform != "cpu":
+        if (size := device_memory()) is None:
+            raise UserError(f"{devices[0].device_kind}: does not tell how much memory it has")
+        limit = int(_SHARE * size)
+        return limit, f"{_bytes(limit)} ({100 * _SHARE:.0f} % of the device's memory)"
+    limit = int(_SHARE_OF_CPU * available_memory() / len(devices))
+    return (
+        limit,
+        f"{_bytes(limit)} ({100 * _SHARE_OF_CPU:.0f} % of the memory that is available now)",
+    )
+
+
+def available_memory() -> int:
+    """Bytes of the machine's memory that a process could have now."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+        return min(memory_size(), 1024 * int(kilobytes))
+    except (OSError, StopIteration):  # no Linux
+        return memory_size()
+
+
+def search(fits: Callable[[int], bool], start: int, most: int, unit: int) -> int | None:
+    """The largest batch size that fits, to about a quarter of itself; None if none does.
+
+    fits: asked of powers of two times `unit` first, from about `start`, then of sizes between the
+      last two. most: images there are. unit: what a batch size must be a multiple of.
+    """
+    most = max(most // unit, 1) * unit
+    size = min(unit * 2 ** int(math.log2(max(start // unit, 1))), most)
+    too_large = None
+    while not fits(size):
+        if size == unit:
+            return None
+        size, too_large = max(size // 2 // unit, 1) * unit, size
+    while too_large is None and size < most:
+        larger = min(2 * size, most)
+        if fits(larger):
+            size = larger
+        else:
+            too_large = larger
+    if too_large is None:
+        return size
+    step = max(size // _BETWEEN // unit, 1) * unit
+    while too_large - size > step:
+        middle = size + (too_large - size) // 2 // step * step
+        if fits(middle):
+            size = middle
+        else:
+            too_large = middle
+    return size
+
+
+def try_batch(
+    config: ConfigDict, dataset: Dataset, batch_size: int, limit: int, timed: bool = False
+) -> Fit:
+    """Compiles the train step for a batch size, and times it where it takes less than half of the
+    limit.
+    """
+    # Where the devices hold the images, the plan must have room for them; here they are not placed.
+    stored = _stored_bytes(dataset)
+    values = flatten(config) | {"batch_size": batch_size, "parallel.steps_per_dispatch": None}
+    config = resolve(unflatten(values))
+    dataset = dataset._replace(mode="memory") if dataset.mode == "device" else dataset
+    parallel = build_parallel([config])
+    run = build_run([config], dataset, describe_data(config, dataset, None), parallel)
+    state, batch = _state_shapes(run), _batch_shapes(run)
+    step: Any = compile_step(run.train_step, state, batch)
+    plan = step.memory_analysis()
+    memory = stored + (
+        plan.argument_size_in_bytes
+        + plan.output_size_in_bytes
+        + plan.temp_size_in_bytes
+        - plan.alias_size_in_bytes
+        + _bytes_of(batch) // parallel.num_devices  # of the next one, on its way
+    )
+    speed = None
+    if timed and memory < limit / 2:
+        speed = batch_size / _seconds_a_step(run, step)
+    return Fit(batch_size, memory, memory <= limit, speed)
+
+
+def _stored_bytes(dataset: Dataset) -> int:
+    """Of the images on a device."""
+    if dataset.mode != "device":
+        return 0
+    images = {id(split.images): split.images for split in dataset.splits.values()}
+    return sum(one.image.nbytes for one in images.values() if isinstance(one, Images))
+
+
+def _state_shapes(run: Run) -> Any:
+    """What the train step takes for a state."""
+    if run.config.parallel.fsdp > 1:  # how it is split is seen where it lies
+        state = run.parallel.place_states([run.make_states[0]()])
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+        )
+    shapes = jax.eval_shape(run.make_states[0])
+    if run.parallel.axis_name is None:
+        return shapes
+    copies = (run.parallel.num_devices,)  # `pmap` has one on each device
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(copies + x.shape, x.dtype), shapes)
+
+
+def _batch_shapes(run: Run) -> Any:
+    """What it takes for a batch: one image for each device is placed, to see how batches lie."""
+    count, split = run.parallel.num_devices, run.dataset.splits["train"]
+    few: dict[str, np.ndarray] = train_rows(split, run.samplings[0], 0, count)
+    few["image"] = np.zeros((count, *split.images.shape), np.uint8)
+    axis = 0 if run.parallel.axis_name is None else 1
+    times = run.config.batch_size // count
+
+    def larger(leaf: jax.Array | np.ndarray) -> jax.ShapeDtypeStruct:
+        shape = [n * times if k == axis else n for k, n in enumerate(leaf.shape)]
+        sharding = leaf.sharding if axis == 0 and isinstance(leaf, jax.Array) else None
+        return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=sharding)
+
+    return jax.tree.map(larger, run.parallel.place_batch(few))
+
+
+def _seconds_a_step(run: Run, step: Callable[..., Any]) -> float:
+    """Median of the steps that fit into half a second, of two at least, after a first one."""
+    state = run.parallel.place_states([run.make_states[0]()])
+    batch = run.example_batch("train", own=True)
+    times: list[float] = []
+    while len(times) < 3 or sum(times[1:]) < _TIMED:
+        clock = time.perf_counter()
+        state, metrics = step(state, batch)
+        jax.block_until_ready(metrics)
+        times.append(time.perf_counter() - clock)
+    return median(times[1:])
+
+
+def _seconds(fit: Fit) -> float:
+    """Of a step; 0 where it was not timed."""
+    return 0.0 if fit.images_per_second is None else fit.batch_size / fit.images_per_second
+
+
+def told(
+    config: ConfigDict, found: Sequence[Fit], largest: int, limit_told: str, num_train: int
+) -> str:
+    """What was found, in lines."""
+    lines = [f"{'batch size':>10}  {'memory':>9}  {'images/s':>9}", *map(str, found), ""]
+    if largest + len(jax.devices()) > num_train:
+        lines.append(f"{largest:,} fits, of {num_train:,} training images, in {limit_told}")
+    else:
+        lines.append(f"{largest:,} is the largest that fits into {limit_told}")
+    times = largest / config.batch_size
+    if times > 1:
+        lines += [
+            f"that is {times:.3g} times config.batch_size={config.batch_size}. Larger is faster "
+            "only where images/s still grow,",
+            "and the same epochs have fewer steps. Rules of thumb for k times the batch: k times "
+            "the learning rate",
+            "of SGD (Goyal et al. 2017), √k times that of Adam and its kind (Malladi et al. 2022); "
+            "then look again with",
+            "  jaxcnn tune learning_rate",
+        ]
+    return "\n".join(lines)
+
+
+def _bytes_of(tree: Any) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"

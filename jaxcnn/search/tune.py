@@ -1,0 +1,198 @@
+"""The story of a search for a better config.
+
+    from jaxcnn.search.tune import How, tune
+    best = tune(config, space, "runs/tune", How(trials=50))
+
+Look for mistakes; train trials, each in a run directory of its own, and tell the study how they do;
+then test the winner, and nobody else, and write down what was found.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from jaxcnn.builders.devices import build_parallel
+from jaxcnn.config.durations import make_plan
+from jaxcnn.config.keys import differences, flatten
+from jaxcnn.errors import UserError
+from jaxcnn.files.paths import local
+from jaxcnn.files.rundir import read_json
+from jaxcnn.runtime.compile import enable_compile_cache
+from jaxcnn.runtime.progress import setup_logging
+from jaxcnn.search.pruner import make_pruner
+from jaxcnn.search.results import is_written, read_study, write_results
+from jaxcnn.search.sampler import check_sampler, grid_size, make_sampler
+from jaxcnn.search.space import Space, survey
+from jaxcnn.search.storage import (
+    address_of,
+    check_installed,
+    open_storage,
+    storing,
+)
+from jaxcnn.search.study import Study, open_study
+from jaxcnn.search.training import train_trials
+from jaxcnn.search.trials import (
+    at_work,
+    begin_trials,
+    config_of_trial,
+    made_folder,
+)
+from jaxcnn.training.build_run import build_run
+from jaxcnn.training.first_state import describe_parameters
+from jaxcnn.training.loop import load_data
+from jaxcnn.training.population import groups, is_wanted
+from jaxcnn.training.resume import describe_data
+
+logger = logging.getLogger(__name__)
+
+# If as many as that fail, and none does not, the reason is not in what was drawn.
+_HOPELESS = 5
+
+# How many trials to begin at once on an accelerator, where a population is one program.
+_POPULATION = 8
+
+
+class How(NamedTuple):
+    """How to search.
+
+    trials: of the whole study, whoever trains them. minutes: of this call. sampler, pruner: names,
+      see `jaxcnn.search`. seed: of the sampler. storage: an address; None: a journal file in the
+      directory. population: how many trials to begin at once; None: by platform.
+    """
+
+    trials: int = 50
+    minutes: float | None = None
+    sampler: str = "tpe"
+    pruner: str = "median"
+    seed: int = 0
+    storage: str | None = None
+    population: int | None = None
+
+
+def tune(
+    config: ConfigDict, space: Space, workdir: str | Path, how: How, command: str = ""
+) -> dict[str, Any]:
+    """Searches around a resolved config, or goes on with a search that was stopped.
+
+    command: what started it, for its records.
+    Returns the content of `best.json`; {} where another worker will write it. Raises UserError for
+    what the user can mend, and Interrupted after Ctrl-C or SIGTERM, when the trials are saved.
+    """
+    setup_logging()
+    enable_compile_cache()
+    workdir = local(workdir, "--workdir", "a search locks files")
+    with _only_what_trials_do():
+        return _tune(config, space, workdir, how, command)
+
+
+def _tune(
+    config: ConfigDict, space: Space, workdir: Path, how: How, command: str
+) -> dict[str, Any]:
+    check_installed()
+    ranges, at_bounds = survey(space, config)
+    check_sampler(how.sampler, ranges)
+    grid = how.seed if how.sampler == "grid" else None
+    limit = how.trials if grid is None else min(how.trials, grid_size(ranges))
+    pruner = make_pruner(how.pruner, _rehearse(config, at_bounds))
+    address = address_of(how.storage, workdir)
+    with made_folder(workdir), storing(address):
+        storage = open_storage(how.storage, workdir)
+        study = open_study(storage, address, workdir, config, ranges, pruner, grid)
+        ended = len(study.ended())
+    if ended >= limit and is_written(study, found := read_study(study, config.best_metric)):
+        logger.info("%s is finished: %s", workdir, found.told())
+        return read_json(workdir / "best.json") or {}
+
+    configure = partial(space.config, config)
+    sampler = partial(make_sampler, how.sampler, how.seed, ranges)
+    count = how.population or (_POPULATION if is_wanted(config) else 1)
+    deadline = time.monotonic() + 60 * how.minutes if how.minutes else math.inf
+    while time.monotonic() < deadline:
+        with storing(address):
+            begun = begin_trials(study, configure, sampler, limit, count)
+        if not begun:
+            break
+        for group in groups([one.config for one in begun], [one.folder for one in begun]):
+            if not train_trials(study, [begun[number] for number in group], limit, deadline):
+                count = max(1, count // 2)
+        _check_hope(study)
+    return _results(study, config, space, command)
+
+
+def _rehearse(config: ConfigDict, at_bounds: Sequence[ConfigDict]) -> int:
+    """Builds what the configs at the bounds of a space name, for the data; UserError where that
+    cannot be. Returns how often a run is evaluated.
+    """
+    dataset = load_data(config)
+    if "validation" not in dataset.splits:
+        raise UserError(
+            "config.data.holdout: there are no validation images to compare trials by; give a "
+            "config.data.holdout"
+        )
+    on_host = dataset._replace(mode="memory") if dataset.mode == "device" else dataset
+    facts = describe_data(config, dataset, None)
+    for one in at_bounds:
+        if not any(key.startswith("data.") for key in differences(config, one)):
+            parallel = build_parallel([one])
+            run = build_run([one], on_host, facts, parallel)
+            describe_parameters(run.make_states[0], run.rules)
+    plan = make_plan(flatten(config), len(dataset.splits["train"]))
+    return max(1, int(plan.num_steps * config.batch_size / plan.eval_every.examples))
+
+
+@contextmanager
+def _only_what_trials_do() -> Iterator[None]:
+    """Within, a run does not log its dozens of lines, which would be thousands."""
+    levels = {
+        "jaxcnn": logging.WARNING,
+        "jaxcnn.search.tune": logging.INFO,
+        "jaxcnn.search": logging.INFO,
+    }
+    before = {name: logging.getLogger(name).level for name in levels}
+    try:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _check_hope(study: Study) -> None:
+    """UserError if there are some trials and all have failed."""
+    with storing(study.address):
+        ended = study.ended()
+    if len(ended) >= _HOPELESS and all(one.state.name == "FAIL" for one in ended):
+        raise UserError(
+            f"--workdir={study.workdir}: all {len(ended)} trials so far have failed, the last one: "
+            f"{ended[-1].user_attrs.get('reason')}"
+        )
+
+
+def _results(study: Study, config: ConfigDict, space: Space, command: str) -> dict[str, Any]:
+    with storing(study.address):
+        busy = at_work(study)
+    if busy:
+        told = "other workers are still training (trial %s); the last one writes the results"
+        logger.info(told, ", ".join(map(str, busy)))
+        return {}
+    found = read_study(study, config.best_metric)
+    if found.best is None:
+        states = [trial.state for trial in found.trials]
+        told = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        raise UserError(
+            f"--workdir={study.workdir}: no trial is complete ({told}); start the same command "
+            "again with more --minutes or --trials"
+        )
+    with storing(study.address):
+        winner = config_of_trial(study, found.best.number, config)
+    best = write_results(study, found, winner, space.path.stem, command)
+    logger.info("best: %s", found.told())
+    return best

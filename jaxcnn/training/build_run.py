@@ -1,0 +1,152 @@
+"""From configs and data to a run."""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from jaxcnn.builders.data import build_augment, build_loss, build_model, build_sampling
+from jaxcnn.builders.devices import build_interceptor, steps_per_dispatch
+from jaxcnn.builders.optimizer import build_average, build_optimizer, build_rules, build_schedule
+from jaxcnn.config.durations import Plan, make_plan
+from jaxcnn.config.keys import flatten
+from jaxcnn.core.augment import normalize
+from jaxcnn.core.in_turn import in_turn
+from jaxcnn.core.skip import ON_NONFINITE
+from jaxcnn.core.step import TrainStep, make_eval_step, make_gradients, make_train_step
+from jaxcnn.core.store import from_store
+from jaxcnn.data.source import Dataset, Images
+from jaxcnn.errors import UserError
+from jaxcnn.runtime.mesh import Parallel
+from jaxcnn.runtime.preemption import telling
+from jaxcnn.training.first_state import from_images, state_makers
+from jaxcnn.training.population import differing_values, of_member
+from jaxcnn.training.run import Run
+
+logger = logging.getLogger(__name__)
+
+
+def build_run(
+    configs: Sequence[ConfigDict],
+    dataset: Dataset,
+    facts: dict[str, Any],
+    parallel: Parallel,
+    schedule_of: Callable[[ConfigDict, Plan], optax.Schedule] = build_schedule,
+) -> Run:
+    """Builds all that the members' configs name; facts: the content of `dataset.json`.
+
+    schedule_of: what gives a config's learning rate, where that is not the config's own.
+    """
+    config = configs[0]
+    num_train = len(dataset.splits["train"])
+    if config.batch_size > num_train:
+        raise UserError(
+            f"config.batch_size={config.batch_size}: there are {num_train:,} training images; give "
+            "at most as many"
+        )
+    plan = make_plan(flatten(config), num_train)
+    num_classes = len(dataset.class_names)
+    counts = np.bincount(dataset.splits["train"].label, minlength=num_classes)
+    _check_plan(plan, config.optimizer.accumulate, dataset)
+    model = build_model(config, num_classes, parallel.axis_name)
+    rules = build_rules(config, plan, model, dataset.image_shape)
+    average = build_average(config, plan)
+    preprocess = partial(normalize, mean=facts["mean"], std=facts["std"])
+    # Under `pmap` a step sees its device's share of a batch.
+    seen_at_once = config.batch_size // (parallel.num_devices if parallel.axis_name else 1)
+    how: dict[str, Any] = {
+        "augment": build_augment(config, num_classes, dataset.image_shape, seen_at_once),
+        "normalize": preprocess,
+        "axis_name": parallel.axis_name,
+        "rules": rules,
+        "interceptor": build_interceptor(config),
+    }
+
+    def tx_of(config: ConfigDict) -> optax.GradientTransformation:
+        schedule = schedule_of(config, plan)
+        return build_optimizer(config, schedule, rules, model, dataset.image_shape)
+
+    def train_step_of(config: ConfigDict) -> TrainStep:
+        loss_fn = build_loss(config, counts)
+        step = make_train_step(model, tx_of(config), average=average, loss_fn=loss_fn, **how)
+        return ON_NONFINITE[config.on_nonfinite](step)
+
+    def gradients_of(config: ConfigDict) -> Callable[..., Any]:
+        return make_gradients(model, loss_fn=build_loss(config, counts), **how)
+
+    values = differing_values(configs)
+    train_step, gradients = (
+        of_member(make, config, values) for make in (train_step_of, gradients_of)
+    )
+    eval_step = make_eval_step(
+        model,
+        normalize=preprocess,
+        axis_name=parallel.axis_name,
+        interceptor=build_interceptor(config, training=False),
+    )
+    if jax.process_count() > 1:
+        train_step = telling(train_step, parallel.axis_name)
+    if dataset.mode == "device":
+        train_step, eval_step = from_store(train_step), from_store(eval_step)
+        gradients = from_store(gradients)
+    # Parameters do not depend on how a step is mapped over devices: this model has no axis.
+    bare = build_model(config, num_classes)
+    return Run(
+        configs=tuple(configs),
+        dataset=dataset,
+        samplings=tuple(build_sampling(one, dataset.splits["train"]) for one in configs),
+        stores=_place_images(dataset, parallel),
+        values=parallel.place_states(values) if any(values) else {},
+        plan=plan,
+        parallel=parallel,
+        schedules=tuple(_rate(schedule_of(one, plan), one) for one in configs),
+        rules=rules,
+        make_states=state_makers(
+            [c.seed for c in configs], bare, tx_of(config), average is not None, dataset.image_shape
+        ),
+        from_data=partial(from_images, model, preprocess, dataset.splits["train"]),
+        train_step=parallel.transform(train_step, donate=True),
+        train_steps=parallel.transform(in_turn(train_step), donate=True),
+        steps_at_once=steps_per_dispatch(
+            config, plan, parallel, dataset.mode, math.prod(dataset.image_shape[:2])
+        ),
+        eval_steps=dict.fromkeys(dataset.splits, parallel.transform(eval_step, donate=False)),
+        gradients=parallel.transform(gradients, donate=False),
+    )
+
+
+def _rate(schedule: optax.Schedule, config: ConfigDict) -> optax.Schedule:
+    """The rate of an update is that of the first of its steps."""
+    return lambda step: schedule(step - step % config.optimizer.accumulate)
+
+
+def _check_plan(plan: Plan, accumulate: int, dataset: Dataset) -> None:
+    """UserError for what the data do not allow; warnings for what comes to nothing."""
+    if (plan.warmup_steps or 0) >= plan.num_steps:
+        told = "the warm-up of %d steps does not end within the %d steps of the run"
+        logger.warning(told, plan.warmup_steps, plan.num_steps)
+    if plan.patience is not None and "validation" not in dataset.splits:
+        raise UserError(
+            "config.early_stop.patience: there are no validation images to decide by; give a "
+            "config.data.holdout"
+        )
+    if unused := plan.num_steps % accumulate:
+        told = "config.optimizer.accumulate=%d: the last %d of %d steps make no whole update"
+        logger.warning(told, accumulate, unused, plan.num_steps)
+
+
+def _place_images(dataset: Dataset, parallel: Parallel) -> dict[str, Any]:
+    """Puts the images on the devices, once where roles share them."""
+    if dataset.mode != "device":
+        return {}
+    placed: dict[int, Any] = {}
+    for split in dataset.splits.values():
+        if isinstance(split.images, Images) and id(split.images) not in placed:
+            placed[id(split.images)] = parallel.place_state(split.images.image)
+    return {role: placed[id(split.images)] for role, split in dataset.splits.items()}

@@ -1,0 +1,74 @@
+"""What a run that was begun before is held to: its config, its data, its description of them."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxcnn.commands import command
+from jaxcnn.config.keys import FREE_ON_RESUME, differences, flatten, load_config
+from jaxcnn.data.source import Dataset
+from jaxcnn.data.splits import describe
+from jaxcnn.errors import UserError
+from jaxcnn.files.rundir import git_commit, read_json, versions
+
+# Keys that each process of a run may have its own values of.
+_OWN = ("data.dir", "data.manual_dir", "data.cache_", "data.num_workers")
+
+logger = logging.getLogger(__name__)
+
+
+def check_same_config(config: ConfigDict, workdir: Path, finished: bool) -> None:
+    """UserError where the run in `workdir` has another config; what may change is logged."""
+    changed = differences(load_config(workdir / "config.json"), config)
+    for key in [key for key in changed if key.startswith(FREE_ON_RESUME)]:
+        old, new = changed.pop(key)
+        logger.info("config.%s was %r, is %r now", key, old, new)
+    if not changed:
+        return
+    listed = ", ".join(f"config.{k} was {old!r}, is {new!r}" for k, (old, new) in changed.items())
+    if finished and all(key.startswith("num_") for key in changed):
+        raise UserError(
+            f"--workdir={workdir}: the run in it is finished, and its learning rate was scheduled "
+            f"to end there ({listed}): train for longer in a new --workdir, "
+            f"{command(workdir=str(workdir.with_name(workdir.name + '-longer')))}"
+        )
+    raise UserError(
+        f"--workdir={workdir}: the run in it has another config ({listed}); give a new --workdir, "
+        "or the old values to resume it"
+    )
+
+
+def check_same_data(dataset: Dataset, workdir: Path) -> None:
+    """UserError where the run in `workdir`, if there is one, began with other data."""
+    before = read_json(workdir / "dataset.json")
+    if before is not None and before["identity"] != dataset.identity:
+        sizes = {role: len(split) for role, split in dataset.splits.items()}
+        raise UserError(
+            f"--workdir={workdir}: the data have changed since the run in it began (images: "
+            f"{before['splits']} then, {sizes} now); give a new --workdir"
+        )
+
+
+def what_is_alike(config: ConfigDict, dataset: Dataset) -> dict[str, str]:
+    """What all processes of a run must have in common; where data are, each may say for itself."""
+    values = {k: v for k, v in flatten(config).items() if not k.startswith(_OWN)}
+    return {
+        "a config": repr(sorted(values.items())),
+        "data": dataset.identity,
+        "a config.data.mode": dataset.mode,
+        "versions": str(versions()),
+        "a git commit": str(git_commit()),
+    }
+
+
+def describe_data(config: ConfigDict, dataset: Dataset, begun: Path | None) -> dict[str, Any]:
+    """The content of `dataset.json`; what a run began with is kept, to normalise as it did.
+
+    begun: the directory of a run that goes on.
+    """
+    before = None if begun is None else read_json(begun / "dataset.json")
+    if before is not None and before.get("identity") == dataset.identity:
+        return before
+    return describe(dataset, config.data.mean, config.data.std)

@@ -1,0 +1,172 @@
+"""A run put together, or several of one shape: their steps, for a data set, on some devices."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from jaxcnn.config.durations import Plan
+from jaxcnn.core.rules import Rule
+from jaxcnn.core.state import TrainState
+from jaxcnn.data.pipeline import Batch, Sampling, eval_batches, train_batches, train_rows
+from jaxcnn.data.source import Dataset
+from jaxcnn.inference.passes import evaluate
+from jaxcnn.runtime.mesh import Parallel
+from jaxcnn.runtime.preemption import StopRequest
+from jaxcnn.training.first_state import StateMaker
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What the loop needs: the steps of the members, for a data set, on some devices.
+
+    configs: of the members; one, for a run by itself. They differ in
+      `jaxcnn.training.population.TOGETHER`.
+    samplings, schedules, make_states: a member's own.
+    stores: by role, the images on the devices where the data set's mode is "device".
+    eval_steps: by role, too: a compiled step is for a store of one size.
+    values: what the members' steps differ in, on the devices: {key: float32[members]}.
+    from_data: first variables -> those with what the model takes from the training images.
+    train_steps: `steps_at_once` of them in one program.
+    least_step_ms: a train step's arithmetic at the devices' peak, where that is known.
+    """
+
+    configs: tuple[ConfigDict, ...]
+    dataset: Dataset
+    samplings: tuple[Sampling, ...]
+    stores: dict[str, Any]
+    values: dict[str, jax.Array]
+    plan: Plan
+    parallel: Parallel
+    schedules: tuple[optax.Schedule, ...]
+    rules: tuple[Rule, ...]
+    make_states: tuple[StateMaker, ...]
+    from_data: Callable[[dict[str, Any]], dict[str, Any]]
+    train_step: Callable[..., Any]
+    train_steps: Callable[..., Any]
+    steps_at_once: int
+    eval_steps: dict[str, Callable[..., Any]]
+    gradients: Callable[..., Any]
+    least_step_ms: float | None = None
+
+    @property
+    def config(self) -> ConfigDict:
+        """That of the first member, for what all have in common."""
+        return self.configs[0]
+
+    def train_batches(self, start: int) -> Iterator[Any]:
+        """The placed batches of the updates from `start` (from 0) to the end, for `train_step`."""
+        return (self._place_train(batch) for batch in self._train_batches(start, None))
+
+    def dispatches(self, start: int, stop: StopRequest | None = None) -> Iterator[tuple[int, Any]]:
+        """The same as (number of updates, batch): for `train_step`, or several `train_steps`.
+
+        stop: what other processes, if there are any, learn of with each batch.
+        """
+        step, batches = start, self._train_batches(start, stop)
+        while step < self.plan.num_steps:
+            count = self.plan.steps_at_once(step, self.steps_at_once)
+            yield count, self._place_steps(list(islice(batches, count)))
+            step += count
+
+    def _train_batches(self, start: int, stop: StopRequest | None) -> Iterator[Batch]:
+        """Those batches on the host; of members that have their own, on a leading axis."""
+        steps = range(start, self.plan.num_steps)
+        streams = [
+            train_batches(
+                self.dataset.splits["train"],
+                sampling,
+                config.seed,
+                steps,
+                config.batch_size,
+                self.parallel.share(config.batch_size),
+                with_images=self.dataset.mode != "device",
+            )
+            for config, sampling in self._with_batches_of_their_own()
+        ]
+        return (_joined(of_members, stop) for of_members in zip(*streams, strict=True))
+
+    def example_batch(self, role: str, own: bool) -> Any:
+        """A placed batch of black images, to compile for.
+
+        own: for training, where members may have batches of their own.
+        """
+        split, batch_size = self.dataset.splits["train"], self.config.batch_size
+        samplings = [sampling for _, sampling in self._with_batches_of_their_own()]
+        share = self.parallel.share(batch_size)
+        batches = [train_rows(split, sampling, 0, batch_size, share) for sampling in samplings]
+        if self.dataset.mode != "device":
+            for batch in batches:
+                batch["image"] = np.zeros((len(batch["label"]), *split.images.shape), np.uint8)
+        return self._place_train(_joined(batches, None)) if own else self._place(batches[0], role)
+
+    def example_batches(self) -> Any:
+        """The placed batches of several updates, to compile for; of images on the devices."""
+        batches = self._train_batches(0, None)
+        return self._place_steps(list(islice(batches, self.steps_at_once)))
+
+    def _with_batches_of_their_own(self) -> list[tuple[ConfigDict, Sampling]]:
+        """(config, sampling) of the members, of one if all see the same batches."""
+        members = list(zip(self.configs, self.samplings, strict=True))
+        return members if len({config.seed for config in self.configs}) > 1 else members[:1]
+
+    def _place_train(self, batch: Batch) -> Any:
+        placed = self._place(batch, "train")
+        return placed | {"values": self.values} if self.values else placed
+
+    def _place_steps(self, batches: Sequence[Batch]) -> Any:
+        """The batches of updates that are one program, or that of one by itself."""
+        if len(batches) == 1:
+            return self._place_train(batches[0])
+        assert self.parallel.place_batches is not None  # `steps_at_once` has seen to it
+        return self.parallel.place_batches(batches) | {"store": self.stores["train"]}
+
+    def _place(self, batch: Batch, role: str) -> Any:
+        placed = self.parallel.place_batch(batch)
+        if self.dataset.mode == "device":
+            placed["store"] = self.stores[role]
+        return placed
+
+    def epoch(self, step: int) -> float:
+        """How often each training example has been seen after `step` updates (on
+        average, with balanced sampling).
+        """
+        return step * self.config.batch_size / len(self.dataset.splits["train"])
+
+    def histograms(self, state: TrainState, batch: Any) -> list[dict[str, np.ndarray]]:
+        """The parameters of each member, and the gradients that a placed batch gives them."""
+        grads, *_ = self.gradients(state, batch)
+        both = self.parallel.each({"params": state.params, "gradients": grads})
+        leaves = {
+            "/".join(str(key.key) for key in path): leaf
+            for path, leaf in jax.tree_util.tree_leaves_with_path(both)
+        }
+        return [{name: leaf[i] for name, leaf in leaves.items()} for i in range(len(self.configs))]
+
+    def evaluate(self, state: TrainState, role: str, step: Any = None) -> list[dict[str, float]]:
+        """Metrics of each member on the examples of a role; step: not the run's, but this."""
+        on_host = self.dataset.mode != "device"
+        batch_size = self.config.batch_size
+        share = self.parallel.share(batch_size)
+        batches = eval_batches(self.dataset.splits[role], batch_size, on_host, share)
+        placed = (self._place(batch, role) for batch in batches)
+        return evaluate(step or self.eval_steps[role], state, placed, self.parallel)
+
+
+def _joined(batches: Sequence[Batch], stop: StopRequest | None) -> Batch:
+    """One batch of those that members have of their own, or of the only one.
+
+    stop: what the other processes, if there are any, learn of.
+    """
+    batch = batches[0]
+    if len(batches) > 1:
+        batch = {name: np.stack([own[name] for own in batches]) for name in batch}
+    if jax.process_count() == 1:
+        return batch
+    number = stop.signal or 0 if stop else 0
+    return batch | {"signal": np.full(jax.local_device_count(), number, np.int32)}

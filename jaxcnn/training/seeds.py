@@ -1,0 +1,145 @@
+"""The same recipe over several seeds, and how sure its numbers are.
+
+    from jaxcnn.training.seeds import train_seeds
+    metrics = train_seeds(config, "runs/mine", 5)
+
+`seed_<n>/` in the directory are whole runs; `eval.json` and `report/` beside them are about all.
+"""
+
+import gc
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxcnn.analysis.seeds import seeds_eval, seeds_headline
+from jaxcnn.builders.auto import prepare
+from jaxcnn.config.keys import flatten, resolve, unflatten
+from jaxcnn.errors import UserError
+from jaxcnn.evaluation.report import history
+from jaxcnn.files.outdir import write_files
+from jaxcnn.files.paths import as_path
+from jaxcnn.files.rundir import make_writable, write_json
+from jaxcnn.report.seeds_page import seeds_files
+from jaxcnn.runtime.compile import enable_compile_cache
+from jaxcnn.runtime.distributed import is_first
+from jaxcnn.runtime.memory import out_of_memory
+from jaxcnn.runtime.progress import setup_logging
+from jaxcnn.training.loop import Training
+from jaxcnn.training.population import groups
+from jaxcnn.training.train import finish, finished_run
+
+logger = logging.getLogger(__name__)
+
+
+def train_seeds(
+    config: ConfigDict, workdir: str | Path, count: int, command_line: str = ""
+) -> dict[str, Any]:
+    """Trains `config` with `count` seeds, from its own on, in `workdir`; what is finished stays.
+
+    command_line: what started it, for the report.
+    Returns the content of `eval.json`: the means, with "std" and "ci95". The seeds that can be are
+    trained as one population, see `population.groups`. One that fails is named when the
+    others are done. Raises UserError and Interrupted as `train` does.
+    """
+    setup_logging()
+    enable_compile_cache()
+    workdir = as_path(workdir)
+    if count < 1:
+        raise UserError(f"--seeds={count}: expected a number of seeds, from 1")
+    if (workdir / "config.json").is_file():
+        raise UserError(
+            f"--workdir={workdir}: holds a run of one seed; give a new --workdir for several"
+        )
+    config = prepare(config, workdir=workdir / f"seed_{config.seed}")
+    configs = {
+        seed: resolve(unflatten(flatten(config) | {"seed": seed}))
+        for seed in range(config.seed, config.seed + count)
+    }
+    make_writable(workdir)
+    found, failed = _train(configs, {seed: workdir / f"seed_{seed}" for seed in configs})
+    if failed:
+        rest = "; the others are finished" if found else ""
+        told = f" ({len(failed)} of {count} seeds failed{rest})" if count > 1 else ""
+        raise UserError(f"seed {min(failed)}: {failed[min(failed)]}{told}")
+    content = seeds_eval(found)
+    if is_first():
+        write_json(workdir / "eval.json", content)
+        _report(configs[config.seed], workdir, found, command_line)
+    logger.info("%s", seeds_headline(content))
+    return content
+
+
+def _train(
+    configs: Mapping[int, ConfigDict], workdirs: Mapping[int, Path]
+) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
+    """By seed, the final tests, and why there is none."""
+    found: dict[int, dict[str, Any]] = {}
+    failed: dict[int, str] = {}
+    for seed, config in configs.items():
+        make_writable(workdirs[seed])
+        if (metrics := finished_run(config, workdirs[seed])) is not None:
+            found[seed] = metrics
+    rest = [seed for seed in configs if seed not in found]
+    together = groups([configs[seed] for seed in rest], [workdirs[seed] for seed in rest])
+    waiting = deque([rest[number] for number in numbers] for numbers in together)
+    while waiting:
+        group = waiting.popleft()
+        logger.info("seed %s of %s", ", ".join(map(str, group)), ", ".join(map(str, configs)))
+        done = _train_group(configs, workdirs, group)
+        if done is None:
+            logger.warning("%d seeds at once have no room on the device: half as many", len(group))
+            half = len(group) // 2
+            waiting.extendleft([group[half:], group[:half]])
+            continue
+        found |= done[0]
+        failed |= done[1]
+    return dict(sorted(found.items())), failed
+
+
+def _train_group(
+    configs: Mapping[int, ConfigDict], workdirs: Mapping[int, Path], group: Sequence[int]
+) -> tuple[dict[int, dict[str, Any]], dict[int, str]] | None:
+    """By seed as `_train`, of seeds that are one program; None where several have no room."""
+    try:
+        found, failed = _train_at_once([configs[s] for s in group], [workdirs[s] for s in group])
+        return {group[n]: one for n, one in found.items()}, {group[n]: w for n, w in failed.items()}
+    except Exception as error:
+        if not out_of_memory(error) or len(group) == 1:
+            raise
+    # Out here, without the traceback, nothing holds the arrays of those that failed any more.
+    gc.collect()
+    return None
+
+
+def _train_at_once(
+    configs: Sequence[ConfigDict], workdirs: Sequence[Path]
+) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
+    """By number, the final tests, and why there is none."""
+    with Training(configs, workdirs) as training:
+        for _ in training:
+            pass
+        return finish(training), training.failed
+
+
+def _report(
+    config: ConfigDict,
+    workdir: Path,
+    found: Mapping[int, Mapping[str, Any]],
+    command_line: str,
+) -> None:
+    """Writes `report/` about all seeds."""
+    if not config.report.at_end:
+        return
+    files = seeds_files(
+        title=f"{config.model.name} on {config.data.get('name') or config.data.source}",
+        metrics=found,
+        histories={seed: history(workdir / f"seed_{seed}") for seed in found},
+        config={k: str(v) for k, v in flatten(config).items() if v is not None and k != "seed"},
+        command_line=command_line,
+    )
+    write_files(workdir / "report", dict(files), "workdir")
+    logger.info("report: %s", workdir / "report" / "report.html")

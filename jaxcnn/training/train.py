@@ -1,0 +1,181 @@
+"""The story of a training run.
+
+    from jaxcnn.training.train import train
+    metrics = train(config, "runs/mine")
+
+Resume if there is something to resume; step, log, evaluate, checkpoint; then the final test.
+"""
+
+import logging
+import math
+import shlex
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxcnn.builders.auto import prepare
+from jaxcnn.config.keys import differences, load_config
+from jaxcnn.core.state import TrainState
+from jaxcnn.errors import UserError
+from jaxcnn.evaluation.assess import assess, examine
+from jaxcnn.evaluation.report import write_report
+from jaxcnn.files.paths import as_path
+from jaxcnn.files.rundir import make_writable, read_json, write_json
+from jaxcnn.inference.trained import Trained
+from jaxcnn.runtime.compile import enable_compile_cache
+from jaxcnn.runtime.distributed import is_first
+from jaxcnn.runtime.mesh import local_copy
+from jaxcnn.runtime.progress import setup_logging
+from jaxcnn.training.first_state import state_shapes
+from jaxcnn.training.loop import Training, load_data
+from jaxcnn.training.resume import check_same_config, check_same_data
+from jaxcnn.training.tta import evaluate_views
+
+logger = logging.getLogger(__name__)
+
+
+def train(config: ConfigDict, workdir: str | Path, profile: bool = False) -> dict[str, Any]:
+    """Trains what `config` describes in `workdir`, or goes on where an earlier start stopped.
+
+    profile: whether a few steps are traced, see `jaxcnn.runtime.profile`.
+    Returns the content of `eval.json`: the metrics of the final test. Raises UserError for what the
+    user can mend, and Interrupted after Ctrl-C or SIGTERM, when the state is saved.
+    """
+    setup_logging()
+    enable_compile_cache()
+    workdir = as_path(workdir)
+    config = prepare(config, workdir=workdir)
+    make_writable(workdir)
+    if (finished := finished_run(config, workdir)) is not None:
+        return finished
+    with Training([config], [workdir], profile=profile) as training:
+        for _ in training:
+            pass
+        metrics = finish(training)
+        if training.failed:
+            raise UserError(training.failed[0])
+    return metrics[0]
+
+
+def finished_run(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
+    """The metrics of a run of this config that has already ended; None if it has not.
+
+    UserError if there is one, but of another config or on other data.
+    """
+    metrics = read_json(workdir / "eval.json")
+    if metrics is None:
+        return None
+    check_same_config(config, workdir, finished=True)
+    if "data.dir" in differences(load_config(workdir / "config.json"), config):
+        check_same_data(load_data(config), workdir)
+    logger.info("%s is finished: %s", workdir, _headline(metrics))
+    if config.report.at_end and not (workdir / "report" / "report.html").is_file():
+        logger.info("it has no report; make it with: %s", _evaluate(workdir))
+    return metrics
+
+
+def finish(training: Training) -> dict[int, dict[str, Any]]:
+    """The final test of all members that have not failed: each one's `eval.json` and `report/`.
+
+    Returns {number of a member: the content of its eval.json}.
+    """
+    run = training.run
+    if len(training.failed) == len(training.members):
+        return {}
+    role = _role_of_test(training)
+    steps = _place_best(training)
+    logger.info("final test on %s %s images", f"{len(run.dataset.splits[role]):,}", role)
+    found = run.evaluate(training.state, role)
+    with_views = evaluate_views(run, training.facts, training.state, role)
+    metrics = {}
+    for number, member in enumerate(training.members):
+        if member.failed is not None:
+            continue
+        step = steps[number]
+        if not math.isfinite(loss := found[number]["loss"]):
+            member.failed = f"{member.workdir}: the {role} loss is {loss} at step {step}"
+            continue
+        content = {"split": role, "checkpoint_step": step, **found[number], **with_views[number]}
+        metrics[number] = content
+        # All processes take part in this.
+        state = run.parallel.member(training.state, number) if member.config.report.at_end else None
+        if not is_first():
+            continue
+        write_json(member.workdir / "eval.json", content)
+        logger.info("%s", _headline(content))
+        if state is not None:
+            _report(training, number, local_copy(state.variables), step, role)
+    return metrics
+
+
+def _place_best(training: Training) -> list[int]:
+    """Puts the members' best checkpoints in place of the last states; returns their steps."""
+    parallel = training.run.parallel
+    now = parallel.each(training.state.step).tolist()
+    best = [_best(training, number, now[number]) for number in range(len(now))]
+    if any(state is not None for state, _ in best):
+        states = [
+            parallel.member(training.state, number) if state is None else state
+            for number, (state, _) in enumerate(best)
+        ]
+        training.state = parallel.place_states(states)
+    return [step for _, step in best]
+
+
+def _best(training: Training, number: int, now: int) -> tuple[TrainState | None, int]:
+    """A member's best checkpoint, and its step; None in place of the state it is at now, which is
+    also that of one that failed.
+    """
+    member = training.members[number]
+    if member.failed is not None:
+        return None, now
+    member.checkpoints.wait()
+    if (step := member.checkpoints.best_step()) == now:
+        return None, step
+    return member.checkpoints.restore_best(state_shapes(training.run.make_states[number]))
+
+
+def _role_of_test(training: Training) -> str:
+    """Test; validation (else train) if there is none."""
+    role = next(r for r in ("test", "validation", "train") if r in training.run.dataset.splits)
+    if role == "validation":
+        logger.warning("no test images: those of validation chose the checkpoint, and flatter it")
+    if role == "train":
+        logger.warning("no test images: those of train say nothing about new ones")
+    return role
+
+
+def _report(
+    training: Training, number: int, variables: dict[str, Any], step: int, role: str
+) -> None:
+    """Makes `report/` and shows its pictures in TensorBoard; a run does not fail for its sake."""
+    member = training.members[number]
+    try:
+        trained = Trained(member.workdir, member.config, training.facts, step, variables)
+        assessment = assess(trained, examine(trained, training.run.dataset, role))
+        _, pictures = write_report(assessment, member.workdir / "report")
+        training.show(number, step, {f"report/{name}": png for name, png in pictures.items()})
+    except Exception as error:  # of figures, files, memory: the training itself is done and saved
+        logger.debug("the report", exc_info=True)
+        logger.warning(
+            "no report (%s: %s); the run is whole, try again with: %s",
+            type(error).__name__,
+            " ".join(str(error).split()),
+            _evaluate(member.workdir),
+        )
+
+
+def _evaluate(workdir: Path) -> str:
+    """The command that makes a run's report."""
+    return shlex.join(["jaxcnn", "evaluate", f"--workdir={workdir}"])
+
+
+def _headline(metrics: dict[str, Any]) -> str:
+    views = metrics.get("tta_accuracy")
+    return (
+        f"{metrics['split']} accuracy {metrics['accuracy']:.2%}, loss {metrics['loss']:.4f}, "
+        f"macro F1 {metrics['f1_macro']:.4f} on {metrics['num_examples']:,} images "
+        f"(checkpoint of step {metrics['checkpoint_step']})"
+        + ("" if views is None else f"; with test-time augmentation accuracy {views:.2%}")
+    )

@@ -1,0 +1,28 @@
+"""--help: every key with its default and what it is about."""
+
+from jaxcnn.config.keys import default_config, flatten
+from jaxcnn.config.usage import key_notes, keys_text
+
+
+def test_the_notes_are_those_of_keys_there_are():
+    keys = flatten(default_config())
+    notes = key_notes()
+    assert notes.keys() <= keys.keys()
+    explained = [key for key in keys if key.startswith(("report.", "data.cache"))]
+    assert explained and set(explained) <= notes.keys()
+    assert notes["report.at_end"] == "make report/ when training ends"
+
+
+def test_help_shows_all_keys_or_those_that_a_command_takes():
+    everything = keys_text()
+    some = keys_text(lambda key: key.startswith(("data.", "batch_size")))
+    for key in flatten(default_config()):
+        assert f"  {key} = " in everything
+        assert (f"\n  {key} = " in some) == key.startswith(("data.", "batch_size"))
+    assert "data.source = csv: " in some and "model.name = resnet18" not in some
+
+
+def test_help_of_each_command_ends_well(command):
+    for module in ("main", "check_data", "evaluate", "compare"):
+        done = command("--help", module=f"jaxcnn.{module}", check=0)
+        assert done.stdout.count("--debug") == 1
