@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jaxcnn import MODELS
-from jaxcnn.transfer import rules_of
+from jaxcnn.pretrained.transfer import rules_of
 
 # A name that only this family's rules know in this way, what it is with us, and the models.
 FAMILIES = {

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.test_tune import EXPERIMENT
+from tests.search.test_tune import EXPERIMENT
 
 # Every line that such a search may have, in this order; each has a place in the code that logs it.
 LINES = [
