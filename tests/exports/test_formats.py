@@ -14,6 +14,8 @@ from jaxcnn.exports import FORMATS
 from jaxcnn.exports.verified import TOLERANCE, put_in_place, reference, write_verified
 from tests.exports.models import crops, make_model
 
+pytestmark = pytest.mark.quick
+
 # TensorFlow's needs a process of its own, see tests/exports/test_export.py.
 HERE = [name for name in FORMATS if name != "saved_model"]
 

@@ -13,6 +13,8 @@ from jax.sharding import PartitionSpec as P
 import jaxcnn
 from tests.steps import build, fresh_state, leaves, real_batch, run_on
 
+pytestmark = pytest.mark.quick
+
 BATCH = 32
 
 

@@ -12,6 +12,8 @@ from jaxcnn.runtime.progress import setup_logging
 from tests.several import wait_for
 from tests.steps import build, fresh_state, leaves, real_batch
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture
 def state():

@@ -12,6 +12,8 @@ from tests.conftest import small_digits
 from tests.processes import WITH_TENSORFLOW
 from tests.runtime.test_writers import scalars
 
+pytestmark = pytest.mark.quick
+
 
 def lines(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
