@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binomtest
 
 from jaxcnn.errors import UserError
-from jaxcnn.evaluation.compare import compare, short_names
+from jaxcnn.evaluation.compare import compare_runs, short_names
 
 
 def rewrite(run, change):
@@ -43,7 +43,7 @@ def test_the_better_of_two_runs_is_named_with_its_p_value(runs, tmp_path):
         return rows[::-1]
 
     rewrite(runs[1], spoil)
-    text = compare(runs, tmp_path / "out")
+    text = compare_runs(runs, tmp_path / "out")
     found = json.loads((tmp_path / "out" / "compare.json").read_text())
     (pair,) = found["pairs"]
     assert (pair["a"], pair["b"]) == ("first", "second")
@@ -57,14 +57,14 @@ def test_the_better_of_two_runs_is_named_with_its_p_value(runs, tmp_path):
 
 
 def test_equal_runs_differ_no_more_than_luck_explains(runs, tmp_path):
-    assert "second and first differ no more than luck explains (p = 1)." in compare(
+    assert "second and first differ no more than luck explains (p = 1)." in compare_runs(
         runs, tmp_path / "out"
     )
 
 
 def test_other_test_images_are_said_to_be_others(runs, tmp_path):
     rewrite(runs[1], lambda rows: rows[:-1])
-    text = compare(runs, tmp_path / "out")
+    text = compare_runs(runs, tmp_path / "out")
     assert "first and second were tested on different images." in text
     assert json.loads((tmp_path / "out" / "compare.json").read_text())["pairs"] == []
 
@@ -74,7 +74,7 @@ def test_configs_are_shown_where_they_differ(runs, tmp_path):
     config = json.loads(path.read_text())
     config["optimizer"]["learning_rate"] = 0.02
     path.write_text(json.dumps(config))
-    compare(runs, tmp_path / "out")
+    compare_runs(runs, tmp_path / "out")
     found = json.loads((tmp_path / "out" / "compare.json").read_text())
     assert found["config"] == {"optimizer.learning_rate": ["0.01", "0.02"]}
 
@@ -89,7 +89,7 @@ def test_p_values_of_several_pairs_are_adjusted_for_their_number(runs, tmp_path)
         return rows
 
     rewrite(third, spoil)
-    compare([*runs, third], tmp_path / "out")
+    compare_runs([*runs, third], tmp_path / "out")
     pairs = json.loads((tmp_path / "out" / "compare.json").read_text())["pairs"]
     assert len(pairs) == 3
     order = np.argsort([pair["p_value"] for pair in pairs], kind="stable")
@@ -109,11 +109,11 @@ def test_mistakes_are_one_line(runs, tmp_path, command):
     done = command(str(runs[0]), module="jaxcnn.compare", check=2)
     assert done.stderr == ("error: give two run directories or more, jaxcnn compare RUN RUN\n")
     with pytest.raises(UserError, match="no such folder; give the folder that"):
-        compare([runs[0], tmp_path / "nothing"], tmp_path / "out")
+        compare_runs([runs[0], tmp_path / "nothing"], tmp_path / "out")
     (runs[1] / "report" / "predictions.csv").write_text("index,label\n1,2\n")
     with pytest.raises(UserError, match=r"predictions.csv: cannot be read .* make it again with"):
-        compare(runs, tmp_path / "out")
+        compare_runs(runs, tmp_path / "out")
     shutil.rmtree(runs[1] / "report")
     with pytest.raises(UserError, match="has no report; make one with"):
-        compare(runs, tmp_path / "out")
+        compare_runs(runs, tmp_path / "out")
     assert not (tmp_path / "out").exists()
