@@ -18,6 +18,7 @@ from jaxcnn.builders.data import build_decoding, build_sources
 from jaxcnn.config.keys import default_config, flatten, load_config, resolve, unflatten
 from jaxcnn.data.decode import decode
 from jaxcnn.data.load import readable
+from jaxcnn.files.rundir import CONFIG, has_run
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +60,8 @@ def prepare(
     looks = look_at(resolve(unflatten({"num_epochs": 1} | _given(values)), overrides))
     image_size = values.get("data.image_size")
     chosen = choose(looks, jax.default_backend(), image_size)
-    if workdir is not None and (workdir / "config.json").is_file():
-        before = flatten(load_config(workdir / "config.json"))
+    if workdir is not None and has_run(workdir):
+        before = flatten(load_config(workdir / CONFIG))
         # It may have begun on another device.
         keys = {*choose(looks, "cpu", image_size), *choose(looks, "gpu", image_size)}
         chosen = {key: before[key] for key in keys & before.keys() if _is_open(key, kept)}

@@ -32,6 +32,7 @@ from jaxcnn.exports import FORMATS
 from jaxcnn.exports.export import Exported, export
 from jaxcnn.files.outdir import check_writable
 from jaxcnn.files.paths import as_path
+from jaxcnn.files.rundir import EXPORT
 from jaxcnn.inference.trained import FREE_WHEN_ANSWERING
 
 cli.define_run(FREE_WHEN_ANSWERING)
@@ -51,7 +52,7 @@ def main() -> None:
     if _OUTPUT.value == "":
         raise UserError("--output: is empty; give a folder, or leave the flag out")
     workdir = as_path(flags.FLAGS.workdir)
-    folder = as_path(_OUTPUT.value) if _OUTPUT.value else workdir / "export"
+    folder = as_path(_OUTPUT.value) if _OUTPUT.value else workdir / EXPORT
     check_writable(folder, "output")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Keras warns of .h5, which was asked for

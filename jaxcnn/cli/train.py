@@ -20,7 +20,8 @@ from absl import flags
 from jaxcnn.cli import common as cli
 from jaxcnn.commands import command
 from jaxcnn.errors import UserError
-from jaxcnn.files.paths import as_path, names
+from jaxcnn.files.paths import as_path
+from jaxcnn.files.rundir import seed_folder, seed_names
 from jaxcnn.runtime.distributed import connect
 from jaxcnn.training.seeds import train_seeds
 from jaxcnn.training.train import train
@@ -68,13 +69,13 @@ def main() -> None:
         _refuse_seeds(workdir)
         train(cli.config_from_flags(workdir), workdir, _PROFILE.value)
     else:
-        config = cli.config_from_flags(workdir / f"seed_{cli.FLAGS.config.get('seed', 0)}")
+        config = cli.config_from_flags(seed_folder(workdir, cli.FLAGS.config.get("seed", 0)))
         train_seeds(config, workdir, _SEEDS.value, command("train"))
 
 
 def _refuse_seeds(workdir: Path) -> None:
     """UserError where `workdir` holds the runs of several seeds."""
-    if seeds := [n for n in names(workdir) if n.startswith("seed_") and (workdir / n).is_dir()]:
+    if seeds := seed_names(workdir):
         raise UserError(
             f"--workdir={workdir}: holds runs of several seeds ({', '.join(seeds)}); give "
             f"--seeds {len(seeds)} to go on with them, or a new --workdir"

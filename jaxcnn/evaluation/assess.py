@@ -29,6 +29,7 @@ from jaxcnn.core.views import over_views
 from jaxcnn.data.decode import Decoding
 from jaxcnn.data.source import Dataset, Split
 from jaxcnn.errors import UserError
+from jaxcnn.files.rundir import CONFIG
 from jaxcnn.inference.passes import predict
 from jaxcnn.inference.trained import Trained, keep_temperature, predict_step_of
 from jaxcnn.runtime.mesh import jit_parallel
@@ -252,7 +253,7 @@ def _predictor(trained: Trained, views: tuple[str, ...]) -> Callable[[Split], np
 
 def _as_trained(trained: Trained) -> ConfigDict:
     """The config; of other data than those of the training, with images of the model's size."""
-    before = load_config(trained.workdir / "config.json")
+    before = load_config(trained.workdir / CONFIG)
     if not any(key.startswith("data.") for key in differences(before, trained.config)):
         return trained.config
     height, width, channels = trained.image_shape

@@ -18,7 +18,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.evaluation.report import history
 from jaxcnn.files.outdir import write_files
 from jaxcnn.files.paths import absolute
-from jaxcnn.files.rundir import read_json
+from jaxcnn.files.rundir import REPORT, read_json
 from jaxcnn.inference.trained import run_config
 from jaxcnn.report.compare_curves import compared_curves
 from jaxcnn.report.compare_page import Compared, Pair, compare_page, compare_text
@@ -87,7 +87,7 @@ def short_names(runs: Sequence[Path]) -> list[str]:
 def read_metrics(run: Path) -> dict[str, Any]:
     """A run's `report/metrics.json`; UserError if there is none."""
     run_config(run)
-    found = read_json(run / "report" / "metrics.json")
+    found = read_json(run / REPORT / "metrics.json")
     if found is None:
         raise UserError(f"{run}: has no report; make one with jaxcnn evaluate --workdir={run}")
     return found
@@ -100,7 +100,7 @@ def estimates(metrics: Mapping[str, Any]) -> dict[str, Estimate]:
 
 def read_answers(run: Path) -> Answers:
     """A run's `report/predictions.csv`; UserError if it is missing or none of ours."""
-    path = run / "report" / "predictions.csv"
+    path = run / REPORT / "predictions.csv"
     try:
         text = path.read_bytes().decode("utf-8", "surrogateescape")
         rows = csv.reader(io.StringIO(text, newline=""))

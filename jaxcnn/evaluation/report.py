@@ -21,14 +21,13 @@ from jaxcnn.evaluation.illustrate import illustrate, name_of, projection, suspec
 from jaxcnn.evaluation.robustness import Robustness, examine_robustness
 from jaxcnn.files.outdir import write_files
 from jaxcnn.files.paths import as_path
-from jaxcnn.files.rundir import environment, read_json
+from jaxcnn.files.rundir import ENVIRONMENT, REPORT_PAGE, environment, metric_lines, read_json
 from jaxcnn.inference.trained import Trained
 from jaxcnn.report import charts, class_charts
 from jaxcnn.report.gallery import Gallery, gallery_png
 from jaxcnn.report.report_page import Report, report_page
 from jaxcnn.report.style import Chart, in_both_themes
 from jaxcnn.report.verdict import Note, split_note, unreadable_note, verdict
-from jaxcnn.runtime.writers import read_lines
 
 logger = logging.getLogger(__name__)
 
@@ -62,13 +61,13 @@ def write_report(assessment: Assessment, output: Path) -> tuple[str, dict[str, b
     files: dict[str, bytes | None] = {
         "metrics.json": _json(metrics(assessment, robustness)),
         "predictions.csv": table.getvalue().encode("utf-8", "surrogateescape"),
-        "report.html": report_page(
+        REPORT_PAGE: report_page(
             describe(assessment, robustness, doubtful, drawn, galleries)
         ).encode(),
         **{f"{name}.png": content for name, content in pictures.items()},
     }
     write_files(output, files, "output")
-    logger.info("report: %s (%.1f s)", output / "report.html", time.perf_counter() - clock)
+    logger.info("report: %s (%.1f s)", output / REPORT_PAGE, time.perf_counter() - clock)
     views = {} if assessment.views is None else assessment.views.metrics
     return metrics_text(assessment.measured, views), pictures
 
@@ -153,7 +152,7 @@ def draw_charts(assessment: Assessment, robustness: Robustness | None) -> dict[s
 
 def history(workdir: str | Path) -> list[dict[str, Any]]:
     """The lines of a run's `metrics.jsonl`; a last one that is not whole is left out."""
-    return read_lines(as_path(workdir) / "metrics.jsonl")
+    return metric_lines(as_path(workdir))
 
 
 def describe(
@@ -239,7 +238,7 @@ def _data_name(trained: Trained) -> str:
 
 
 def _environment(trained: Trained) -> dict[str, str]:
-    content = read_json(trained.workdir / "environment.json") or environment()
+    content = read_json(trained.workdir / ENVIRONMENT) or environment()
     flat = {"python": content["python"], "platform": content["platform"]}
     flat |= {name: one for name, one in content["versions"].items() if one}
     flat |= {"devices": ", ".join(content["devices"]), "commit": content["git_commit"] or ""}
@@ -248,7 +247,7 @@ def _environment(trained: Trained) -> dict[str, str]:
 
 def _command(trained: Trained) -> str:
     """The command line that trained the model; "" where that was no command."""
-    words = (read_json(trained.workdir / "environment.json") or {}).get("command", [])
+    words = (read_json(trained.workdir / ENVIRONMENT) or {}).get("command", [])
     program, *arguments = words[1:] or [""]
     if program != "jaxcnn train" and Path(program).parts[-2:] != ("jaxcnn", "main.py"):  # of 0.1
         return ""

@@ -1,4 +1,4 @@
-"""The run directory: small JSON files that together can rebuild a run."""
+"""The run directory: the names of all that is in it, and the small files that rebuild a run."""
 
 import functools
 import json
@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import jax
-
 from jaxcnn.commands import without_password
 from jaxcnn.errors import DiskError, UserError
 from jaxcnn.files.locks import take
@@ -23,14 +21,62 @@ from jaxcnn.files.paths import check_bucket, in_bucket, is_file, names, write
 
 logger = logging.getLogger(__name__)
 
+# What `training.loop` writes as a run begins, and `runtime.writers` line by line.
+CONFIG, DATASET, ENVIRONMENT, METRICS = (
+    "config.json", "dataset.json", "environment.json", "metrics.jsonl"
+)  # fmt: skip
+CHECKPOINTS = "checkpoints"
+PRETRAINED = "pretrained.json"  # where the first weights came from
+EVALUATION = "eval.json"  # the final test; its being there says that the run has ended
+REPORT, REPORT_PAGE, EXPORT = "report", "report.html", "export"
+CALIBRATION = "calibration.json"  # a temperature, fitted by `jaxcnn evaluate`
+LOCK = ".lock"  # of who trains in it, or, in the directory of a search, of its list of trials
+WORKER_LOCK = ".worker"  # of who works on a trial
+_SEED = "seed_"
+
+
+def has_run(workdir: Path) -> bool:
+    """Whether a run has begun there."""
+    return (workdir / CONFIG).is_file()
+
+
+def seed_folder(workdir: Path, seed: int) -> Path:
+    """The run directory of one seed, in that of several."""
+    return workdir / f"{_SEED}{seed}"
+
+
+def seed_names(workdir: Path) -> list[str]:
+    """The names of the run directories of seeds in a directory of several; [] in others."""
+    return [n for n in names(workdir) if n.startswith(_SEED) and (workdir / n).is_dir()]
+
+
+def metric_lines(workdir: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`; [] where there is none. A last line that is not whole, of a run
+    that is writing it or was killed as it did, is left out. UserError for a damaged one.
+    """
+    path = workdir / METRICS
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    return [metric_line(path, n, line) for n, line in enumerate(lines, 1) if line.endswith("\n")]
+
+
+def metric_line(path: Path, number: int, line: str) -> dict[str, Any]:
+    """The content of one line of `metrics.jsonl`; UserError if it is none."""
+    try:
+        content = json.loads(line)
+        if "step" in content:
+            return content
+    except (ValueError, TypeError):
+        pass
+    raise UserError(f"{path}: line {number} is damaged; delete that line")
+
 
 def make_writable(workdir: Path) -> None:
     """Makes the run directory; UserError where that, or writing in it, is not possible."""
     if is_file(workdir):
         raise UserError(f"--workdir={workdir}: is a file; give a folder for the run")
     found = {name for name in names(workdir) if not name.startswith(".")}
-    seeds = any(name.startswith("seed_") for name in found)
-    if found and not (seeds or found & {"config.json", "metrics.jsonl", "checkpoints"}):
+    seeds = any(name.startswith(_SEED) for name in found)
+    if found and not (seeds or found & {CONFIG, METRICS, CHECKPOINTS}):
         raise UserError(
             f"--workdir={workdir}: holds other files ({min(found)}, ...) and no run; give a new or "
             "an empty folder"
@@ -59,7 +105,7 @@ def locked(workdir: Path) -> Iterator[None]:
         logger.info("%s: a bucket has no locks; start no second run on it", workdir)
         yield
         return
-    path = workdir / ".lock"
+    path = workdir / LOCK
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         file = take(path)
@@ -107,6 +153,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def environment() -> dict[str, Any]:
     """Versions, devices, command line and git commit of this process, and how it gets memory."""
+    import jax
+
     return {
         "command": [sys.executable, *map(without_password, sys.argv)],
         "python": platform.python_version(),

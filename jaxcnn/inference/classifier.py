@@ -24,7 +24,7 @@ from jaxcnn.data.load import load_example
 from jaxcnn.errors import UserError
 from jaxcnn.files.local_folder import here
 from jaxcnn.files.paths import as_path
-from jaxcnn.files.rundir import read_json, versions
+from jaxcnn.files.rundir import EVALUATION, read_json, versions
 from jaxcnn.inference.in_parts import in_parts
 from jaxcnn.inference.trained import Trained, load_trained
 
@@ -132,7 +132,7 @@ def model_card(trained: Trained) -> dict[str, Any]:
     `model.json` and of what a server tells about it.
     """
     how = build_image_decoding(trained.config, trained.image_shape)
-    tested = read_json(trained.workdir / "eval.json") or {}
+    tested = read_json(trained.workdir / EVALUATION) or {}
     return {
         "name": trained.workdir.resolve().name,
         "model": trained.config.model.name,

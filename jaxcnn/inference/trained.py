@@ -24,8 +24,17 @@ from jaxcnn.core.augment import normalize
 from jaxcnn.core.state import PyTree, TrainState
 from jaxcnn.core.step import Batch, Normalize, make_predict_step
 from jaxcnn.errors import UserError
-from jaxcnn.files.paths import as_path, names
-from jaxcnn.files.rundir import read_json, write_json
+from jaxcnn.files.paths import as_path
+from jaxcnn.files.rundir import (
+    CALIBRATION,
+    CHECKPOINTS,
+    CONFIG,
+    DATASET,
+    has_run,
+    read_json,
+    seed_names,
+    write_json,
+)
 from jaxcnn.runtime.checkpoint import Checkpoints
 
 # Keys of the config that may be changed for a model that is trained.
@@ -37,7 +46,6 @@ FREE_WHEN_ANSWERING = ("data.",)
 # Of these, what only training reads, or a trained model holds already.
 _TRAINING = ("data.mean", "data.std", "data.sampling", "report.at_end", "report.histograms")
 
-CALIBRATION = "calibration.json"
 _FACTS = ("class_names", "image_shape", "mean", "std", "splits", "identity")
 
 
@@ -92,14 +100,14 @@ def load_trained(workdir: str | Path, checkpoint: str = "best") -> Trained:
     """
     workdir = as_path(workdir)
     config = run_config(workdir)
-    facts = read_json(workdir / "dataset.json")
+    facts = read_json(workdir / DATASET)
     if facts is None or not facts.keys() >= set(_FACTS):
         raise UserError(
             f"{workdir / 'dataset.json'}: "
             + ("is missing" if facts is None else "is not the description of a run's data")
             + "; start the run again with --workdir to write it"
         )
-    checkpoints = Checkpoints(workdir / "checkpoints", config.best_metric, read_only=True)
+    checkpoints = Checkpoints(workdir / CHECKPOINTS, config.best_metric, read_only=True)
     try:
         step = _chosen_step(checkpoints, checkpoint, workdir)
         variables = checkpoints.restore_variables(step)
@@ -142,9 +150,9 @@ def keep_temperature(trained: Trained, temperature: float) -> Trained:
 
 def run_config(workdir: Path) -> ConfigDict:
     """The config of a run; UserError where `workdir` holds none."""
-    if not (workdir / "config.json").is_file():
+    if not has_run(workdir):
         what = "no run in it (config.json is missing)" if workdir.is_dir() else "no such folder"
-        if seeds := [n for n in names(workdir) if n.startswith("seed_") and (workdir / n).is_dir()]:
+        if seeds := seed_names(workdir):
             raise UserError(
                 f"--workdir={workdir}: holds runs of several seeds; give one of them, "
                 f"--workdir={workdir / seeds[0]}"
@@ -152,7 +160,7 @@ def run_config(workdir: Path) -> ConfigDict:
         raise UserError(
             f"--workdir={workdir}: {what}; give the folder that jaxcnn train trained in"
         )
-    return load_config(workdir / "config.json")
+    return load_config(workdir / CONFIG)
 
 
 def is_free(key: str, free: tuple[str, ...] = FREE_WHEN_TRAINED) -> bool:

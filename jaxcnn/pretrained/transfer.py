@@ -21,7 +21,7 @@ from jaxcnn.core.models import MODELS
 from jaxcnn.errors import UserError
 from jaxcnn.files.local_folder import here
 from jaxcnn.files.paths import as_path
-from jaxcnn.files.rundir import write_json
+from jaxcnn.files.rundir import CHECKPOINTS, PRETRAINED, write_json
 from jaxcnn.inference.trained import load_trained, run_config
 from jaxcnn.pretrained.convert import Rules
 from jaxcnn.pretrained.load import Loaded, load_tensors, load_variables
@@ -31,8 +31,6 @@ from jaxcnn.pretrained.read import check_format, read_weights
 logger = logging.getLogger(__name__)
 
 PyTree = Any
-
-ORIGIN = "pretrained.json"
 
 
 def check_pretrained(config: ConfigDict) -> None:
@@ -65,7 +63,7 @@ def load_pretrained(
         if path.is_dir():
             trained = load_trained(path)
             loaded = load_variables(trained.variables, fresh, **how)
-            source = path / "checkpoints" / f"{trained.step}.sha256"  # of all files of it
+            source = path / CHECKPOINTS / f"{trained.step}.sha256"  # of all files of it
             facts = {key: trained.facts[key] for key in ("mean", "std")}
         else:
             source, facts = path, {}
@@ -79,9 +77,9 @@ def load_pretrained(
 def keep_origin(workdir: Path, origin: dict[str, Any] | None) -> None:
     """Writes where a run's first weights are from, for good, into its directory."""
     if origin is not None:
-        write_json(workdir / ORIGIN, origin)
+        write_json(workdir / PRETRAINED, origin)
     else:  # of an earlier start that came to nothing
-        (workdir / ORIGIN).unlink(missing_ok=True)
+        (workdir / PRETRAINED).unlink(missing_ok=True)
 
 
 def rules_of(model: str, path: Path) -> Rules:

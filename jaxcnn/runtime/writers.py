@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jaxcnn.errors import DiskError, UserError
+from jaxcnn.errors import DiskError
 from jaxcnn.files.paths import Lines, write
+from jaxcnn.files.rundir import METRICS, metric_line
 from jaxcnn.runtime.disk_errors import how_to_go_on
 from jaxcnn.runtime.distributed import is_first
 from jaxcnn.runtime.tensorboard import TensorBoard
@@ -21,7 +22,7 @@ class MetricWriter:
         tensorboard: what the scalars are passed on to; it is not closed here.
         """
         self._workdir = workdir
-        self._path = workdir / "metrics.jsonl"
+        self._path = workdir / METRICS
         self._tensorboard = tensorboard
         self._file: Lines | None = None
         try:
@@ -86,25 +87,6 @@ def _until(path: Path, step: int) -> tuple[list[str], bool]:
     kept = [
         line
         for number, line in enumerate(lines, 1)
-        if line.endswith("\n") and _parsed(path, number, line)["step"] <= step
+        if line.endswith("\n") and metric_line(path, number, line)["step"] <= step
     ]
     return kept, len(kept) < len(lines)
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a `metrics.jsonl`, which may not be there; a last one that is not whole, of a
-    run that is writing it or was killed as it did, is left out.
-    """
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-    return [_parsed(path, n, line) for n, line in enumerate(lines, 1) if line.endswith("\n")]
-
-
-def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
-    """A line's content; UserError if it is none."""
-    try:
-        content = json.loads(line)
-        if "step" in content:
-            return content
-    except (ValueError, TypeError):
-        pass
-    raise UserError(f"{path}: line {number} is damaged; delete that line")

@@ -15,9 +15,8 @@ from jaxcnn.commands import without_password
 from jaxcnn.errors import UserError
 from jaxcnn.files.locks import held
 from jaxcnn.files.outdir import write_files
-from jaxcnn.files.rundir import read_json
+from jaxcnn.files.rundir import METRICS, WORKER_LOCK, has_run, metric_lines, read_json
 from jaxcnn.runtime.tensorboard import TensorBoard
-from jaxcnn.runtime.writers import read_lines
 from jaxcnn.search.page import tune_files
 from jaxcnn.search.recipe import recipe_text
 from jaxcnn.search.storage import storing
@@ -174,11 +173,11 @@ def write_results(
 def _test(study: Study, config: ConfigDict, number: int) -> dict[str, Any] | None:
     """The final test of the winner: its `eval.json`; None where that cannot be made here."""
     folder = study.folder(number)
-    if not (folder / "config.json").is_file():
+    if not has_run(folder):
         logger.warning("trial %d was trained elsewhere; start the command there to test it", number)
         return None
     try:
-        with held(folder / ".worker"):  # nobody deletes its checkpoints meanwhile
+        with held(folder / WORKER_LOCK):  # nobody deletes its checkpoints meanwhile
             if (metrics := finished_run(config, folder)) is not None:
                 return metrics
             with Training([config], [folder], tensorboard=False) as training:
@@ -232,8 +231,7 @@ def _write_tensorboard(study: Study, found: Found) -> None:
 
 def _curves(folder: Path, metric: str, trial: Trial) -> list[tuple[int, dict[str, float]]]:
     """(step, scalars) of a trial that was trained here; of another what the study knows."""
-    path = folder / "metrics.jsonl"
-    if not path.is_file():
+    if not (folder / METRICS).is_file():
         return [(step, {f"validation/{metric}": value}) for step, value in trial.history]
     return [
         (
@@ -244,5 +242,5 @@ def _curves(folder: Path, metric: str, trial: Trial) -> list[tuple[int, dict[str
                 if name not in ("step", "epoch", "split")
             },
         )
-        for line in read_lines(path)
+        for line in metric_lines(folder)
     ]

@@ -23,7 +23,7 @@ from jaxcnn.config.keys import FREE_ON_RESUME, flatten, resolve, to_json, unflat
 from jaxcnn.errors import UserError
 from jaxcnn.files.locks import are_known, held, take
 from jaxcnn.files.outdir import check_writable
-from jaxcnn.runtime.writers import read_lines
+from jaxcnn.files.rundir import CHECKPOINTS, LOCK, WORKER_LOCK, metric_lines
 from jaxcnn.search.study import Study
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def begin_trials(
     sampler: gives what proposes the values of a trial, by its number.
     """
     begun: list[Begun] = []
-    with held(study.workdir / ".lock"):
+    with held(study.workdir / LOCK):
         trials = study.trials()
         for frozen in trials:
             if len(begun) < count and (lock := _left(study, frozen)) is not None:
@@ -124,7 +124,7 @@ def begin_trials(
                 _check_new(study.folder(trial.number))
             number = trial.number + 1
             study.folder(trial.number).mkdir(parents=True, exist_ok=True)
-            if (lock := take(study.folder(trial.number) / ".worker")) is None:
+            if (lock := take(study.folder(trial.number) / WORKER_LOCK)) is None:
                 raise UserError(
                     f"{study.folder(trial.number)}: another search is at work in it; give a new "
                     "--workdir"
@@ -166,7 +166,7 @@ def _identity(folder: Path) -> int:
 def _check_new(folder: Path) -> None:
     """UserError where there is a run in the folder of a trial that has not begun."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if names - {".worker"}:
+    if names - {WORKER_LOCK}:
         raise UserError(f"{folder}: holds trials of another study; give a new --workdir")
 
 
@@ -183,7 +183,7 @@ def _left(study: Study, frozen: Any) -> TextIO | None:
     elif not (study.own or (folder.is_dir() and _identity(folder) == known)):
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    return take(folder / ".worker")
+    return take(folder / WORKER_LOCK)
 
 
 def _reopen(study: Study, number: int) -> Any:
@@ -197,7 +197,7 @@ def _reopen(study: Study, number: int) -> Any:
 
 def read_history(folder: Path, metric: str) -> dict[int, float]:
     """{step: value on validation} of a run that may not have begun, or was killed as it wrote."""
-    found = read_lines(folder / "metrics.jsonl")
+    found = metric_lines(folder)
     return {line["step"]: line[metric] for line in found if line["split"] == "validation"}
 
 
@@ -212,9 +212,9 @@ def at_work(study: Study) -> list[int]:
     """The trials that other workers here are training now; the log names those of other folders."""
     busy: list[int] = []
     elsewhere: dict[int, str] = {}
-    with held(study.workdir / ".lock"):  # nobody begins a trial while its lock is tried here
+    with held(study.workdir / LOCK):  # nobody begins a trial while its lock is tried here
         for frozen in study.trials("RUNNING"):
-            path = study.folder(frozen.number) / ".worker"
+            path = study.folder(frozen.number) / WORKER_LOCK
             if not path.is_file():
                 elsewhere[frozen.number] = frozen.user_attrs.get("host", "a machine unknown")
             elif (lock := take(path)) is None:
@@ -235,8 +235,8 @@ def delete_checkpoints(study: Study) -> None:
         folder = study.folder(frozen.number)
         if (best is not None and frozen.number == best.number) or not folder.is_dir():
             continue
-        if (lock := take(folder / ".worker")) is not None:  # nobody still writes there
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        if (lock := take(folder / WORKER_LOCK)) is not None:  # nobody still writes there
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
             lock.close()
 
 
@@ -256,7 +256,7 @@ def made_folder(workdir: Path) -> Iterator[None]:
     check_writable(workdir, "workdir")
     try:
         (workdir / "trials").mkdir(parents=True, exist_ok=True)
-        if not are_known(workdir / ".lock"):
+        if not are_known(workdir / LOCK):
             raise UserError(
                 f"--workdir={workdir}: there are no locks on files, by which the workers of a "
                 "search know of each other; give a folder of a local disk"
@@ -268,9 +268,9 @@ def made_folder(workdir: Path) -> Iterator[None]:
     try:
         yield
     except UserError:
-        if {path.name for path in workdir.iterdir()} == {"trials", ".lock"}:
+        if {path.name for path in workdir.iterdir()} == {"trials", LOCK}:
             with suppress(OSError):  # there are trials
                 (workdir / "trials").rmdir()
-                (workdir / ".lock").unlink()
+                (workdir / LOCK).unlink()
                 workdir.rmdir()
         raise

@@ -5,7 +5,6 @@ steps and its batches. The parts take turns, round after round, and ratios are b
 one round, so that what else the machine does meanwhile matters little.
 """
 
-import json
 import logging
 import tempfile
 import time
@@ -25,6 +24,7 @@ from jaxcnn.builders.devices import build_parallel, has_native_layers
 from jaxcnn.config.keys import flatten, resolve, unflatten
 from jaxcnn.core.state import TrainState
 from jaxcnn.data.source import Dataset
+from jaxcnn.files.rundir import metric_lines
 from jaxcnn.runtime.compile import compile_step
 from jaxcnn.runtime.held import on_host, parts_of
 from jaxcnn.runtime.memory import memory_peak
@@ -266,6 +266,6 @@ def _quiet() -> Iterator[None]:
 
 def _waited(workdir: Path, steps: int) -> Spread:
     """The share of the loop's time in which it waited for data, as its log says, in percent."""
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    lines = metric_lines(workdir)
     own = [line for line in lines if line["split"] == "train" and line["step"] > steps // 2]
     return spread([100 * line["data_wait_ms"] / line["step_ms"] for line in own])

@@ -25,7 +25,15 @@ from jaxcnn.core.state import TrainState
 from jaxcnn.data.source import Dataset
 from jaxcnn.errors import UserError
 from jaxcnn.files.paths import as_path
-from jaxcnn.files.rundir import environment, locked, write_json, write_text
+from jaxcnn.files.rundir import (
+    CONFIG,
+    DATASET,
+    ENVIRONMENT,
+    environment,
+    locked,
+    write_json,
+    write_text,
+)
 from jaxcnn.pretrained.transfer import keep_origin, load_pretrained
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.distributed import check_alike, check_shared, is_first
@@ -243,10 +251,10 @@ class Training:
         describe_parameters(run.make_states[0], run.rules)
         self._place_first_states()
         for member in self.members if is_first() else ():
-            write_text(member.workdir / "config.json", to_json(member.config))
-            write_json(member.workdir / "dataset.json", facts)
+            write_text(member.workdir / CONFIG, to_json(member.config))
+            write_json(member.workdir / DATASET, facts)
             native = {"native_layers": has_native_layers(member.config)}
-            write_json(member.workdir / "environment.json", environment() | native)
+            write_json(member.workdir / ENVIRONMENT, environment() | native)
         self.run = compile_run(run, self.state)
         for member in self.members:
             member.writer = MetricWriter(member.workdir, self._start, self._tensorboard)

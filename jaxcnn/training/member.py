@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn.config.durations import Plan
 from jaxcnn.core.state import TrainState, all_finite
-from jaxcnn.files.rundir import make_writable
+from jaxcnn.files.rundir import CHECKPOINTS, make_writable
 from jaxcnn.pretrained.transfer import check_pretrained
 from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.window import NonFiniteLoss
@@ -100,7 +100,7 @@ def open_member(config: ConfigDict, workdir: Path) -> Member:
     """
     make_writable(workdir)
     checkpoints = Checkpoints(
-        workdir / "checkpoints", config.best_metric, gap=config.checkpoint_gap_seconds
+        workdir / CHECKPOINTS, config.best_metric, gap=config.checkpoint_gap_seconds
     )
     try:
         if begun := checkpoints.latest_step() is not None:

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn.config.keys import flatten, unflatten
 from jaxcnn.core.values import with_values
+from jaxcnn.files.rundir import CHECKPOINTS
 from jaxcnn.runtime.checkpoint import Checkpoints
 
 # What the members of a population may differ in. Where one of them has 0 or None, which leave an
@@ -72,7 +73,7 @@ def _what_is_common(config: ConfigDict) -> tuple[Any, ...]:
 
 
 def _latest_step(workdir: Path, config: ConfigDict) -> int | None:
-    checkpoints = Checkpoints(workdir / "checkpoints", config.best_metric, read_only=True)
+    checkpoints = Checkpoints(workdir / CHECKPOINTS, config.best_metric, read_only=True)
     try:
         return checkpoints.latest_step()
     finally:

@@ -11,7 +11,7 @@ from jaxcnn.config.keys import FREE_ON_RESUME, differences, flatten, load_config
 from jaxcnn.data.source import Dataset
 from jaxcnn.data.splits import describe
 from jaxcnn.errors import UserError
-from jaxcnn.files.rundir import git_commit, read_json, versions
+from jaxcnn.files.rundir import CONFIG, DATASET, git_commit, read_json, versions
 
 # Keys that each process of a run may have its own values of.
 _OWN = ("data.dir", "data.manual_dir", "data.cache_", "data.num_workers")
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 def check_same_config(config: ConfigDict, workdir: Path, finished: bool) -> None:
     """UserError where the run in `workdir` has another config; what may change is logged."""
-    changed = differences(load_config(workdir / "config.json"), config)
+    changed = differences(load_config(workdir / CONFIG), config)
     for key in [key for key in changed if key.startswith(FREE_ON_RESUME)]:
         old, new = changed.pop(key)
         logger.info("config.%s was %r, is %r now", key, old, new)
@@ -42,7 +42,7 @@ def check_same_config(config: ConfigDict, workdir: Path, finished: bool) -> None
 
 def check_same_data(dataset: Dataset, workdir: Path) -> None:
     """UserError where the run in `workdir`, if there is one, began with other data."""
-    before = read_json(workdir / "dataset.json")
+    before = read_json(workdir / DATASET)
     if before is not None and before["identity"] != dataset.identity:
         sizes = {role: len(split) for role, split in dataset.splits.items()}
         raise UserError(
@@ -68,7 +68,7 @@ def describe_data(config: ConfigDict, dataset: Dataset, begun: Path | None) -> d
 
     begun: the directory of a run that goes on.
     """
-    before = None if begun is None else read_json(begun / "dataset.json")
+    before = None if begun is None else read_json(begun / DATASET)
     if before is not None and before.get("identity") == dataset.identity:
         return before
     return describe(dataset, config.data.mean, config.data.std)

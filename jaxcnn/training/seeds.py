@@ -22,7 +22,15 @@ from jaxcnn.errors import UserError
 from jaxcnn.evaluation.report import history
 from jaxcnn.files.outdir import write_files
 from jaxcnn.files.paths import as_path
-from jaxcnn.files.rundir import make_writable, write_json
+from jaxcnn.files.rundir import (
+    EVALUATION,
+    REPORT,
+    REPORT_PAGE,
+    has_run,
+    make_writable,
+    seed_folder,
+    write_json,
+)
 from jaxcnn.report.seeds_page import seeds_files
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.distributed import is_first
@@ -50,24 +58,24 @@ def train_seeds(
     workdir = as_path(workdir)
     if count < 1:
         raise UserError(f"--seeds={count}: expected a number of seeds, from 1")
-    if (workdir / "config.json").is_file():
+    if has_run(workdir):
         raise UserError(
             f"--workdir={workdir}: holds a run of one seed; give a new --workdir for several"
         )
-    config = prepare(config, workdir=workdir / f"seed_{config.seed}")
+    config = prepare(config, workdir=seed_folder(workdir, config.seed))
     configs = {
         seed: resolve(unflatten(flatten(config) | {"seed": seed}))
         for seed in range(config.seed, config.seed + count)
     }
     make_writable(workdir)
-    found, failed = _train(configs, {seed: workdir / f"seed_{seed}" for seed in configs})
+    found, failed = _train(configs, {seed: seed_folder(workdir, seed) for seed in configs})
     if failed:
         rest = "; the others are finished" if found else ""
         told = f" ({len(failed)} of {count} seeds failed{rest})" if count > 1 else ""
         raise UserError(f"seed {min(failed)}: {failed[min(failed)]}{told}")
     content = seeds_eval(found)
     if is_first():
-        write_json(workdir / "eval.json", content)
+        write_json(workdir / EVALUATION, content)
         _report(configs[config.seed], workdir, found, command_line)
     logger.info("%s", seeds_headline(content))
     return content
@@ -137,9 +145,9 @@ def _report(
     files = seeds_files(
         title=f"{config.model.name} on {config.data.get('name') or config.data.source}",
         metrics=found,
-        histories={seed: history(workdir / f"seed_{seed}") for seed in found},
+        histories={seed: history(seed_folder(workdir, seed)) for seed in found},
         config={k: str(v) for k, v in flatten(config).items() if v is not None and k != "seed"},
         command_line=command_line,
     )
-    write_files(workdir / "report", dict(files), "workdir")
-    logger.info("report: %s", workdir / "report" / "report.html")
+    write_files(workdir / REPORT, dict(files), "workdir")
+    logger.info("report: %s", workdir / REPORT / REPORT_PAGE)

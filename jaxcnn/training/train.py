@@ -21,7 +21,15 @@ from jaxcnn.errors import UserError
 from jaxcnn.evaluation.assess import assess, examine
 from jaxcnn.evaluation.report import write_report
 from jaxcnn.files.paths import as_path
-from jaxcnn.files.rundir import make_writable, read_json, write_json
+from jaxcnn.files.rundir import (
+    CONFIG,
+    EVALUATION,
+    REPORT,
+    REPORT_PAGE,
+    make_writable,
+    read_json,
+    write_json,
+)
 from jaxcnn.inference.trained import Trained
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.distributed import is_first
@@ -63,14 +71,14 @@ def finished_run(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
 
     UserError if there is one, but of another config or on other data.
     """
-    metrics = read_json(workdir / "eval.json")
+    metrics = read_json(workdir / EVALUATION)
     if metrics is None:
         return None
     check_same_config(config, workdir, finished=True)
-    if "data.dir" in differences(load_config(workdir / "config.json"), config):
+    if "data.dir" in differences(load_config(workdir / CONFIG), config):
         check_same_data(load_data(config), workdir)
     logger.info("%s is finished: %s", workdir, _headline(metrics))
-    if config.report.at_end and not (workdir / "report" / "report.html").is_file():
+    if config.report.at_end and not (workdir / REPORT / REPORT_PAGE).is_file():
         logger.info("it has no report; make it with: %s", _evaluate(workdir))
     return metrics
 
@@ -102,7 +110,7 @@ def finish(training: Training) -> dict[int, dict[str, Any]]:
         state = run.parallel.member(training.state, number) if member.config.report.at_end else None
         if not is_first():
             continue
-        write_json(member.workdir / "eval.json", content)
+        write_json(member.workdir / EVALUATION, content)
         logger.info("%s", _headline(content))
         if state is not None:
             _report(training, number, local_copy(state.variables), step, role)
@@ -154,7 +162,7 @@ def _report(
     try:
         trained = Trained(member.workdir, member.config, training.facts, step, variables)
         assessment = assess(trained, examine(trained, training.run.dataset, role))
-        _, pictures = write_report(assessment, member.workdir / "report")
+        _, pictures = write_report(assessment, member.workdir / REPORT)
         training.show(number, step, {f"report/{name}": png for name, png in pictures.items()})
     except Exception as error:  # of figures, files, memory: the training itself is done and saved
         logger.debug("the report", exc_info=True)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from jaxcnn.errors import UserError
+from jaxcnn.files.rundir import metric_lines
 from jaxcnn.runtime.progress import setup_logging
 from jaxcnn.runtime.tensorboard import TensorBoard
-from jaxcnn.runtime.writers import MetricWriter, read_lines
+from jaxcnn.runtime.writers import MetricWriter
 from tests.processes import ROOT, environment
 
 
@@ -89,6 +90,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from jaxcnn.runtime.tensorboard import TensorBoard
+from jaxcnn.files.rundir import metric_lines
 from jaxcnn.runtime.writers import MetricWriter
 
 workdir, tensorboard = Path(sys.argv[1]), TensorBoard()
@@ -174,4 +176,4 @@ def test_a_damaged_line_is_named(tmp_path):
     with pytest.raises(UserError, match=r"metrics\.jsonl: line 2 is damaged; delete that line"):
         MetricWriter(tmp_path, 3)
     with pytest.raises(UserError, match="line 2 is damaged"):
-        read_lines(tmp_path / "metrics.jsonl")
+        metric_lines(tmp_path)
