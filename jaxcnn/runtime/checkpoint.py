@@ -96,9 +96,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         self._check_whole(step)
-        reader = ocp.PyTreeCheckpointer()
-        folder = absolute(self._folder) / str(step) / _ITEM
-        saved = reader.metadata(folder).item_metadata.tree
+        saved = self._saved(step)
         names = ("averaged",) if "averaged" in saved else ("params", "batch_stats")
         sharding = one_copy_sharding()
         like = jax.tree.map(
@@ -106,11 +104,20 @@ class Checkpoints:
             {name: saved[name] for name in names if name in saved},
         )
         arguments = ocp.checkpoint_utils.construct_restore_args(like)
-        parts = reader.restore(
-            folder,
+        parts = ocp.PyTreeCheckpointer().restore(
+            self._item(step),
             args=ocp.args.PyTreeRestore(item=like, restore_args=arguments, partial_restore=True),
         )
         return {"batch_stats": {}} | parts.get("averaged", parts)
+
+    def _saved(self, step: int) -> dict[str, Any]:
+        """The tree of a finished checkpoint: what has the shape and dtype of each array."""
+        import orbax.checkpoint as ocp
+
+        return ocp.PyTreeCheckpointer().metadata(self._item(step)).item_metadata.tree
+
+    def _item(self, step: int) -> Path:
+        return absolute(self._folder) / str(step) / _ITEM
 
     def _check_whole(self, step: int) -> None:
         """UserError where a checkpoint is damaged."""
@@ -223,13 +230,15 @@ class Checkpoints:
     def _restore(self, step: int, like: Any) -> Any:
         import orbax.checkpoint as ocp
 
+        wanted = parts_of(like)
         try:
-            parts = self._open().restore(step, args=ocp.args.StandardRestore(parts_of(like)))
+            parts = self._open().restore(step, args=ocp.args.StandardRestore(wanted))
         except (KeyError, TypeError, ValueError) as error:  # the files are whole: see _check_whole
+            saved = self._saved(step)
             raise UserError(
-                f"{self._folder}: training cannot go on from checkpoint {step}, whose optimiser "
-                f"was kept in another layout, by another version perhaps ({_briefly(error)}); "
-                "train anew with another --workdir; the model in it can be used as before"
+                f"{self._folder}: training cannot go on from checkpoint {step}: "
+                f"{_what_differs(saved, wanted) or _briefly(error)}; train anew with another "
+                "--workdir; evaluate, predict and export go on to work with this one"
             ) from error
         return like.replace(**parts | {"key": jax.random.wrap_key_data(parts["key"])})
 
@@ -326,6 +335,33 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """The steps of the finished checkpoints, in order."""
         return [step for step in self._steps_on_disk() if self._manifest(step).exists()]
+
+
+def _what_differs(saved: Any, wanted: Any) -> str | None:
+    """The first array that differs between two states, in words; None where none does. A model
+    comes before its optimiser, whose arrays follow the model's.
+    """
+    arrays, expected = _arrays(saved), _arrays(wanted)
+    different = [p for p in {*arrays, *expected} if arrays.get(p) != expected.get(p)]
+    if not different:
+        return None
+    path = min(different, key=lambda path: (path.startswith("opt_state"), path))
+    of_optimiser = path.startswith("opt_state")
+    return (
+        f"the state of its {'optimiser' if of_optimiser else 'model'} has another layout, written "
+        f"by another version of {'Optax' if of_optimiser else 'the model'} or of jaxcnn ({path}: "
+        f"saved is {arrays.get(path, 'nothing')}, expected {expected.get(path, 'nothing')})"
+    )
+
+
+def _arrays(tree: Any) -> dict[str, str]:
+    """{path: dtype and shape} of the arrays of a tree; NamedTuples and dicts alike."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): f"{leaf.dtype}{[*leaf.shape]}"
+        for path, leaf in leaves
+        if getattr(leaf, "shape", None) is not None
+    }
 
 
 def _briefly(error: Exception) -> str:

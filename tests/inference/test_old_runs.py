@@ -155,20 +155,38 @@ def with_another_optimiser_state(run):
     assert (run / "checkpoints/82.sha256").read_text() == text
 
 
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_an_optimiser_state_of_another_layout_ends_resuming_in_one_line(old, command, tmp_path):
     with_another_optimiser_state(old)
-    before = sorted(path.name for path in (old / "checkpoints").iterdir())
+    before = contents(old / "checkpoints")
     experiment = experiment_of(old, tmp_path / "old.py")
     done = command("--config", experiment, "--workdir", old, check=2)
     (line,) = [one for one in done.stderr.splitlines() if one.startswith("error:")]
     assert "training cannot go on from checkpoint 82" in line and "opt_state" in line
     assert "another --workdir" in line and "Traceback" not in done.stderr
-    assert sorted(path.name for path in (old / "checkpoints").iterdir()) == before
+    assert "the state of its optimiser" in line and "expected nothing" in line
+    assert "evaluate, predict and export" in line and "partial_restore" not in line
+    assert contents(old / "checkpoints") == before
     latest = load_trained(old, "latest")
     assert latest.step == 82
     np.testing.assert_allclose(
         load_classifier(old, "82").probabilities(images_of(old)).sum(-1), 1, atol=1e-5
     )
+
+
+def test_a_state_of_another_model_is_not_called_another_optimiser(untouched):
+    from jaxcnn.errors import UserError
+
+    config, facts = load_config(untouched / "config.json"), load_trained(untouched).facts
+    make = state_maker(config, facts["splits"]["train"], 11, tuple(facts["image_shape"]))
+    checkpoints = Checkpoints(untouched / "checkpoints", config.best_metric, read_only=True)
+    with pytest.raises(UserError, match="the state of its model") as error:
+        checkpoints.restore(82, state_shapes(make))
+    checkpoints.close()
+    assert "[10], expected float32[11]" in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_model_that_has_changed_since_is_told_in_one_line(old):
