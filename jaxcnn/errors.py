@@ -1,6 +1,9 @@
-"""The one exception for what the user can mend."""
+"""What users read: the exception for what they can mend, its words, and commands to copy."""
 
 import difflib
+import re
+import shlex
+import sys
 from collections.abc import Iterable
 
 
@@ -31,7 +34,56 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def first_few(names: Iterable[object], count: int = 3) -> str:
+    """The first few of many names: "a, b, c and 5 more"."""
+    words = list(map(str, names))
+    more = f" and {len(words) - count:,} more" if len(words) > count else ""
+    return ", ".join(words[:count]) + more
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """' (did you mean x?)' for the known name closest to `name`, or ''."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+# Up to the last @ of a word: a password may hold a slash, or an @ that should have been quoted.
+_PASSWORD = re.compile(r"(://[^:/@\s]*:)\S*@")
+_NAMED_PASSWORD = re.compile(
+    r"([?&;](?:\w*password|passwd|pwd|\w*token|\w*secret)=)[^&;\s'\"]+", re.I
+)
+
+
+def without_password(text: str) -> str:
+    """A command or an address without the passwords that an address may hold."""
+    return _NAMED_PASSWORD.sub(r"\1...", _PASSWORD.sub(r"\1...@", text))
+
+
+def this_program() -> list[str]:
+    """The words that start this process again, but for its arguments, wherever its user stands."""
+    name, *verb = sys.argv[0].split(" ")
+    if name == "jaxcnn" and verb:  # as `jaxcnn.cli.start` names it
+        return [sys.executable, "-m", "jaxcnn", *verb]
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return [sys.executable, *(["-m", spec.name] if spec is not None else [sys.argv[0]])]
+
+
+def command(verb: str | None = None, *, keep: str | tuple[str, ...] = "--", **flags: str) -> str:
+    """The command line of this process as another: `jaxcnn VERB` with the flags that begin with
+    `keep`, and others given or replaced by `flags`.
+
+    verb: None: what this process runs.
+    """
+    words = sys.argv[1:]
+    kept: list[str] = []
+    place = 0
+    while place < len(words):
+        name, equals, _ = words[place].partition("=")
+        follows = not equals and place + 1 < len(words) and not words[place + 1].startswith("--")
+        mine = words[place : place + 1 + follows]
+        if name.startswith(keep) and name.removeprefix("--") not in flags:
+            kept += mine
+        place += len(mine)
+    given = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    program = ["jaxcnn", verb] if verb else this_program()
+    return shlex.join([*program, *kept, *given])

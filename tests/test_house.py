@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the ground up: a room may import those before it, never those after it.
 ROOMS = (
-    "errors", "commands", "core", "native", "analysis", "files", "data", "runtime", "config",
+    "errors", "core", "native", "analysis", "files", "data", "runtime", "config",
     "report", "builders", "inference", "checking", "evaluation", "serving", "pretrained",
     "training", "exports", "search", "timing", "cli",
 )  # fmt: skip

@@ -19,15 +19,14 @@ from jaxcnn.core.losses import LOSSES, balanced_weights
 from jaxcnn.core.models import MODELS
 from jaxcnn.core.step import Augment, Loss
 from jaxcnn.data import SOURCES
-from jaxcnn.data.cache import load_images, survey
+from jaxcnn.data.cache import choose_mode, decoded_bytes, load_images, survey
 from jaxcnn.data.copies import with_copies
 from jaxcnn.data.decode import Decoding
+from jaxcnn.data.folder import load_unlabelled
 from jaxcnn.data.load import judge
-from jaxcnn.data.mode import choose_mode, decoded_bytes
 from jaxcnn.data.pipeline import SAMPLINGS, Sampling
 from jaxcnn.data.source import Dataset, Images, Source, Split, Stream
 from jaxcnn.data.splits import check_classes_left, check_shapes, make_dataset, usable
-from jaxcnn.data.unlabelled import load_unlabelled
 from jaxcnn.errors import UserError
 from jaxcnn.files.paths import local
 

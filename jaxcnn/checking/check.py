@@ -23,26 +23,17 @@ from jaxcnn.builders.data import (
     build_splits,
     build_workers,
 )
-from jaxcnn.checking.find import (
-    Copies,
-    Examples,
-    Finding,
-    find,
-    find_copies,
-    ignored_files,
-    inspect_sources,
-    roles_of,
-    summarize,
-)
+from jaxcnn.checking.examples import Copies, Examples, find_copies, inspect_sources, roles_of
+from jaxcnn.checking.findings import Finding, find, ignored_files
 from jaxcnn.checking.page import MOST_COPIES, MOST_GROUPS, data_page
-from jaxcnn.checking.text import data_text, duplicates_csv, unreadable_csv
+from jaxcnn.checking.summary import data_text, duplicates_csv, summarize, unreadable_csv
 from jaxcnn.core.step import augmented
 from jaxcnn.data.decode import Decoding, decode
 from jaxcnn.data.load import check_labels, load_crop, load_example, readable
 from jaxcnn.data.resize import crop_draws
 from jaxcnn.data.source import Images, Source
 from jaxcnn.errors import UserError
-from jaxcnn.files.outdir import check_writable, write_files
+from jaxcnn.files.folders import check_writable, write_files
 from jaxcnn.files.paths import as_path
 from jaxcnn.report.figures import Row, contact_sheet, thumbnail
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.checking.find import Copies, Examples, Finding, copies_told
+from jaxcnn.checking.examples import Copies, Examples
+from jaxcnn.checking.findings import Finding
+from jaxcnn.checking.summary import copies_told
 from jaxcnn.report.page import (
     Html,
     Section,

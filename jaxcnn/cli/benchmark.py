@@ -28,10 +28,9 @@ import jax
 from absl import flags
 
 from jaxcnn.cli import common as cli
-from jaxcnn.commands import command
 from jaxcnn.core.models import MODELS
-from jaxcnn.errors import UserError, nearest
-from jaxcnn.files.outdir import json_file, write_json_file
+from jaxcnn.errors import UserError, command, nearest
+from jaxcnn.files.folders import json_file, write_json_file
 from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import environment
 from jaxcnn.runtime.preemption import Interrupted

@@ -20,10 +20,9 @@ from ml_collections import ConfigDict, config_flags
 
 from jaxcnn.builders.auto import prepare
 from jaxcnn.cli import STARTED
-from jaxcnn.commands import this_program
 from jaxcnn.config.keys import check_known, default_config, flatten
 from jaxcnn.config.usage import keys_text
-from jaxcnn.errors import UserError, nearest
+from jaxcnn.errors import UserError, nearest, this_program
 from jaxcnn.files.paths import as_path, refused
 from jaxcnn.inference.classifier import Classifier, load_classifier, of_trained
 from jaxcnn.inference.trained import (

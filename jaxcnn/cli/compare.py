@@ -14,7 +14,7 @@ from absl import flags
 from jaxcnn.cli import common as cli
 from jaxcnn.errors import UserError, printable
 from jaxcnn.evaluation.compare import compare_runs
-from jaxcnn.files.outdir import check_writable
+from jaxcnn.files.folders import check_writable
 from jaxcnn.files.paths import as_path
 
 _OUTPUT = flags.DEFINE_string("output", "runs/compare", "Where the results go.")

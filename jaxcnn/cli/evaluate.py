@@ -17,7 +17,7 @@ from jaxcnn.cli import common as cli
 from jaxcnn.errors import UserError, printable
 from jaxcnn.evaluation.assess import assess, find_data
 from jaxcnn.evaluation.report import default_output, write_report
-from jaxcnn.files.outdir import check_writable
+from jaxcnn.files.folders import check_writable
 from jaxcnn.files.paths import as_path
 
 cli.define_run()

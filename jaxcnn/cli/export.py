@@ -30,7 +30,7 @@ from jaxcnn.cli import common as cli
 from jaxcnn.errors import UserError, nearest, printable
 from jaxcnn.exports import FORMATS
 from jaxcnn.exports.export import Exported, export
-from jaxcnn.files.outdir import check_writable
+from jaxcnn.files.folders import check_writable
 from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import EXPORT
 from jaxcnn.inference.trained import FREE_WHEN_ANSWERING

@@ -27,7 +27,7 @@ from absl import flags
 
 from jaxcnn.cli import common as cli
 from jaxcnn.errors import UserError
-from jaxcnn.files.outdir import check_writable
+from jaxcnn.files.folders import check_writable
 from jaxcnn.files.paths import local
 from jaxcnn.inference.answers import Table, annotated, as_json
 from jaxcnn.inference.classifier import Classifier

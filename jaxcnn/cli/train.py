@@ -18,8 +18,7 @@ from pathlib import Path
 from absl import flags
 
 from jaxcnn.cli import common as cli
-from jaxcnn.commands import command
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, command
 from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import seed_folder, seed_names
 from jaxcnn.runtime.distributed import connect

@@ -29,8 +29,7 @@ from pathlib import Path
 from absl import flags
 
 from jaxcnn.cli import common as cli
-from jaxcnn.commands import command
-from jaxcnn.errors import UserError, nearest
+from jaxcnn.errors import UserError, command, nearest
 from jaxcnn.files.paths import as_path, local
 from jaxcnn.search.pruner import PRUNERS
 from jaxcnn.search.sampler import SAMPLERS

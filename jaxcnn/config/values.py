@@ -13,7 +13,7 @@ from jaxcnn.core.attacks import ATTACKS
 from jaxcnn.core.average import AVERAGES
 from jaxcnn.core.skip import ON_NONFINITE
 from jaxcnn.core.views import VIEWS
-from jaxcnn.data.mode import MODES
+from jaxcnn.data.cache import MODES
 from jaxcnn.data.pipeline import SAMPLINGS
 from jaxcnn.errors import UserError, nearest
 

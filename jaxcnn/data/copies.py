@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxcnn.data.cache import NewEntry, finish, intact, locate, sweep
 from jaxcnn.data.decode import Decoding, open_image
-from jaxcnn.data.entries import NewEntry, finish, intact, locate, sweep
 from jaxcnn.data.load import for_all, readable
 from jaxcnn.data.shrink import small_copy
 from jaxcnn.data.source import Content, Source

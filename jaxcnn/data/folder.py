@@ -294,3 +294,15 @@ def _hash(text: str) -> int:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def load_unlabelled(folder: Path) -> Source:
+    """All images below a folder, of one class without a name; UserError where there are none."""
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: {'is a file; give a folder' if folder.exists() else 'no such folder'}"
+        )
+    paths = images_below(folder, folder)
+    if not paths:
+        raise UserError(f"{folder}: has no images of a kind jaxcnn reads")
+    return files_source(Files(folder, paths, np.zeros(len(paths), np.int32)), ("",))

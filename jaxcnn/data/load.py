@@ -10,13 +10,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from jaxcnn.commands import command
 from jaxcnn.data.decode import Decoding, open_image, read_image, to_pixels
 from jaxcnn.data.jpeg import owned
 from jaxcnn.data.resize import crop_box, fit, fit_crop, shorter_side
 from jaxcnn.data.shrink import shrunk
 from jaxcnn.data.source import Bad, Content, Source
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, command
 
 logger = logging.getLogger(__name__)
 

@@ -166,3 +166,19 @@ def _batch(split: Split, row: np.ndarray, epoch: np.ndarray, mask: np.ndarray) -
         "index": row.astype(np.int32),
         "epoch": epoch.astype(np.int32),
     }
+
+
+# As many as 5,000 images of CIFAR-10 have.
+PIXELS = 5_000 * 32 * 32
+
+
+def sample_images(split: Split, pixels: int = PIXELS) -> np.ndarray:
+    """uint8[n, H, W, C]: so many evenly spaced examples of a split as have at most `pixels` pixels,
+    but at least one. A function of the data alone.
+    """
+    height, width, _ = split.images.shape
+    number = max(1, min(len(split), pixels // (height * width)))
+    rows = split.rows[np.linspace(0, len(split) - 1, number).round().astype(np.int64)]
+    chosen = Split(split.images, rows, split.source)
+    batches = eval_batches(chosen, min(number, 256))
+    return np.concatenate([batch["image"][batch["mask"]] for batch in batches])

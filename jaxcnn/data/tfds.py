@@ -1,23 +1,30 @@
-"""TensorFlow Datasets, read at random and without TensorFlow where the format allows it."""
+"""TensorFlow Datasets, read at random and without TensorFlow where the format allows it.
+
+What is prepared in a bucket is copied here once: array_record is read from disks.
+"""
 
 import functools
+import hashlib
 import logging
 import os
+import shutil
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
-from jaxcnn.data.bucket import copy_prepared
 from jaxcnn.data.source import Content, Read, Source
 from jaxcnn.errors import UserError, nearest
+from jaxcnn.files.folders import copy_here
 from jaxcnn.files.locks import held
-from jaxcnn.files.paths import as_path, in_bucket
+from jaxcnn.files.paths import as_path, files, in_bucket
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +44,7 @@ def load_tfds(
     """A data set of TFDS by name ("cifar10", "cifar10:3.0.2"), downloaded and prepared if needed.
 
     dir: where prepared data are, or will be; None: TFDS's own choice, ~/tensorflow_datasets; an
-      address in a bucket: see `jaxcnn.data.bucket`.
+      address in a bucket: see `copy_prepared`.
     manual_dir: a folder with the data set's original files, for a machine without network.
     *_split: TFDS's names and slices ("train[:90%]"). A data set without "validation" or "test", or
       whose "validation" serves as test, does without that role.
@@ -213,3 +220,75 @@ def _fingerprint(builder: Any) -> str:
     folder = Path(builder.data_dir)
     files = sorted(folder.glob("*")) if folder.is_dir() else []
     return " ".join(f"{f.name}:{f.stat().st_size}" for f in files if "record" in f.name)
+
+
+_ROOT = "~/.cache/jaxcnn/tfds"
+_INFO = "dataset_info.json"
+
+
+def copy_prepared(name: str, dir: Path) -> Path:
+    """A folder of this machine to give TFDS in place of `dir`, an address: what is prepared there
+    under a name of TFDS ("cifar10", "cifar10:3.0.2"), in its newest version if none is named.
+
+    It is copied to ~/.cache/jaxcnn/tfds, and again where names or sizes of the files have changed.
+    UserError where there is nothing, or no room for it.
+    """
+    dataset, _, version = name.partition(":")
+    folders = _prepared(dir / dataset, version)
+    if not folders:
+        raise UserError(
+            f"config.data.dir={dir}: {name} is not prepared there; prepare it on a machine, and "
+            f"copy it: gcloud storage cp -r FOLDER/{dataset} {dir}"
+        )
+    root = Path(_ROOT, hashlib.sha256(str(dir).encode()).hexdigest()[:24]).expanduser()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with held(root / ".lock"):  # the processes of one machine share the copy
+            for folder in folders:
+                _copy(dir / dataset / folder, root / dataset / folder)
+    except OSError as error:
+        told = f"{dir} cannot be copied to {root} ({error.strerror or error})"
+        raise UserError(f"config.data.dir={dir}: {told}; copy it by hand and give that") from error
+    return root
+
+
+def _prepared(folder: Path, version: str) -> list[str]:
+    """The folders with a prepared data set in this one: of each config the newest version, or the
+    one that is asked for.
+    """
+    newest: dict[str, str] = {}
+    for name in files(folder):
+        place, _, file = name.rpartition("/")
+        config, _, number = place.rpartition("/")
+        if file == _INFO and version in ("", number):
+            newest[config] = max(newest.get(config, ""), place, key=_order)
+    return list(newest.values())
+
+
+def _order(place: str) -> list[int]:
+    """Versions as numbers: 3.0.10 comes after 3.0.2."""
+    return [int(part) for part in place.rpartition("/")[2].split(".") if part.isdecimal()]
+
+
+def _copy(folder: Path, target: Path) -> None:
+    wanted = {name: size for name, (_, size) in files(folder).items()}
+    if {name: size for name, (_, size) in files(target).items()} == wanted:
+        return
+    clock, total = time.perf_counter(), sum(wanted.values())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if total > shutil.disk_usage(target.parent).free:
+        raise UserError(
+            f"config.data.dir={folder}: is {total / 1e9:.1f} GB, and {target.parent} has no room "
+            "for a copy; free some space, or mount the bucket (Cloud Storage FUSE) and give that"
+        )
+    logger.info("copying %s (%.2f GB) to %s, once", folder, total / 1e9, target)
+    for left in target.parent.glob(".unfinished-*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    unfinished = target.with_name(f".unfinished-{uuid4()}")
+    try:
+        copy_here(folder, unfinished)
+        shutil.rmtree(target, ignore_errors=True)
+        unfinished.replace(target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    logger.info("copied (%.1f s)", time.perf_counter() - clock)

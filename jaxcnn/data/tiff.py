@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from jaxcnn.data.damage import Damaged, check_size
-from jaxcnn.data.opencv import read_opencv
+from jaxcnn.data.png import read_opencv
 
 # Tag numbers and values of TIFF 6.0.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262

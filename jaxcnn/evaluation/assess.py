@@ -22,13 +22,12 @@ from jaxcnn.analysis.estimate import Estimate
 from jaxcnn.analysis.measure import Measured, calibration_metrics, measure
 from jaxcnn.analysis.outcomes import probabilities
 from jaxcnn.builders.data import build_dataset
-from jaxcnn.checking.find import some
 from jaxcnn.config.keys import differences, flatten, load_config, resolve, unflatten
 from jaxcnn.core.step import Batch
 from jaxcnn.core.views import over_views
 from jaxcnn.data.decode import Decoding
 from jaxcnn.data.source import Dataset, Split
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, first_few
 from jaxcnn.files.rundir import CONFIG
 from jaxcnn.inference.passes import predict
 from jaxcnn.inference.trained import Trained, keep_temperature, predict_step_of
@@ -275,7 +274,7 @@ def _relabelling(trained: Trained, names: tuple[str, ...]) -> Callable[[Split], 
         raise UserError(
             f"config.data: class {unknown[0]!r}"
             + (f" and {len(unknown) - 1} more are" if len(unknown) > 1 else " is")
-            + f" unknown to the model, whose classes are {some(trained.class_names)}"
+            + f" unknown to the model, whose classes are {first_few(trained.class_names)}"
         )
     new = np.array([known[name] for name in names], np.int32)
 

@@ -16,7 +16,7 @@ from jaxcnn.analysis.paired import Comparison, compare_paired, holm
 from jaxcnn.config.keys import differences, flatten
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation.report import history
-from jaxcnn.files.outdir import write_files
+from jaxcnn.files.folders import write_files
 from jaxcnn.files.paths import absolute
 from jaxcnn.files.rundir import REPORT, read_json
 from jaxcnn.inference.trained import run_config

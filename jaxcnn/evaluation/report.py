@@ -19,7 +19,7 @@ from jaxcnn.config.keys import flatten
 from jaxcnn.evaluation.assess import Assessment, Examined
 from jaxcnn.evaluation.illustrate import illustrate, name_of, projection, suspects
 from jaxcnn.evaluation.robustness import Robustness, examine_robustness
-from jaxcnn.files.outdir import write_files
+from jaxcnn.files.folders import write_files
 from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import ENVIRONMENT, REPORT_PAGE, environment, metric_lines, read_json
 from jaxcnn.inference.trained import Trained

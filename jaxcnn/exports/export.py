@@ -35,7 +35,7 @@ from jaxcnn.exports.verified import (
     unfinished,
     write_verified,
 )
-from jaxcnn.files.local_folder import LocalFolder
+from jaxcnn.files.folders import LocalFolder
 from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import read_json, write_json
 from jaxcnn.inference.classifier import CARD, in_float32, make_probabilities, model_card

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from jaxcnn.commands import without_password
-from jaxcnn.errors import DiskError, UserError
+from jaxcnn.errors import DiskError, UserError, without_password
 from jaxcnn.files.locks import take
 from jaxcnn.files.paths import check_bucket, in_bucket, is_file, names, write
 

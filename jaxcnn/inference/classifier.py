@@ -22,7 +22,7 @@ from jaxcnn.core.state import PyTree
 from jaxcnn.data.decode import Decoding
 from jaxcnn.data.load import load_example
 from jaxcnn.errors import UserError
-from jaxcnn.files.local_folder import here
+from jaxcnn.files.folders import here
 from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import EVALUATION, read_json, versions
 from jaxcnn.inference.in_parts import in_parts

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.data.damage import Damaged
-from jaxcnn.data.opencv import silent_opencv
+from jaxcnn.data.png import silent_opencv
 from jaxcnn.errors import UserError, is_end
 from jaxcnn.inference.video import count_frames
 

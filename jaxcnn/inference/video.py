@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcnn.data.damage import Damaged, check_size
-from jaxcnn.data.opencv import silent_opencv
+from jaxcnn.data.png import silent_opencv
 
 # Containers hold zeros early on. FFmpeg would read a text as a film of its letters, or as a list of
 # addresses to fetch.

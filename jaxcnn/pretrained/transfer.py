@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from jaxcnn.builders.data import build_model
 from jaxcnn.core.models import MODELS
 from jaxcnn.errors import UserError
-from jaxcnn.files.local_folder import here
+from jaxcnn.files.folders import here
 from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import CHECKPOINTS, PRETRAINED, write_json
 from jaxcnn.inference.trained import load_trained, run_config

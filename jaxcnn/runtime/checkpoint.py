@@ -25,7 +25,7 @@ from typing import Any
 import jax
 
 from jaxcnn.errors import UserError
-from jaxcnn.files.manifest import manifest, whats_wrong
+from jaxcnn.files.folders import manifest, whats_wrong
 from jaxcnn.files.paths import absolute, make_folder, move, names, remove, write
 from jaxcnn.runtime.best import Best, rank
 from jaxcnn.runtime.disk_errors import DiskErrors, tell_once

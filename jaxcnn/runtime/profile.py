@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from jaxcnn.files.local_folder import LocalFolder
+from jaxcnn.files.folders import LocalFolder
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.files.local_folder import LocalFolder
+from jaxcnn.files.folders import LocalFolder
 
 logger = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from jaxcnn.data.cache import memory_size
 from jaxcnn.data.pipeline import train_rows
 from jaxcnn.data.source import Dataset, Images
 from jaxcnn.errors import UserError
-from jaxcnn.files.outdir import check_writable, write_files
+from jaxcnn.files.folders import check_writable, write_files
 from jaxcnn.runtime.compile import compile_step, enable_compile_cache
 from jaxcnn.runtime.mesh import device_memory
 from jaxcnn.training.build_run import build_run

@@ -18,7 +18,7 @@ from jaxcnn.builders.auto import prepare
 from jaxcnn.builders.devices import build_parallel
 from jaxcnn.config.keys import flatten, resolve, unflatten
 from jaxcnn.errors import UserError
-from jaxcnn.files.outdir import check_writable, write_files
+from jaxcnn.files.folders import check_writable, write_files
 from jaxcnn.pretrained.transfer import check_pretrained, load_pretrained
 from jaxcnn.report.figures import to_png
 from jaxcnn.runtime.compile import compile_step, enable_compile_cache

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxcnn.commands import without_password
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, without_password
+from jaxcnn.files.folders import write_files
 from jaxcnn.files.locks import held
-from jaxcnn.files.outdir import write_files
 from jaxcnn.files.rundir import METRICS, WORKER_LOCK, has_run, metric_lines, read_json
 from jaxcnn.runtime.tensorboard import TensorBoard
 from jaxcnn.search.page import tune_files

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jaxcnn.commands import without_password
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, without_password
 
 JOURNAL = "study.journal"
 

@@ -21,8 +21,8 @@ from ml_collections import ConfigDict
 
 from jaxcnn.config.keys import FREE_ON_RESUME, flatten, resolve, to_json, unflatten
 from jaxcnn.errors import UserError
+from jaxcnn.files.folders import check_writable
 from jaxcnn.files.locks import are_known, held, take
-from jaxcnn.files.outdir import check_writable
 from jaxcnn.files.rundir import CHECKPOINTS, LOCK, WORKER_LOCK, metric_lines
 from jaxcnn.search.study import Study
 

@@ -22,7 +22,7 @@ from jaxcnn.config.keys import flatten
 from jaxcnn.core.rules import Rule, RuleMismatch, rule_table
 from jaxcnn.core.state import TrainState, create_train_state
 from jaxcnn.core.step import Normalize
-from jaxcnn.data.sample import sample_images
+from jaxcnn.data.pipeline import sample_images
 from jaxcnn.data.source import Split
 from jaxcnn.errors import UserError
 from jaxcnn.runtime.checkpoint import Checkpoints

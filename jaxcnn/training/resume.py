@@ -6,11 +6,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxcnn.commands import command
 from jaxcnn.config.keys import FREE_ON_RESUME, differences, flatten, load_config
 from jaxcnn.data.source import Dataset
 from jaxcnn.data.splits import describe
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, command
 from jaxcnn.files.rundir import CONFIG, DATASET, git_commit, read_json, versions
 
 # Keys that each process of a run may have its own values of.

@@ -20,7 +20,7 @@ from jaxcnn.builders.auto import prepare
 from jaxcnn.config.keys import flatten, resolve, unflatten
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation.report import history
-from jaxcnn.files.outdir import write_files
+from jaxcnn.files.folders import write_files
 from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import (
     EVALUATION,

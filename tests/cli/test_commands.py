@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from jaxcnn.commands import without_password
+from jaxcnn.errors import without_password
 from jaxcnn.files.rundir import environment
 
 

@@ -18,7 +18,7 @@ import pytest
 from jaxcnn.config import load_config
 from jaxcnn.config.keys import flatten
 from jaxcnn.data import SOURCES
-from jaxcnn.files.manifest import manifest
+from jaxcnn.files.folders import manifest
 from jaxcnn.inference.classifier import load_classifier
 from jaxcnn.inference.trained import load_trained
 from jaxcnn.runtime.checkpoint import Checkpoints

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.errors import UserError
-from jaxcnn.files.local_folder import LocalFolder, here
+from jaxcnn.files.folders import LocalFolder, here
 from jaxcnn.files.paths import Lines, as_path, files, move, names, remove, write
 from tests.bucket import made_bucket
 from tests.processes import command_line, finish, start
@@ -155,7 +155,7 @@ def test_a_run_in_a_bucket_survives_a_kill_and_a_flipped_bit(tmp_path, cache_dir
 
 
 def test_prepared_data_are_copied_out_of_a_bucket_once(bucket, shared, tmp_path, monkeypatch):
-    from jaxcnn.data.bucket import copy_prepared
+    from jaxcnn.data.tfds import copy_prepared
 
     monkeypatch.setenv("HOME", str(tmp_path))
     given, place = shared / "tfds/cifar10/3.0.2", as_path(f"{bucket}/tfds")

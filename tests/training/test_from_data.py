@@ -8,7 +8,7 @@ from jaxcnn.builders.data import build_dataset
 from jaxcnn.config.keys import resolve
 from jaxcnn.core.augment import normalize
 from jaxcnn.core.models.airbench import whitening_weights
-from jaxcnn.data.sample import sample_images
+from jaxcnn.data.pipeline import sample_images
 from jaxcnn.data.splits import describe
 from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.mesh import make_parallel

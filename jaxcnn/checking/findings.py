@@ -1,0 +1,327 @@
+"""What is found in a data set: faults that harm training, and what is worth knowing.
+
+Each function yields a Finding for what it looks at; `find` calls them all.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxcnn.checking.examples import Copies, Examples
+from jaxcnn.data.folder import files_below
+from jaxcnn.data.splits import ROLES
+from jaxcnn.errors import first_few, printable
+
+
+class Finding(NamedTuple):
+    """One thing found. kind: its name in check.json. harm: whether it would harm training.
+
+    what: what was found; advice: what to do about it, one sentence each.
+    """
+
+    kind: str
+    harm: bool
+    what: str
+    advice: str
+
+
+def find(
+    examples: Examples,
+    roles: np.ndarray,
+    copies: Sequence[Copies],
+    *,
+    image_size: int | None,
+    on_bad_image: str,
+    grouped: bool = False,
+    not_used: Sequence[str] = (),
+) -> list[Finding]:
+    """All findings, the harmful ones first.
+
+    roles: the split each example is in. image_size, on_bad_image: as in the config.
+    grouped: whether units are groups of examples that should stay on one side of a split.
+    not_used: files in the data's folder that are no part of them.
+    """
+    found = [
+        *unreadable(examples, on_bad_image),
+        *copied(examples, roles, copies),
+        *(crossing_groups(examples, roles) if grouped else ()),
+        *classes(examples, roles),
+        *sizes(examples, image_size),
+        *looks(examples),
+        *ignored(not_used),
+    ]
+    return sorted(found, key=lambda finding: not finding.harm)
+
+
+def count_of(things: Sequence[object] | np.ndarray, one: str, many: str | None = None) -> str:
+    """How many: "1 image is", "2 images are"; with the plural given, "1 class", "2 classes"."""
+    if len(things) == 1:
+        return f"1 {one} is" if many is None else f"1 {one}"
+    return f"{len(things):,} {one}s are" if many is None else f"{len(things):,} {many}"
+
+
+# A class with fewer images for training cannot be learned.
+_FEW = 3
+# The largest class has so many times the images of the smallest.
+_UNBALANCED = 3
+
+
+def class_counts(examples: Examples, roles: np.ndarray) -> dict[str, np.ndarray]:
+    """{role: int64[K]}, how many images of each class can be used, for the roles there are."""
+    classes = len(examples.class_names)
+    usable = np.isin(np.arange(len(examples)), examples.usable)
+    return {
+        role: np.bincount(examples.label[usable & (roles == role)], minlength=classes)
+        for role in ROLES
+        if (roles == role).any()
+    }
+
+
+def unreadable(examples: Examples, on_bad_image: str) -> Iterator[Finding]:
+    """Images that cannot be decoded."""
+    if not examples.bad:
+        return
+    named = [f"{examples.name(n)} {examples.bad[n]}" for n in sorted(examples.bad)]
+    verb = "are left out" if on_bad_image == "skip" else "cannot be used"
+    yield Finding(
+        "unreadable",
+        on_bad_image != "skip",
+        f"{len(named):,} of {len(examples):,} images {verb}: {first_few(named)}",
+        "mend or remove them (unreadable.csv lists all)"
+        + ("" if on_bad_image == "skip" else ", or give --config.data.on_bad_image=skip"),
+    )
+
+
+def copied(examples: Examples, roles: np.ndarray, copies: Sequence[Copies]) -> Iterator[Finding]:
+    """Images that occur more than once: under two labels, in two splits, or just so."""
+
+    def example(chosen: list[Copies], place: Callable[[int], str]) -> str:
+        def one(group: Copies) -> str:
+            first = set({place(n): n for n in reversed(group.numbers)}.values())
+            numbers = sorted(group.numbers, key=lambda n: n not in first)
+            return " = ".join(f"{examples.name(n)} ({place(n)})" for n in numbers[:3])
+
+        return first_few(map(one, chosen), 1)
+
+    def label(n: int) -> str:
+        return examples.class_names[examples.label[n]]
+
+    def role(n: int) -> str:
+        return str(roles[n])
+
+    labels = [group for group in copies if len(group.labels) > 1]
+    if labels:
+        times = sum(len(group.numbers) for group in labels)
+        yield Finding(
+            "same_image_two_labels",
+            True,
+            f"{count_of(labels, 'image')} under more than one label ({times:,} examples): "
+            f"{example(labels, label)}",
+            "keep the copy whose label is right and remove the others (duplicates.csv lists all)",
+        )
+    split = [group for group in copies if len(group.roles) > 1]
+    if split:
+        pairs = Counter(" and ".join(group.roles) for group in split)
+        listed = ", ".join(f"{n:,} in {pair}" for pair, n in pairs.items())
+        yield Finding(
+            "same_image_two_splits",
+            True,
+            f"{count_of(split, 'image')} in more than one split ({listed}): {example(split, role)}",
+            "remove the copies, or the test asks for what training has shown (duplicates.csv "
+            "lists all)",
+        )
+    rest = [group for group in copies if len(group.labels) == len(group.roles) == 1]
+    if rest:
+        extra = sum(len(group.numbers) - 1 for group in rest)
+        yield Finding(
+            "copies",
+            False,
+            f"{extra:,} identical {'copy' if extra == 1 else 'copies'} within one class and "
+            f"split: {example(rest, role)}",
+            "remove them, unless such images are meant to count more",
+        )
+
+
+def crossing_groups(examples: Examples, roles: np.ndarray) -> Iterator[Finding]:
+    """Groups of which one split has some examples and another has others."""
+    units = [source.unit for source in examples.sources.values()]
+    if any(unit is None for unit in units):
+        return
+    unit = np.concatenate([unit for unit in units if unit is not None])
+    _, group = np.unique(unit, return_inverse=True)
+    member = np.zeros((group.max() + 1, len(ROLES)), bool)
+    for k, role in enumerate(ROLES):
+        member[group[roles == role], k] = True
+    crossing = np.flatnonzero(member.sum(axis=1) > 1)
+    if len(crossing):
+        first = np.flatnonzero((group == crossing[0]) & (roles != ""))
+        which = [
+            next(int(n) for n in first if roles[n] == role) for role in dict.fromkeys(roles[first])
+        ]
+        named = " and ".join(f"{examples.name(n)} ({roles[n]})" for n in which)
+        yield Finding(
+            "group_in_two_splits",
+            True,
+            f"{count_of(crossing, 'group')} in more than one split, such as {named}",
+            "move each group to one split, or remove the given splits and let jaxcnn make them",
+        )
+
+
+def classes(examples: Examples, roles: np.ndarray) -> Iterator[Finding]:
+    """Classes with no, few or many more images than others."""
+    counts = class_counts(examples, roles)
+    names = examples.class_names
+    total = sum(counts.values(), np.zeros(len(names), np.int64))
+    train = counts.get("train", np.zeros_like(total))
+    few = np.flatnonzero((train < _FEW) & (total > 0))
+    if len(few):
+        yield Finding(
+            "few_images",
+            True,
+            f"{count_of(few, 'class', 'classes')} with fewer than {_FEW} images to train on: "
+            + first_few(f"{names[k]!r} ({train[k]})" for k in few),
+            "add images of them, or remove the class",
+        )
+    if (none := np.flatnonzero(total == 0)).size:
+        yield Finding(
+            "no_images",
+            False,
+            f"{count_of(none, 'class', 'classes')} without any image: "
+            + first_few(repr(names[k]) for k in none),
+            "remove their names, if they are not meant to come later",
+        )
+    for role in ("validation", "test"):
+        lacks = np.flatnonzero((counts.get(role, total) == 0) & (train > 0))
+        if len(lacks):
+            yield Finding(
+                f"class_not_in_{role}",
+                False,
+                f"{count_of(lacks, 'class', 'classes')} without any image for {role}: "
+                + first_few(repr(names[k]) for k in lacks),
+                f"add some, or {role} says nothing about them",
+            )
+    if "test" not in counts:
+        yield Finding(
+            "no_test",
+            False,
+            "no images for test",
+            "keep some aside: validation chooses the checkpoint, so its accuracy flatters",
+        )
+    present = np.flatnonzero(train)
+    if len(present) > 1 and train[present].max() >= _UNBALANCED * train[present].min():
+        most, least = (present[f(train[present])] for f in (np.argmax, np.argmin))
+        yield Finding(
+            "imbalance",
+            False,
+            f"class {names[most]!r} has {train[most] / train[least]:.1f} times the training images "
+            f"of {names[least]!r} ({train[most]:,} and {train[least]:,})",
+            "try --config.data.sampling=balanced, and choose the best by --config.best_metric="
+            "f1_macro",
+        )
+
+
+# The longer side is so many times the shorter: the centre crop loses most of the image.
+_LONG = 3
+# Guessing the class from the file's format alone is right for so much more of the images than
+# always guessing the largest class.
+_TELLING = 0.2
+
+
+def sizes(examples: Examples, image_size: int | None) -> Iterator[Finding]:
+    """Images of other sizes than the model wants."""
+    usable = examples.usable
+    if not len(usable):
+        return
+    size = examples.size[usable]
+    shorter, longer = size.min(axis=1), size.max(axis=1)
+    if image_size is None and (size != size[0]).any():
+        yield Finding(
+            "mixed_sizes",
+            False,
+            f"{len(np.unique(size, axis=0)):,} sizes of images, and no config.data.image_size",
+            "training needs --config.data.image_size=N; half of the images have a shorter side of "
+            f"{int(np.median(shorter))} pixels or more",
+        )
+    target = image_size or int(np.median(shorter))
+    small = usable[2 * shorter < target]
+    if len(small):
+        whose = "config.data.image_size" if image_size else "the median"
+        yield Finding(
+            "small_images",
+            False,
+            f"{count_of(small, 'image')} less than half as large as {whose} ({target} pixels): "
+            + first_few(_sized(examples, n) for n in small),
+            "find larger versions, or give a smaller image_size: enlarging adds nothing",
+        )
+    long = usable[longer >= _LONG * shorter]
+    if len(long):
+        yield Finding(
+            "long_images",
+            False,
+            f"{count_of(long, 'image')} {_LONG} times as long as wide or more: "
+            + first_few(_sized(examples, n) for n in long),
+            "look whether the centre, all that is kept, shows what matters; else crop them",
+        )
+
+
+def looks(examples: Examples) -> Iterator[Finding]:
+    """Images without content, and formats that give the class away."""
+    plain = [int(n) for n in examples.usable if examples.plain[n]]
+    if plain:
+        yield Finding(
+            "plain_images",
+            False,
+            f"{count_of(plain, 'image')} of a single colour: "
+            + first_few(map(examples.name, plain)),
+            "remove them, unless an empty picture is what its class means",
+        )
+    for kind, values in (("format", examples.format), ("colour mode", examples.mode)):
+        if (right := _guessed(examples, values)) is not None:
+            yield Finding(
+                f"{kind.split()[-1]}_tells_class",
+                False,
+                f"the file's {kind} alone tells the class of {right:.0%} of the images",
+                "beware: a network may learn that and not the subject; store all of them alike",
+            )
+
+
+def _guessed(examples: Examples, values: list[str]) -> float | None:
+    """The share of images whose class the commonest of their value is; None where that is little
+    more than the share of the largest class.
+    """
+    usable = examples.usable
+    pairs = Counter(zip((values[n] for n in usable), examples.label[usable].tolist(), strict=True))
+    best: dict[str, int] = {}
+    for (value, _), n in pairs.items():
+        best[value] = max(n, best.get(value, 0))
+    if len(best) < 2:
+        return None
+    right = sum(best.values()) / len(usable)
+    largest = np.bincount(examples.label[usable]).max() / len(usable)
+    return right if right - largest >= _TELLING else None
+
+
+def ignored(ignored: Sequence[str]) -> Iterator[Finding]:
+    """Files in the folder that are no part of the data."""
+    if ignored:
+        yield Finding(
+            "ignored_files",
+            False,
+            f"{count_of(ignored, 'file')} no part of the data: {first_few(ignored)}",
+            "nothing, unless they are images: then give them a known suffix, in a class folder",
+        )
+
+
+def _sized(examples: Examples, number: int) -> str:
+    height, width = examples.size[number]
+    return f"{examples.name(number)} ({width}x{height})"
+
+
+def ignored_files(root: Path, used: Collection[str]) -> list[str]:
+    """Paths relative to `root` of the files below it that are not in `used` (names as `printable`
+    gives them), in order; hidden ones are not mentioned.
+    """
+    return [path for path in map(printable, files_below(root, root)) if path not in used]
