@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from jaxcnn.core.models import MODELS
     from jaxcnn.core.optim import SCHEDULES, make_optimizer
     from jaxcnn.core.rules import Rule
-    from jaxcnn.core.skip import skip_nonfinite
     from jaxcnn.core.stages import layer_decay_rules, parameter_stages
     from jaxcnn.core.state import TrainState, create_train_state
     from jaxcnn.core.step import (
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
         make_predict_step,
         make_train_step,
     )
+    from jaxcnn.core.step_wrappers import skip_nonfinite
     from jaxcnn.errors import UserError
     from jaxcnn.evaluation.assess import assess, find_data
     from jaxcnn.evaluation.compare import compare_runs
@@ -80,7 +80,7 @@ _HOMES = {
     "core.models": ("MODELS",),
     "core.optim": ("SCHEDULES", "make_optimizer"),
     "core.rules": ("Rule",),
-    "core.skip": ("skip_nonfinite",),
+    "core.step_wrappers": ("skip_nonfinite",),
     "core.stages": ("layer_decay_rules", "parameter_stages"),
     "core.state": ("TrainState", "create_train_state"),
     "core.step": ("make_eval_step", "make_gradients", "make_predict_step", "make_train_step"),

@@ -11,7 +11,7 @@ from jaxcnn.config.durations import UNITS
 from jaxcnn.config.typecheck import describe, matches
 from jaxcnn.core.attacks import ATTACKS
 from jaxcnn.core.average import AVERAGES
-from jaxcnn.core.skip import ON_NONFINITE
+from jaxcnn.core.step_wrappers import ON_NONFINITE
 from jaxcnn.core.views import VIEWS
 from jaxcnn.data.cache import MODES
 from jaxcnn.data.pipeline import SAMPLINGS

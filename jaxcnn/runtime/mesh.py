@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, Sharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxcnn.core.step_wrappers import StepInput
 from jaxcnn.errors import UserError
 
 PyTree = Any
@@ -25,12 +26,12 @@ class Parallel(NamedTuple):
     place_state: a state of host or device arrays, the same in all processes -> one that lies as the
       steps expect; for a population, what all members share.
     place_states: the states of all members -> one that lies as the steps expect.
-    place_batch: a batch of NumPy arrays, this process' share of it -> one that lies as the steps
-      expect; the same arrays where that is the memory of one CPU.
+    place_batch: a batch of NumPy arrays, or a `StepInput` of one, this process' share of it -> the
+      same as it must lie for the steps; the same arrays where that is the memory of one CPU.
     place_batches: as place_batch, for the batches of a program of several steps, see
-      `jaxcnn.core.in_turn`; None where there is no such way.
-    transform: a step -> a compilable function of (state, batch); donate=True lets it reuse the
-      state's memory.
+      `jaxcnn.core.step_wrappers.scan_steps`; None where there is no such way.
+    transform: a step -> a compilable function of (state, batch or StepInput); donate=True lets it
+      reuse the state's memory.
     one_copy: what lies on all devices -> the single copy that checkpoints and metrics use. (Over
       processes it is an array that is whole on each device; `jax.device_get` gives its value.)
     member: (what a step returned, number) -> that member's part, the single copy.
@@ -66,12 +67,11 @@ def jit_parallel(devices: Sequence[jax.Device], mesh: Mesh | None = None) -> Par
         # One CPU's memory is the host's: a compiled step takes NumPy's arrays as they are, in a
         # fifth of the time that it takes to make JAX's of them first.
         if len(devices) == 1 and devices[0].platform == "cpu":
-            return dict(batch)
-        return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
+            return batch
+        return jax.tree.map(partial(jax.make_array_from_process_local_data, sharding), batch)
 
     def place_batches(batches):
-        stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
-        return place(stacked, split_later)
+        return place(jax.tree.map(lambda *leaves: np.stack(leaves), *batches), split_later)
 
     def transform(step, *, donate: bool):
         return jax.jit(
@@ -116,10 +116,10 @@ def pmap_parallel(devices: Sequence[jax.Device]) -> Parallel:
         return jax.tree.map(copies, state)
 
     def place_batch(batch):
-        return {
-            k: jax.device_put(v.reshape(len(local), -1, *v.shape[1:]), stacked)
-            for k, v in batch.items()
-        }
+        return jax.tree.map(
+            lambda leaf: jax.device_put(leaf.reshape(len(local), -1, *leaf.shape[1:]), stacked),
+            batch,
+        )
 
     def transform(step, *, donate: bool):
         return jax.pmap(step, axis_name=AXIS, devices=devices, donate_argnums=0 if donate else ())
@@ -150,9 +150,9 @@ def pmap_parallel(devices: Sequence[jax.Device]) -> Parallel:
 def population_parallel(devices: Sequence[jax.Device], members: int) -> Parallel:
     """Several runs in one program: `vmap` of a step over members, which are split over devices.
 
-    In a batch, "store" is what all members share, "values" has the members on the leading axes;
-    the other arrays have them there if "index" has two axes, else the batch is that of all members.
-    Where the devices do not divide the members, copies of the last one fill the places.
+    The steps take a `StepInput`. Its values have the members on the leading axes, its store is what
+    all members share; its batch has them there if "index" has two axes, else it is that of all
+    members. Where the devices do not divide the members, copies of the last one fill the places.
     """
     mesh = Mesh(np.asarray(devices), (AXIS,))
     replicated, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
@@ -182,18 +182,17 @@ def population_parallel(devices: Sequence[jax.Device], members: int) -> Parallel
     def place_states(states):
         return jax.tree.map(stacked, *states, *[states[-1]] * idle)
 
-    def place_batch(batch):
-        if batch["index"].ndim == 1:
-            return jax.device_put(batch, replicated)
-        return jax.device_put(
-            {k: np.concatenate([v, *[v[-1:]] * idle]) for k, v in batch.items()}, split
-        )
+    def place_batch(inputs):
+        if inputs.batch["index"].ndim == 1:
+            return jax.device_put(inputs, replicated)
+        filled = jax.tree.map(lambda leaf: np.concatenate([leaf, *[leaf[-1:]] * idle]), inputs)
+        return jax.device_put(filled, split)
 
     def transform(step, *, donate: bool):
-        def step_of_all(state, batch):
-            own = 0 if batch["index"].ndim == 2 else None
-            axes = dict.fromkeys(batch, own) | {"store": None, "values": 0}
-            return jax.vmap(step, in_axes=(0, {k: axes[k] for k in batch}))(state, batch)
+        def step_of_all(state, inputs):
+            own = 0 if inputs.batch["index"].ndim == 2 else None
+            axes = StepInput(batch=own, store=None, values=0, signal=None)
+            return jax.vmap(step, in_axes=(0, axes))(state, inputs)
 
         return jax.jit(
             step_of_all,

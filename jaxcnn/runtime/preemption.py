@@ -1,21 +1,18 @@
 """Ctrl-C and SIGTERM: finish the step, save, stop.
 
 Of several processes, a signal reaches one, or each at another step; all must stop at the same. So a
-signal's number goes with the batch, the step gives all processes the largest, and they stop where
-they read it, which is at the same step in each (`jaxcnn.runtime.window`).
+signal's number goes to the devices with each batch, the step gives all processes the largest
+(`jaxcnn.core.step_wrappers.with_signal`), and they stop where they read it, which is at the same
+step in each (`jaxcnn.runtime.window`).
 """
 
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
-
-import jax
-import jax.numpy as jnp
 
 
 class Interrupted(Exception):
@@ -66,19 +63,3 @@ def catch_signals() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def telling(step: Callable[..., Any], axis_name: str | None) -> Callable[..., Any]:
-    """A train step whose batch has "signal" besides, int32 of one number a device, 0 where there is
-    none; its metrics have the largest of them.
-    """
-
-    def telling_step(state: Any, batch: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        rest = {name: value for name, value in batch.items() if name != "signal"}
-        state, metrics = step(state, rest)
-        largest = jnp.max(batch["signal"])
-        if axis_name is not None:
-            largest = jax.lax.pmax(largest, axis_name)
-        return state, metrics | {"signal": largest}
-
-    return telling_step

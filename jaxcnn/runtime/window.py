@@ -21,7 +21,7 @@ class MetricWindow:
         """each: see `jaxcnn.runtime.mesh.Parallel`.
 
         max_skipped: updates that a member may leave out in a row, of steps that do so
-          (`jaxcnn.core.skip`).
+          (`jaxcnn.core.step_wrappers`).
         """
         self._each = each
         self._max_skipped = max_skipped
@@ -36,7 +36,7 @@ class MetricWindow:
     @property
     def signal(self) -> int | None:
         """Of several processes: the number of a signal that one of them has been sent, the same at
-        the same step in all (see `jaxcnn.runtime.preemption.telling`); None if there is none.
+        the same step in all (see `jaxcnn.runtime.preemption`); None if there is none.
         """
         return self._signal or None
 
@@ -45,8 +45,9 @@ class MetricWindow:
         self._started = time.perf_counter()
 
     def add(self, step: int, metrics: Any, count: int = 1) -> None:
-        """Takes the metrics of a step, or of `count` that end with it, as `jaxcnn.core.in_turn`
-        gives them. Waits where too many steps are under way, for the oldest of them to finish.
+        """Takes the metrics of a step, or of `count` that end with it, as
+        `jaxcnn.core.step_wrappers.scan_steps` gives them. Waits where too many steps are under way,
+        for the oldest of them to finish.
 
         JAX would dispatch dozens ahead, and a request to stop would have to wait for them all.
         """

@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from jaxcnn.builders.auto import prepare
 from jaxcnn.builders.devices import build_parallel
 from jaxcnn.config.keys import flatten, resolve, unflatten
+from jaxcnn.core.step_wrappers import StepInput
 from jaxcnn.data.cache import memory_size
 from jaxcnn.data.pipeline import train_rows
 from jaxcnn.data.source import Dataset, Images
@@ -229,7 +230,7 @@ def _batch_shapes(run: Run) -> Any:
         sharding = leaf.sharding if axis == 0 and isinstance(leaf, jax.Array) else None
         return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=sharding)
 
-    return jax.tree.map(larger, run.parallel.place_batch(few))
+    return jax.tree.map(larger, run.parallel.place_batch(StepInput(few)))
 
 
 def _seconds_a_step(run: Run, step: Callable[..., Any]) -> float:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 from ml_collections import ConfigDict
@@ -17,16 +16,13 @@ from jaxcnn.builders.optimizer import build_average, build_optimizer, build_rule
 from jaxcnn.config.durations import Plan, make_plan
 from jaxcnn.config.keys import flatten
 from jaxcnn.core.augment import normalize
-from jaxcnn.core.in_turn import in_turn
-from jaxcnn.core.skip import ON_NONFINITE
 from jaxcnn.core.step import TrainStep, make_eval_step, make_gradients, make_train_step
-from jaxcnn.core.store import from_store
+from jaxcnn.core.step_wrappers import ON_NONFINITE, scan_steps, with_input, with_signal
 from jaxcnn.data.source import Dataset, Images
 from jaxcnn.errors import UserError
 from jaxcnn.runtime.mesh import Parallel
-from jaxcnn.runtime.preemption import telling
 from jaxcnn.training.first_state import from_images, state_makers
-from jaxcnn.training.population import differing_values, of_member
+from jaxcnn.training.population import differing_values, step_of_members
 from jaxcnn.training.run import Run
 
 logger = logging.getLogger(__name__)
@@ -82,19 +78,15 @@ def build_run(
 
     values = differing_values(configs)
     train_step, gradients = (
-        of_member(make, config, values) for make in (train_step_of, gradients_of)
+        step_of_members(make, config, values) for make in (train_step_of, gradients_of)
     )
+    train_step = with_signal(train_step, parallel.axis_name)
     eval_step = make_eval_step(
         model,
         normalize=preprocess,
         axis_name=parallel.axis_name,
         interceptor=build_interceptor(config, training=False),
     )
-    if jax.process_count() > 1:
-        train_step = telling(train_step, parallel.axis_name)
-    if dataset.mode == "device":
-        train_step, eval_step = from_store(train_step), from_store(eval_step)
-        gradients = from_store(gradients)
     # Parameters do not depend on how a step is mapped over devices: this model has no axis.
     bare = build_model(config, num_classes)
     return Run(
@@ -112,11 +104,13 @@ def build_run(
         ),
         from_data=partial(from_images, model, preprocess, dataset.splits["train"]),
         train_step=parallel.transform(train_step, donate=True),
-        train_steps=parallel.transform(in_turn(train_step), donate=True),
+        train_steps=parallel.transform(scan_steps(train_step), donate=True),
         steps_at_once=steps_per_dispatch(
             config, plan, parallel, dataset.mode, math.prod(dataset.image_shape[:2])
         ),
-        eval_steps=dict.fromkeys(dataset.splits, parallel.transform(eval_step, donate=False)),
+        eval_steps=dict.fromkeys(
+            dataset.splits, parallel.transform(with_input(eval_step), donate=False)
+        ),
         gradients=parallel.transform(gradients, donate=False),
     )
 

@@ -20,8 +20,8 @@ from ml_collections import ConfigDict
 from jaxcnn.builders.data import build_dataset
 from jaxcnn.builders.devices import build_parallel, has_native_layers
 from jaxcnn.config.keys import flatten, to_json
-from jaxcnn.core.in_turn import last_in_turn
 from jaxcnn.core.state import TrainState
+from jaxcnn.core.step_wrappers import StepInput, last_of_scan
 from jaxcnn.data.source import Dataset
 from jaxcnn.errors import UserError
 from jaxcnn.files.paths import as_path
@@ -131,10 +131,10 @@ class Training:
         profile = Profile(self.members[0].workdir if self._profile else None, self._start)
         step, line_due = self._start, None
         with catch_signals() as stop, progress, profile:
-            for count, batch in window.times.batches(self._batches(stop)):
+            for count, inputs in window.times.batches(self._batches(stop)):
                 advance = run.train_step if count == 1 else run.train_steps
                 with profile.step(step + 1, self.state), window.times.spent("dispatch"):
-                    self.state, metrics = advance(self.state, batch)
+                    self.state, metrics = advance(self.state, inputs)
                 step += count
                 window.add(step, metrics, count)
                 if self._tensorboard is not None:
@@ -154,8 +154,8 @@ class Training:
                     line_due = step if plan.log_every.due(step) else None
                     continue
                 lines = self._log(step, window)
-                batch = batch if count == 1 else last_in_turn(batch)
-                found = self._validate(step, batch) if evaluating else {}
+                inputs = inputs if count == 1 else last_of_scan(inputs)
+                found = self._validate(step, inputs) if evaluating else {}
                 if evaluating:
                     progress.note(step, run.epoch(step), lines, found)
                 self.save(step, found, saving or signal is not None)
@@ -176,7 +176,7 @@ class Training:
                 member.checkpoints.wait()
             raise Interrupted(signal, step)
 
-    def _batches(self, stop: StopRequest) -> Iterator[Any]:
+    def _batches(self, stop: StopRequest) -> Iterator[tuple[int, StepInput]]:
         return self.run.dispatches(self._start, stop) if self._going() else iter(())
 
     def _going(self) -> list[int]:
@@ -201,7 +201,7 @@ class Training:
             found[number] = line
         return found
 
-    def _validate(self, step: int, batch: Any) -> dict[int, dict[str, float]]:
+    def _validate(self, step: int, inputs: StepInput) -> dict[int, dict[str, float]]:
         """Writes the metrics on validation, and histograms where they are asked for."""
         run, found = self.run, {}
         if "validation" in run.dataset.splits and self._going():
@@ -213,7 +213,7 @@ class Training:
                 self.members[number].write(step, run.epoch(step), "validation", metrics[number])
                 found[number] = metrics[number]
         if self._histograms and self._going():
-            histograms = run.histograms(self.state, batch)  # all processes take part in this
+            histograms = run.histograms(self.state, inputs)  # all processes take part in this
             if self._tensorboard is not None:
                 for number in self._going():
                     workdir = self.members[number].workdir

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxcnn.config.keys import flatten, unflatten
-from jaxcnn.core.values import with_values
+from jaxcnn.core.step_wrappers import InputStep, Step, with_input, with_values
 from jaxcnn.files.rundir import CHECKPOINTS
 from jaxcnn.runtime.checkpoint import Checkpoints
 
@@ -87,16 +87,13 @@ def differing_values(configs: Sequence[ConfigDict]) -> list[dict[str, jax.Array]
     return [{key: jnp.asarray(float(config[key])) for key in differing} for config in flat]
 
 
-def of_member(
-    make: Callable[[ConfigDict], Callable[..., Any]],
-    config: ConfigDict,
-    values: Sequence[dict[str, Any]],
-) -> Callable[..., Any]:
-    """The step that `make` gives for a member's config.
+def step_of_members(
+    make: Callable[[ConfigDict], Step], config: ConfigDict, values: Sequence[dict[str, Any]]
+) -> InputStep:
+    """The step of all members: of (state, StepInput), whose values are the member's own.
 
-    config: of any member; values: see `differing_values`. Where there are some, the step finds its
-      member's in the batch, see `jaxcnn.core.values`.
+    make: config -> step. config: of any member; values: see `differing_values`.
     """
     if not any(values):
-        return make(config)
+        return with_input(make(config))
     return with_values(lambda own: make(unflatten(flatten(config) | own)))

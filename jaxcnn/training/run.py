@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from jaxcnn.config.durations import Plan
 from jaxcnn.core.rules import Rule
 from jaxcnn.core.state import TrainState
+from jaxcnn.core.step_wrappers import StepInput
 from jaxcnn.data.pipeline import Batch, Sampling, eval_batches, train_batches, train_rows
 from jaxcnn.data.source import Dataset
 from jaxcnn.inference.passes import evaluate
@@ -59,23 +60,26 @@ class Run:
         """That of the first member, for what all have in common."""
         return self.configs[0]
 
-    def train_batches(self, start: int) -> Iterator[Any]:
-        """The placed batches of the updates from `start` (from 0) to the end, for `train_step`."""
-        return (self._place_train(batch) for batch in self._train_batches(start, None))
+    def train_batches(self, start: int) -> Iterator[StepInput]:
+        """The placed inputs of the updates from `start` (from 0) to the end, for `train_step`."""
+        inputs = self._train_inputs(start, None)
+        return (self._place(one, "train", self.values) for one in inputs)
 
-    def dispatches(self, start: int, stop: StopRequest | None = None) -> Iterator[tuple[int, Any]]:
-        """The same as (number of updates, batch): for `train_step`, or several `train_steps`.
+    def dispatches(
+        self, start: int, stop: StopRequest | None = None
+    ) -> Iterator[tuple[int, StepInput]]:
+        """The same as (number of updates, input): for `train_step`, or several `train_steps`.
 
         stop: what other processes, if there are any, learn of with each batch.
         """
-        step, batches = start, self._train_batches(start, stop)
+        step, inputs = start, self._train_inputs(start, stop)
         while step < self.plan.num_steps:
             count = self.plan.steps_at_once(step, self.steps_at_once)
-            yield count, self._place_steps(list(islice(batches, count)))
+            yield count, self._place_steps(list(islice(inputs, count)))
             step += count
 
-    def _train_batches(self, start: int, stop: StopRequest | None) -> Iterator[Batch]:
-        """Those batches on the host; of members that have their own, on a leading axis."""
+    def _train_inputs(self, start: int, stop: StopRequest | None) -> Iterator[StepInput]:
+        """Those inputs on the host; batches that members have of their own are stacked."""
         steps = range(start, self.plan.num_steps)
         streams = [
             train_batches(
@@ -91,10 +95,10 @@ class Run:
         ]
         return (_joined(of_members, stop) for of_members in zip(*streams, strict=True))
 
-    def example_batch(self, role: str, own: bool) -> Any:
-        """A placed batch of black images, to compile for.
+    def example_batch(self, role: str, own: bool) -> StepInput:
+        """A placed input with a batch of black images, to compile for.
 
-        own: for training, where members may have batches of their own.
+        own: for training, where members may have batches and values of their own.
         """
         split, batch_size = self.dataset.splits["train"], self.config.batch_size
         samplings = [sampling for _, sampling in self._with_batches_of_their_own()]
@@ -103,34 +107,31 @@ class Run:
         if self.dataset.mode != "device":
             for batch in batches:
                 batch["image"] = np.zeros((len(batch["label"]), *split.images.shape), np.uint8)
-        return self._place_train(_joined(batches, None)) if own else self._place(batches[0], role)
+        if own:
+            return self._place(_joined(batches, None), role, self.values)
+        return self._place(StepInput(batches[0]), role)
 
-    def example_batches(self) -> Any:
-        """The placed batches of several updates, to compile for; of images on the devices."""
-        batches = self._train_batches(0, None)
-        return self._place_steps(list(islice(batches, self.steps_at_once)))
+    def example_batches(self) -> StepInput:
+        """The placed input of several updates, to compile for; of images on the devices."""
+        return self._place_steps(list(islice(self._train_inputs(0, None), self.steps_at_once)))
 
     def _with_batches_of_their_own(self) -> list[tuple[ConfigDict, Sampling]]:
         """(config, sampling) of the members, of one if all see the same batches."""
         members = list(zip(self.configs, self.samplings, strict=True))
         return members if len({config.seed for config in self.configs}) > 1 else members[:1]
 
-    def _place_train(self, batch: Batch) -> Any:
-        placed = self._place(batch, "train")
-        return placed | {"values": self.values} if self.values else placed
-
-    def _place_steps(self, batches: Sequence[Batch]) -> Any:
-        """The batches of updates that are one program, or that of one by itself."""
-        if len(batches) == 1:
-            return self._place_train(batches[0])
+    def _place_steps(self, inputs: Sequence[StepInput]) -> StepInput:
+        """The inputs of updates that are one program, or that of one by itself."""
+        if len(inputs) == 1:
+            return self._place(inputs[0], "train", self.values)
         assert self.parallel.place_batches is not None  # `steps_at_once` has seen to it
-        return self.parallel.place_batches(batches) | {"store": self.stores["train"]}
+        return self.parallel.place_batches(inputs)._replace(store=self.stores["train"])
 
-    def _place(self, batch: Batch, role: str) -> Any:
-        placed = self.parallel.place_batch(batch)
-        if self.dataset.mode == "device":
-            placed["store"] = self.stores[role]
-        return placed
+    def _place(
+        self, inputs: StepInput, role: str, values: dict[str, jax.Array] | None = None
+    ) -> StepInput:
+        placed = self.parallel.place_batch(inputs)
+        return placed._replace(store=self.stores.get(role), values=values or None)
 
     def epoch(self, step: int) -> float:
         """How often each training example has been seen after `step` updates (on
@@ -138,9 +139,9 @@ class Run:
         """
         return step * self.config.batch_size / len(self.dataset.splits["train"])
 
-    def histograms(self, state: TrainState, batch: Any) -> list[dict[str, np.ndarray]]:
-        """The parameters of each member, and the gradients that a placed batch gives them."""
-        grads, *_ = self.gradients(state, batch)
+    def histograms(self, state: TrainState, inputs: StepInput) -> list[dict[str, np.ndarray]]:
+        """The parameters of each member, and the gradients that a placed input gives them."""
+        grads, *_ = self.gradients(state, inputs)
         both = self.parallel.each({"params": state.params, "gradients": grads})
         leaves = {
             "/".join(str(key.key) for key in path): leaf
@@ -154,12 +155,12 @@ class Run:
         batch_size = self.config.batch_size
         share = self.parallel.share(batch_size)
         batches = eval_batches(self.dataset.splits[role], batch_size, on_host, share)
-        placed = (self._place(batch, role) for batch in batches)
+        placed = (self._place(StepInput(batch), role) for batch in batches)
         return evaluate(step or self.eval_steps[role], state, placed, self.parallel)
 
 
-def _joined(batches: Sequence[Batch], stop: StopRequest | None) -> Batch:
-    """One batch of those that members have of their own, or of the only one.
+def _joined(batches: Sequence[Batch], stop: StopRequest | None) -> StepInput:
+    """The input of one step. batches: those that members have of their own, or the one for all.
 
     stop: what the other processes, if there are any, learn of.
     """
@@ -167,6 +168,6 @@ def _joined(batches: Sequence[Batch], stop: StopRequest | None) -> Batch:
     if len(batches) > 1:
         batch = {name: np.stack([own[name] for own in batches]) for name in batch}
     if jax.process_count() == 1:
-        return batch
+        return StepInput(batch)
     number = stop.signal or 0 if stop else 0
-    return batch | {"signal": np.full(jax.local_device_count(), number, np.int32)}
+    return StepInput(batch, signal=np.full(jax.local_device_count(), number, np.int32))

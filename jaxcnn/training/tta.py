@@ -13,7 +13,7 @@ from jaxcnn.builders.devices import build_interceptor
 from jaxcnn.core.augment import normalize
 from jaxcnn.core.state import TrainState
 from jaxcnn.core.step import make_eval_step
-from jaxcnn.core.store import from_store
+from jaxcnn.core.step_wrappers import with_input
 from jaxcnn.core.views import all_views
 from jaxcnn.runtime.compile import compile_step
 from jaxcnn.training.run import Run
@@ -41,9 +41,7 @@ def evaluate_views(
         views=run.config.report.tta,
         interceptor=build_interceptor(run.config, training=False),
     )
-    if run.dataset.mode == "device":
-        step = from_store(step)
-    transformed = parallel.transform(step, donate=False)
+    transformed = parallel.transform(with_input(step), donate=False)
     # As in `jaxcnn.training.compiled`: ahead, `pmap` would not take what is a process' own part.
     if parallel.axis_name is None or jax.process_count() == 1:
         transformed = compile_step(transformed, state, run.example_batch(role, own=False))

@@ -12,7 +12,7 @@ from jaxcnn.builders.devices import build_parallel
 from jaxcnn.config.keys import flatten, resolve, unflatten
 from jaxcnn.core.losses import cross_entropy
 from jaxcnn.core.optim import SCHEDULES
-from jaxcnn.core.values import with_values
+from jaxcnn.core.step_wrappers import StepInput, with_values
 from jaxcnn.errors import UserError
 from jaxcnn.runtime.mesh import make_parallel, population_parallel
 from jaxcnn.training.build_run import build_run
@@ -74,7 +74,7 @@ def together(dtype, batches, num_devices):
     losses = []
     for batch in batches:
         stacked = {k: np.stack([one[k] for one in batch]) for k in batch[0]}
-        placed = parallel.place_batch(stacked) | {"values": values}
+        placed = parallel.place_batch(StepInput(stacked))._replace(values=values)
         state, metrics = step(state, placed)
         losses.append(parallel.each(metrics)["loss"])
     return [(parallel.member(state, n), np.array(losses)[:, n].tolist()) for n in range(len(PEAKS))]
