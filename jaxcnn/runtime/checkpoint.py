@@ -13,24 +13,25 @@ So with each one on the disk is the best until then, and a killed run that goes 
 ones once more.
 """
 
+import dataclasses
 import logging
 import math
 import threading
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from jaxcnn.errors import UserError
 from jaxcnn.files.folders import manifest, whats_wrong
 from jaxcnn.files.paths import absolute, make_folder, move, names, remove, write
-from jaxcnn.runtime.best import Best, rank
 from jaxcnn.runtime.disk_errors import DiskErrors, tell_once
 from jaxcnn.runtime.distributed import from_first, is_first
-from jaxcnn.runtime.held import Held, on_host, parts_of, worth_writing
 from jaxcnn.runtime.mesh import one_copy_sharding
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,16 @@ _ITEM = "default"  # the folder that Orbax writes a state into
 _TRASH = "deleted"
 # Orbax numbers the saves of a process, and mixes up two, of whatever runs, that begin at once.
 _ONE_BEGINS = threading.Lock()
+
+
+class Snapshot(NamedTuple):
+    """A checkpoint that waits in memory to be written. parts: those of a state, on the host.
+    metrics: on validation; None if it was not validated.
+    """
+
+    step: int
+    parts: dict[str, Any]
+    metrics: dict[str, float] | None
 
 
 class Checkpoints:
@@ -62,7 +73,7 @@ class Checkpoints:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint-manifest")
         self._commit: Future | None = None
         self._gap = gap
-        self._held: list[Held] = []
+        self._waiting: list[Snapshot] = []
         self._next_write = 0.0
 
     def restore_latest(self, like: Any) -> tuple[Any, int] | None:
@@ -157,15 +168,15 @@ class Checkpoints:
             self._commit = self._thread.submit(self._finish, step)
             return
         # Orbax takes NumPy's arrays in half the time of JAX's, and all of it is the thread's.
-        new = Held(step, on_host(parts_of(state)), metrics)
-        self._held = worth_writing(self._held, new, self._rank)
+        new = Snapshot(step, on_host(parts_of(state)), metrics)
+        self._waiting = worth_writing(self._waiting, new, self._rank)
         if now:
-            self._write_held()
+            self._write_waiting()
 
     def wait(self) -> None:
         """Waits until all that is saved is on disk, with its manifest; UserError if it failed."""
         self._join()
-        self._write_held()
+        self._write_waiting()
         self._join()
 
     def _may_write(self) -> bool:
@@ -173,11 +184,11 @@ class Checkpoints:
         at_rest = self._commit is None or self._commit.done()
         return at_rest and time.monotonic() >= self._next_write
 
-    def _write_held(self) -> None:
-        """Writes what is held, in the background; the thread has nothing else to do."""
-        held, self._held = self._held, []
-        if held:
-            self._commit = self._thread.submit(self._write, held)
+    def _write_waiting(self) -> None:
+        """Writes what waits, in the background; the thread has nothing else to do."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._commit = self._thread.submit(self._write, waiting)
 
     def _join(self) -> None:
         """Waits for what is being written; UserError if it failed."""
@@ -185,7 +196,7 @@ class Checkpoints:
             commit, self._commit = self._commit, None
             with DiskErrors(self._folder):
                 if commit.exception() is not None:
-                    self._held = []  # the disk would refuse these, too
+                    self._waiting = []  # the disk would refuse these, too
                 commit.result()
 
     def close(self) -> None:
@@ -216,7 +227,7 @@ class Checkpoints:
                 options=ocp.CheckpointManagerOptions(
                     best_fn=self._rank,  # without it the metrics are not written
                     preservation_policy=policies.AnyPreservationPolicy(
-                        [policies.LatestN(_LATEST), Best(self._rank)]
+                        [policies.LatestN(_LATEST), KeepBest(self._rank)]
                     ),
                     cleanup_tmp_directories=not self._read_only,
                     # Renamed, then removed: a kill leaves no half of an old checkpoint behind.
@@ -285,18 +296,18 @@ class Checkpoints:
             move(self._manifest(step), self._folder / f"{name}.sha256")
         move(self._folder / str(step), self._folder / name)
 
-    def _write(self, held: list[Held]) -> None:
+    def _write(self, snapshots: list[Snapshot]) -> None:
         """Writes the last of them, and those before that are the best."""
-        for one in held:
-            if one is held[-1] or self._is_best(one):
+        for one in snapshots:
+            if one is snapshots[-1] or self._is_best(one):
                 self._begin(*one)
                 self._finish(one.step)
         self._next_write = time.monotonic() + self._gap
 
-    def _is_best(self, held: Held) -> bool:
+    def _is_best(self, new: Snapshot) -> bool:
         """Whether it has metrics and none on the disk has better ones."""
         on_disk = [m for step in self.steps() if (m := self._open().metrics(step))]
-        own = -math.inf if held.metrics is None else self._rank(held.metrics)
+        own = -math.inf if new.metrics is None else self._rank(new.metrics)
         return all(own >= self._rank(metrics) for metrics in on_disk)
 
     def _begin(self, step: int, parts: dict[str, Any], metrics: dict[str, float] | None) -> None:
@@ -335,6 +346,64 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """The steps of the finished checkpoints, in order."""
         return [step for step in self._steps_on_disk() if self._manifest(step).exists()]
+
+
+class KeepBest:
+    """Orbax preservation policy: keeps the best-ranked checkpoint, of equal ones the later."""
+
+    def __init__(self, rank: Callable[[dict[str, float]], float]):
+        self._rank = rank
+
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        del context
+        ranked = [(self._rank(c.metrics), c.step) for c in checkpoints if c.metrics]
+        best = max(ranked)[1] if ranked else None
+        return [c.step == best for c in checkpoints]
+
+
+def rank(best_metric: str, metrics: dict[str, float]) -> float:
+    """Ranks a checkpoint by its metrics on validation: the best has the greatest number.
+
+    best_metric: "loss", of which a lower one is better, or another. A metric that is not finite
+      ranks last.
+    """
+    value = metrics[best_metric]
+    if not math.isfinite(value):
+        return -math.inf
+    return -value if best_metric == "loss" else value
+
+
+def worth_writing(
+    waiting: Sequence[Snapshot], new: Snapshot, rank: Callable[[dict[str, float]], float]
+) -> list[Snapshot]:
+    """Returns, in order, the best by rank of those that wait and a newer one (of equal ones the
+    later), and the newer one.
+    """
+    ranked = [(rank(one.metrics), one.step, one) for one in (*waiting, new) if one.metrics]
+    best = max(ranked, key=lambda entry: entry[:2])[2] if ranked else new
+    return [new] if best is new else [best, new]
+
+
+def parts_of(state: Any) -> dict[str, Any]:
+    """Returns the parts of a state that are saved: none that is None; its typed PRNG key as plain
+    uint32 data, which any reader understands.
+    """
+    key: Any
+    if isinstance(state.key, jax.ShapeDtypeStruct):
+        data = jax.eval_shape(jax.random.key_data, state.key)
+        key = jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=state.key.sharding)
+    else:
+        key = jax.random.key_data(state.key)
+    parts = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    return {name: part for name, part in parts.items() if part is not None} | {"key": key}
+
+
+def on_host(parts: dict[str, Any]) -> dict[str, Any]:
+    """Copies what this process has whole to the host: the next step takes the state's own memory,
+    which on CPUs is the host's.
+    """
+    fetched = jax.device_get(parts)
+    return jax.tree.map(np.array, fetched) if jax.default_backend() == "cpu" else fetched
 
 
 def _what_differs(saved: Any, wanted: Any) -> str | None:

@@ -1,8 +1,56 @@
-"""How much memory was used so far, and when there is none left."""
+"""How much a run takes of what its devices have: their memory, and their arithmetic.
+
+Model FLOPs utilisation (MFU) is the arithmetic of the train step as it is written, a second, over
+the peak of the devices (Chowdhery et al. 2022, arXiv:2204.02311): what is computed twice to save
+memory counts once.
+"""
 
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import jax
+
+# Dense bfloat16 FLOP/s of one device, by the name JAX gives its kind. A run in float32 is measured
+# against the same number. NVIDIA's data sheets, of numbers given with sparsity half; Google's
+# pages on TPU versions give chips: a device of v2 and v3 is half of one.
+PEAK_FLOPS = {
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA A100-PCIE-40GB": 312e12,
+    "NVIDIA A100 80GB PCIe": 312e12,
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA H100 NVL": 835e12,
+    "NVIDIA H200": 989e12,
+    "NVIDIA B200": 2250e12,
+    "NVIDIA L4": 121e12,
+    "NVIDIA L40S": 362e12,
+    "TPU v2": 46e12 / 2,
+    "TPU v3": 123e12 / 2,
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5e": 197e12,
+    "TPU v5": 459e12,
+    "TPU v5p": 459e12,
+    "TPU v6 lite": 918e12,
+    "TPU v6e": 918e12,
+}
+
+
+def peak_flops(devices: Sequence[jax.Device]) -> float | None:
+    """Of all devices together, FLOP/s; None if that of one is not known."""
+    peaks = [PEAK_FLOPS.get(device.device_kind) for device in devices]
+    return None if None in peaks else sum(filter(None, peaks))
+
+
+def step_flops(lowered: Any) -> float | None:
+    """FLOPs of one call of what `jax.jit(step).lower(...)` gives, on all devices together, before
+    XLA changes the program; None where a platform counts none. Positions of a convolution that see
+    only padding are left out. Of a `pmap` it is one device's share.
+    """
+    analysis = lowered.cost_analysis()
+    return float(analysis["flops"]) if analysis and "flops" in analysis else None
 
 
 def memory_peak() -> dict[str, float]:

@@ -25,8 +25,8 @@ from jaxcnn.config.keys import flatten, resolve, unflatten
 from jaxcnn.core.state import TrainState
 from jaxcnn.data.source import Dataset
 from jaxcnn.files.rundir import metric_lines
+from jaxcnn.runtime.checkpoint import on_host, parts_of
 from jaxcnn.runtime.compile import compile_step
-from jaxcnn.runtime.held import on_host, parts_of
 from jaxcnn.runtime.memory import memory_peak
 from jaxcnn.timing.spread import Spread, in_rounds, spread
 from jaxcnn.timing.timed_training import (
@@ -37,8 +37,7 @@ from jaxcnn.timing.timed_training import (
     time_steps,
     with_fewer,
 )
-from jaxcnn.training.build_run import build_run
-from jaxcnn.training.compiled import compile_run
+from jaxcnn.training.build_run import build_run, compile_run
 from jaxcnn.training.loop import load_data
 from jaxcnn.training.resume import describe_data
 from jaxcnn.training.run import Run

@@ -1,11 +1,15 @@
-"""From configs and data to a run."""
+"""From configs and data to a run, and its steps compiled."""
 
+import dataclasses
 import logging
 import math
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import jax
 import numpy as np
 import optax
 from ml_collections import ConfigDict
@@ -16,10 +20,13 @@ from jaxcnn.builders.optimizer import build_average, build_optimizer, build_rule
 from jaxcnn.config.durations import Plan, make_plan
 from jaxcnn.config.keys import flatten
 from jaxcnn.core.augment import normalize
+from jaxcnn.core.state import TrainState
 from jaxcnn.core.step import TrainStep, make_eval_step, make_gradients, make_train_step
 from jaxcnn.core.step_wrappers import ON_NONFINITE, scan_steps, with_input, with_signal
 from jaxcnn.data.source import Dataset, Images
 from jaxcnn.errors import UserError
+from jaxcnn.runtime.compile import compile_lowered
+from jaxcnn.runtime.memory import peak_flops, step_flops
 from jaxcnn.runtime.mesh import Parallel
 from jaxcnn.training.first_state import from_images, state_makers
 from jaxcnn.training.population import differing_values, step_of_members
@@ -144,3 +151,46 @@ def _place_images(dataset: Dataset, parallel: Parallel) -> dict[str, Any]:
         if isinstance(split.images, Images) and id(split.images) not in placed:
             placed[id(split.images)] = parallel.place_state(split.images.image)
     return {role: placed[id(split.images)] for role, split in dataset.splits.items()}
+
+
+def compile_run(run: Run, state: TrainState) -> Run:
+    """The run with its steps compiled for states like this one."""
+    if run.parallel.axis_name is not None and jax.process_count() > 1:
+        return run  # compiled ahead, `pmap` would not take what is a process' own part
+    clock = time.perf_counter()
+    batch = run.example_batch("train", own=True)
+    steps = {"train_step": run.train_step.lower(state, batch)}
+    if run.steps_at_once > 1:
+        steps["train_steps"] = run.train_steps.lower(state, run.example_batches())
+    for role, step in run.eval_steps.items():
+        if (name := f"eval {id(run.stores.get(role))}") not in steps:
+            steps[name] = step.lower(state, run.example_batch(role, own=False))
+    least_step_ms = _least_step_ms(run, steps["train_step"])
+    # Python traces one after the other; XLA compiles without it.
+    with ThreadPoolExecutor() as pool:
+        compiled = dict(zip(steps, pool.map(compile_lowered, steps.values()), strict=True))
+    run = dataclasses.replace(
+        run,
+        least_step_ms=least_step_ms,
+        train_step=compiled["train_step"],
+        train_steps=compiled.get("train_steps", run.train_steps),
+        eval_steps={role: compiled[f"eval {id(run.stores.get(role))}"] for role in run.eval_steps},
+    )
+    logger.info(
+        "compiled for %d %s device%s (%.1f s)",
+        jax.device_count(),
+        jax.default_backend(),
+        "" if jax.device_count() == 1 else "s",
+        time.perf_counter() - clock,
+    )
+    return run
+
+
+def _least_step_ms(run: Run, train_step: Any) -> float | None:
+    """train_step: lowered."""
+    peak = peak_flops(jax.devices())
+    flops = None if peak is None else step_flops(train_step)
+    if peak is None or flops is None:
+        return None
+    shares = run.parallel.num_devices if run.parallel.axis_name else 1  # `pmap` counts one
+    return 1e3 * flops * shares / peak

@@ -45,8 +45,7 @@ from jaxcnn.runtime.progress import Progress, setup_logging
 from jaxcnn.runtime.tensorboard import TensorBoard
 from jaxcnn.runtime.window import MetricWindow, NonFiniteLoss
 from jaxcnn.runtime.writers import MetricWriter
-from jaxcnn.training.build_run import build_run
-from jaxcnn.training.compiled import compile_run
+from jaxcnn.training.build_run import build_run, compile_run
 from jaxcnn.training.first_state import checksum, describe_parameters, first_state
 from jaxcnn.training.member import Member, open_member
 from jaxcnn.training.resume import check_same_data, describe_data, what_is_alike

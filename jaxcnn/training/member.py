@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from jaxcnn.pretrained.transfer import check_pretrained
 from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.window import NonFiniteLoss
 from jaxcnn.runtime.writers import MetricWriter
-from jaxcnn.training.early_stop import best_step, should_stop
 from jaxcnn.training.resume import check_same_config
 
 logger = logging.getLogger(__name__)
+
+# (step, value) of each evaluation, in order.
+History = Sequence[tuple[int, float]]
 
 
 @dataclasses.dataclass
@@ -43,7 +46,7 @@ class Member:
         writer.write(step, epoch, split, metrics)
 
     def stops(self, plan: Plan) -> bool:
-        """Whether the validation on record says that training shall end, see `early_stop`."""
+        """Whether the validation on record says that training shall end, see `should_stop`."""
         if plan.patience is None:
             return False
         metric = self.config.best_metric
@@ -111,3 +114,25 @@ def open_member(config: ConfigDict, workdir: Path) -> Member:
         checkpoints.close()
         raise
     return Member(config, workdir, checkpoints, begun)
+
+
+def best_step(history: History, *, lower_is_better: bool, min_delta: float = 0.0) -> int:
+    """Returns the step of the best evaluation: the first one, or the last that was better by more
+    than `min_delta` than the best before it.
+    """
+    sign = -1.0 if lower_is_better else 1.0
+    best_at, best = history[0][0], sign * history[0][1]
+    for step, value in history[1:]:
+        if sign * value > best + min_delta:
+            best_at, best = step, sign * value
+    return best_at
+
+
+def should_stop(
+    history: History, patience: int, *, lower_is_better: bool, min_delta: float = 0.0
+) -> bool:
+    """Whether the last evaluation is `patience` steps or more after the best (Prechelt 1998)."""
+    if not history:
+        return False
+    best = best_step(history, lower_is_better=lower_is_better, min_delta=min_delta)
+    return history[-1][0] - best >= patience

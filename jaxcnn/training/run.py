@@ -48,10 +48,10 @@ class Run:
     rules: tuple[Rule, ...]
     make_states: tuple[StateMaker, ...]
     from_data: Callable[[dict[str, Any]], dict[str, Any]]
-    train_step: Callable[..., Any]
-    train_steps: Callable[..., Any]
+    train_step: Any
+    train_steps: Any
     steps_at_once: int
-    eval_steps: dict[str, Callable[..., Any]]
+    eval_steps: dict[str, Any]
     gradients: Callable[..., Any]
     least_step_ms: float | None = None
 

@@ -42,7 +42,7 @@ def evaluate_views(
         interceptor=build_interceptor(run.config, training=False),
     )
     transformed = parallel.transform(with_input(step), donate=False)
-    # As in `jaxcnn.training.compiled`: ahead, `pmap` would not take what is a process' own part.
+    # As in `jaxcnn.training.build_run`: ahead, `pmap` would not take what is a process' own part.
     if parallel.axis_name is None or jax.process_count() == 1:
         transformed = compile_step(transformed, state, run.example_batch(role, own=False))
     found = run.evaluate(state, role, transformed)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxcnn.errors import UserError
-from jaxcnn.training.early_stop import best_step, should_stop
+from jaxcnn.training.member import best_step, should_stop
 from jaxcnn.training.train import train
 
 

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxcnn import create_train_state, make_optimizer, make_train_step
-from jaxcnn.runtime.memory import memory_peak
-from jaxcnn.runtime.peak import PEAK_FLOPS, peak_flops, step_flops
+from jaxcnn.runtime.memory import PEAK_FLOPS, memory_peak, peak_flops, step_flops
 from jaxcnn.runtime.step_times import StepTimes
 from jaxcnn.training.train import train
 from tests.conftest import small_digits
