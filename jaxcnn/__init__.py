@@ -5,9 +5,10 @@ For whole runs:
     default_config, resolve, load_config
                                       the config of a run
     train, train_seeds, tune          train it, with several seeds, or search for a better one
-    Training, finish                  the loop itself, step by step, and its end
+    Training, finish, groups          the loop itself, its end, and which runs share one
     load_trained, Trained             a trained model, read back from its run directory
     load_classifier, Classifier       the same for answers alone: of a run, or of an ONNX file
+    check                             what in the data would harm training, before it
     find_data, assess, illustrate, write_report, history, compare_runs
                                       how good it is, where it fails, what it looks at
     export                            files for other systems
@@ -41,6 +42,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxcnn import report
     from jaxcnn.builders.data import build_model
+    from jaxcnn.checking.check import check
     from jaxcnn.config import default_config, load_config, resolve
     from jaxcnn.core.augment import AUGMENTATIONS, compose, normalize, on_image
     from jaxcnn.core.losses import LOSSES, balanced_weights, cross_entropy
@@ -67,12 +69,14 @@ if TYPE_CHECKING:
     from jaxcnn.inference.trained import Trained, load_trained
     from jaxcnn.search.tune import tune
     from jaxcnn.training.loop import Training
+    from jaxcnn.training.population import groups
     from jaxcnn.training.seeds import train_seeds
     from jaxcnn.training.train import finish, train
 
 # Where each name is, for `__getattr__`; the imports above tell editors and type checkers the same.
 _HOMES = {
     "builders.data": ("build_model",),
+    "checking.check": ("check",),
     "config": ("default_config", "load_config", "resolve"),
     "core.augment": ("AUGMENTATIONS", "compose", "normalize", "on_image"),
     "core.losses": ("LOSSES", "balanced_weights", "cross_entropy"),
@@ -94,6 +98,7 @@ _HOMES = {
     "inference.trained": ("Trained", "load_trained"),
     "search.tune": ("tune",),
     "training.loop": ("Training",),
+    "training.population": ("groups",),
     "training.seeds": ("train_seeds",),
     "training.train": ("finish", "train"),
 }
@@ -114,6 +119,7 @@ __all__ = [
     "assess",
     "balanced_weights",
     "build_model",
+    "check",
     "compare_runs",
     "compose",
     "create_train_state",
@@ -122,6 +128,7 @@ __all__ = [
     "export",
     "find_data",
     "finish",
+    "groups",
     "history",
     "illustrate",
     "layer_decay_rules",

@@ -88,7 +88,7 @@ def default_config() -> ConfigDict:
     config.optimizer.lookahead_steps = placeholder(int)  # 5: updates between slow steps
     config.optimizer.lookahead_share = 0.5  # of the way that a slow step goes
     config.optimizer.accumulate = 1  # steps whose gradients make one update
-    config.optimizer.rules = ()  # (pattern, {what differs}) for parameters, docs/training.md
+    config.optimizer.rules = ()  # (pattern, {what differs}): docs/guides/training.md
     config.optimizer.layer_decay = placeholder(float)  # of the learning rate, from stage to stage
     config.schedule = ConfigDict({"name": "cosine"})
     config.ema = ConfigDict({"kind": "exponential"})  # or "equal" (SWA), "rising": of params, stats

@@ -45,12 +45,12 @@ def default_output(trained: Trained, examined: Examined) -> Path:
     return trained.workdir / f"report{split}"
 
 
-def write_report(assessment: Assessment, output: Path) -> tuple[str, dict[str, bytes]]:
+def write_report(assessment: Assessment, output: str | Path) -> tuple[str, dict[str, bytes]]:
     """Makes the pictures and writes everything into `output`, whole or not at all.
 
     Returns (the numbers as a text for a terminal, the pictures as PNG files by name).
     """
-    clock = time.perf_counter()
+    output, clock = as_path(output), time.perf_counter()
     robustness = examine_robustness(assessment)
     doubtful = suspects(assessment)
     drawn, galleries = draw_charts(assessment, robustness), illustrate(assessment, doubtful)

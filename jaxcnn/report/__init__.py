@@ -8,6 +8,7 @@ A notebook shows galleries, and after `%matplotlib inline` figures too, as they 
     misclassified(predictions)
 """
 
+from jaxcnn.analysis.tables import metrics_text
 from jaxcnn.report.activations import feature_maps, filters, heat_maps
 from jaxcnn.report.charts import curves, projection_chart, reliability_chart
 from jaxcnn.report.class_charts import class_bars, confusion_chart, robustness_chart
@@ -47,6 +48,7 @@ __all__ = [
     "heat_maps",
     "in_both_themes",
     "likely_label_errors",
+    "metrics_text",
     "misclassified",
     "nearest_neighbours",
     "projection_chart",

@@ -13,7 +13,7 @@ from jaxcnn.native.formulations import native_formulations
 from jaxcnn.native.library import available
 
 # XLA:CPU of jaxlib 0.10.2 hands convolutions to YNNPACK, which is slower at them than Eigen. With
-# this it has only dots and reductions (benchmarks/cpu_step.py; docs/models.md has its numbers).
+# this it has only dots and reductions (benchmarks/cpu_step.py; numbers: docs/guides/models.md).
 CPU_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": (
         "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn.config.keys import flatten, unflatten
 from jaxcnn.core.step_wrappers import InputStep, Step, with_input, with_values
+from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import CHECKPOINTS
 from jaxcnn.runtime.checkpoint import Checkpoints
 
@@ -39,7 +40,7 @@ TOGETHER = (
 MOST = 16
 
 
-def groups(configs: Sequence[ConfigDict], workdirs: Sequence[Path]) -> list[list[int]]:
+def groups(configs: Sequence[ConfigDict], workdirs: Sequence[str | Path]) -> list[list[int]]:
     """The numbers of the runs (resolved configs, run directories) that are trained together, up to
     `MOST` of them.
 
@@ -50,7 +51,7 @@ def groups(configs: Sequence[ConfigDict], workdirs: Sequence[Path]) -> list[list
     for number, (config, workdir) in enumerate(zip(configs, workdirs, strict=True)):
         key: Any = number
         if is_wanted(config):
-            key = (*_what_is_common(config), _latest_step(workdir, config))
+            key = (*_what_is_common(config), _latest_step(as_path(workdir), config))
         found.setdefault(key, []).append(number)
     return [all_[i : i + MOST] for all_ in found.values() for i in range(0, len(all_), MOST)]
 
