@@ -20,7 +20,7 @@ from tests.processes import ROOT, environment
 NOTEBOOK = ROOT / "launch" / "colab.ipynb"
 PICTURES = (
     "curves", "confusion", "class-bars", "misclassified", "filters", "feature-maps", "grad-cam",
-    "neighbours",
+    "neighbours", "look", "mine",
 )  # fmt: skip
 # What stands in for a student's patience: a smaller network, and less to learn.
 SMALL = """
@@ -30,8 +30,8 @@ config.model.convs_per_stage = 1
 config.data.cache_dir = {cache_dir!r}
 """
 # A student runs the cell again, and then changes the config of a run that is there.
-AGAIN = "train(config, workdir)"
-CHANGED = "config.batch_size = 32\ntrain(config, workdir)"
+AGAIN = "jaxcnn.train(config, workdir)"
+CHANGED = "config.batch_size = 32\njaxcnn.train(config, workdir)"
 
 
 def notebook():
@@ -69,7 +69,7 @@ def printed(outputs):
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_cell_shows_its_picture_once(outputs, name):
-    (output,) = outputs[name]
+    (output,) = (one for one in outputs[name] if "image/png" in one.get("data", {}))
     png = np.frombuffer(base64.b64decode(output.data["image/png"]), np.uint8)
     picture = cv2.imdecode(png, cv2.IMREAD_GRAYSCALE)
     assert picture.std() > 10, "an empty picture"
@@ -83,6 +83,14 @@ def test_nothing_is_installed_where_jaxcnn_is(outputs):
 def test_all_devices_are_used(outputs):
     assert printed(outputs["devices"]) == "2 x cpu\n"
     assert "compiled for 2 cpu devices" in printed(outputs["train"])
+
+
+def test_the_pictures_are_looked_at_before_training(outputs):
+    assert "1,797 images" in printed(outputs["look"])
+
+
+def test_a_picture_of_ones_own_is_named_at_the_end(outputs):
+    assert printed(outputs["mine"]).count("%") == 3
 
 
 def test_the_network_is_exported_at_the_end(outputs):
