@@ -4,14 +4,14 @@
     python launch/local.py --processes 2 --gpus 4 --config experiments/cifar10.py
 
 --processes N: how many. --devices M: CPU devices of each. --gpus M: GPUs of each instead, those of
-CUDA_VISIBLE_DEVICES in order. All other words are for `python -m jaxcnn.main`; of those,
+CUDA_VISIBLE_DEVICES in order. All other words are for `jaxcnn train`; of those,
 --heartbeat-seconds is how long a process may be silent before it counts as dead.
 
 What the first process says is printed as it is, what another says after its number: `[1] ...`.
 Ctrl-C and SIGTERM stop all of them at one step, after saving. When one dies, the others are ended
 too, and the same command goes on from the last checkpoint.
 
-Exit codes are those of jaxcnn.main: 0 done · 2 your mistake · 130 Ctrl-C · 143 SIGTERM · 134 a
+Exit codes are those of jaxcnn train: 0 done · 2 your mistake · 130 Ctrl-C · 143 SIGTERM · 134 a
 process has died or hangs.
 """
 

@@ -54,7 +54,7 @@ readonly copy=$!
 # No --kill-on-bad-exit and no --wait: a process that stops early must not end one that still saves.
 # Where a process dies, JAX stops the others. (Newer srun do not take --cpus-per-task from sbatch.)
 srun --kill-on-bad-exit=0 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
-    "${PYTHON:-python}" -m jaxcnn.main "$@" 2>"$folder/stderr" &
+    "${PYTHON:-python}" -m jaxcnn train "$@" 2>"$folder/stderr" &
 readonly run=$!
 while true; do
     signalled=false
