@@ -49,8 +49,7 @@ if TYPE_CHECKING:
     from jaxcnn.core.metrics import summarize
     from jaxcnn.core.models import MODELS
     from jaxcnn.core.optim import SCHEDULES, make_optimizer
-    from jaxcnn.core.rules import Rule
-    from jaxcnn.core.stages import layer_decay_rules, parameter_stages
+    from jaxcnn.core.rules import Rule, layer_decay_rules, parameter_stages
     from jaxcnn.core.state import TrainState, create_train_state
     from jaxcnn.core.step import (
         make_eval_step,
@@ -83,9 +82,8 @@ _HOMES = {
     "core.metrics": ("summarize",),
     "core.models": ("MODELS",),
     "core.optim": ("SCHEDULES", "make_optimizer"),
-    "core.rules": ("Rule",),
+    "core.rules": ("Rule", "layer_decay_rules", "parameter_stages"),
     "core.step_wrappers": ("skip_nonfinite",),
-    "core.stages": ("layer_decay_rules", "parameter_stages"),
     "core.state": ("TrainState", "create_train_state"),
     "core.step": ("make_eval_step", "make_gradients", "make_predict_step", "make_train_step"),
     "errors": ("UserError",),

@@ -11,11 +11,11 @@ from jaxcnn.core.step import Interceptor
 from jaxcnn.errors import UserError
 from jaxcnn.native.formulations import native_formulations
 from jaxcnn.runtime.compile import formulations
-from jaxcnn.runtime.fsdp import fsdp_parallel
 from jaxcnn.runtime.mesh import (
     Parallel,
     all_devices,
     check_batch_size,
+    fsdp_parallel,
     make_parallel,
     population_parallel,
 )

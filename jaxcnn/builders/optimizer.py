@@ -11,8 +11,7 @@ from jaxcnn.config.durations import Plan
 from jaxcnn.config.keys import keywords
 from jaxcnn.core.average import AVERAGES, Average, make_average
 from jaxcnn.core.optim import SCHEDULES, make_optimizer
-from jaxcnn.core.rules import Rule
-from jaxcnn.core.stages import head_of, layer_decay_rules, parameter_stages
+from jaxcnn.core.rules import Rule, head_of, layer_decay_rules, parameter_stages
 from jaxcnn.errors import UserError
 
 logger = logging.getLogger(__name__)

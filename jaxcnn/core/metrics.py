@@ -1,5 +1,6 @@
 """Metrics: sums and counts on the device, ratios in one place on the host."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -104,3 +105,30 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray, undefined: float = 0.0
     """The quotient in float64, `undefined` where the denominator is 0."""
     empty = np.full(np.broadcast_shapes(np.shape(numerator), np.shape(denominator)), undefined)
     return np.divide(numerator, denominator, out=empty, where=np.asarray(denominator) != 0)
+
+
+def max_softmax(logits: jax.Array) -> jax.Array:
+    """1 - the largest probability, float32[B] in 0..1 - 1/K, from logits[B, K].
+
+    Hendrycks & Gimpel 2017, arXiv:1610.02136: the baseline.
+    """
+    return 1 - jax.nn.softmax(logits.astype(jnp.float32)).max(-1)
+
+
+def energy(logits: jax.Array, temperature: float = 1.0) -> jax.Array:
+    """-T log sum_k exp(logit_k / T), float32[B], from logits[B, K].
+
+    Liu et al. 2020, arXiv:2010.03759. Unlike probabilities it keeps how large the logits are.
+    temperature: T > 0.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature={temperature!r}: expected a number above 0")
+    return -temperature * jax.nn.logsumexp(logits.astype(jnp.float32) / temperature, -1)
+
+
+# How foreign an image is to a model, from its logits: scores that grow with foreignness. How the
+# scores of both kinds of images are ranked (the area under the ROC curve) counts, not their values.
+OUTLIER_SCORES: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "max_softmax": max_softmax,
+    "energy": energy,
+}

@@ -3,13 +3,13 @@
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from jaxcnn.core.lookahead import lookahead
 from jaxcnn.core.rules import REST, Rule, by_rule, path_name
 
 
@@ -177,7 +177,7 @@ def make_optimizer(
       gradient, without what a rule freezes. In this order; None for no clipping.
     rules: what differs between parameters, see `jaxcnn.core.rules`. Each rule has an optimiser of
       its own, whose rate is the schedule's at the same step, also where it thaws later.
-    lookahead_steps, lookahead_share: see `jaxcnn.core.lookahead`; None for none.
+    lookahead_steps, lookahead_share: see `jaxcnn.core.optim`; None for none.
     accumulate: train steps whose gradients are averaged for one update. The learning rate of an
       update is that of the first of its steps.
     keywords: the optimiser's own.
@@ -273,3 +273,38 @@ def _with_warmup(
         return schedule
     rise = optax.linear_schedule(initial * peak, peak, warmup_steps)
     return optax.join_schedules([rise, schedule], [warmup_steps])
+
+
+PyTree = Any
+
+
+class LookaheadState(NamedTuple):
+    """slow: the slow weights. inner: the state of `optax.lookahead`."""
+
+    slow: PyTree
+    inner: optax.OptState
+
+
+def lookahead(
+    fast: optax.GradientTransformation, steps: int, share: float
+) -> optax.GradientTransformation:
+    """Every so many updates of `fast`, the slow weights go `share` of the way to where it came,
+    and it goes on from there.
+
+    The same as `optax.lookahead`, which wants both sets of weights as its parameters; here the slow
+    ones are in the state. The parameters that are evaluated are the fast ones.
+    """
+    both = optax.lookahead(fast, sync_period=steps, slow_step_size=share)
+
+    def init(params: PyTree) -> LookaheadState:
+        slow = jax.tree.map(jnp.copy, params)
+        return LookaheadState(slow, both.init(optax.LookaheadParams(params, slow)))
+
+    def update(
+        updates: PyTree, state: LookaheadState, params: PyTree = None
+    ) -> tuple[PyTree, LookaheadState]:
+        pair = optax.LookaheadParams(params, state.slow)
+        updates, inner = both.update(updates, state.inner, pair)
+        return updates.fast, LookaheadState(optax.apply_updates(state.slow, updates.slow), inner)
+
+    return optax.GradientTransformation(init, update)

@@ -17,7 +17,7 @@ from jaxcnn.analysis.ranking import ranking
 from jaxcnn.builders.data import build_unlabelled
 from jaxcnn.core.attacks import ATTACKS
 from jaxcnn.core.corruptions import CORRUPTIONS, SEVERITIES
-from jaxcnn.core.outliers import OUTLIER_SCORES
+from jaxcnn.core.metrics import OUTLIER_SCORES
 from jaxcnn.core.step import Batch
 from jaxcnn.evaluation.assess import Assessment, on_devices, parts_at, spread_over
 from jaxcnn.files.paths import local
@@ -121,7 +121,7 @@ def attacked(assessment: Assessment, positions: np.ndarray) -> Estimate:
 
 
 def told_from_outliers(assessment: Assessment, folder: str) -> tuple[dict[str, Estimate], int]:
-    """ROC-AUC of each score of `jaxcnn.core.outliers`, and the number of images in `folder`."""
+    """ROC-AUC of each score of `jaxcnn.core.metrics`, and the number of images in `folder`."""
     trained = assessment.trained
     place = local(folder, "config.report.outliers", "images are read from disks")
     others = build_unlabelled(trained.config, place, trained.image_shape)

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import logsumexp, softmax
 from sklearn.metrics import roc_auc_score
 
-from jaxcnn.core.outliers import OUTLIER_SCORES, energy, max_softmax
+from jaxcnn.core.metrics import OUTLIER_SCORES, energy, max_softmax
 from tests.core.test_augment_battery import make_batch
 
 LOGITS = arrays(np.float32, (5, 4), elements=st.floats(-50, 50, width=32))

@@ -10,8 +10,16 @@ import pytest
 
 from jaxcnn import MODELS, create_train_state, make_eval_step, make_optimizer, make_train_step
 from jaxcnn.core.optim import SCHEDULES, optimizers
-from jaxcnn.core.rules import Rule, RuleMismatch, assign, by_rule, parameter_paths, rule_table
-from jaxcnn.core.stages import layer_decay_rules, parameter_stages
+from jaxcnn.core.rules import (
+    Rule,
+    RuleMismatch,
+    assign,
+    by_rule,
+    layer_decay_rules,
+    parameter_paths,
+    parameter_stages,
+    rule_table,
+)
 from tests.steps import SHAPE, leaves, real_batch
 
 PATHS = ("stem/kernel", "stage1/conv/kernel", "stage1/conv/bias", "head/kernel")

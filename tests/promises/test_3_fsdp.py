@@ -11,8 +11,7 @@ from jax.sharding import PartitionSpec as P
 from jaxcnn import MODELS, create_train_state, make_optimizer, make_train_step
 from jaxcnn.builders.auto import prepare
 from jaxcnn.errors import UserError
-from jaxcnn.runtime.fsdp import SMALL, fsdp_parallel, spec_of
-from jaxcnn.runtime.mesh import jit_parallel
+from jaxcnn.runtime.mesh import SMALL, fsdp_parallel, jit_parallel, spec_of
 from jaxcnn.training.loop import Training
 from jaxcnn.training.train import train
 from tests.configs import message_of

@@ -11,7 +11,7 @@ import pytest
 
 from jaxcnn import create_train_state, make_optimizer, make_train_step
 from jaxcnn.runtime.memory import PEAK_FLOPS, memory_peak, peak_flops, step_flops
-from jaxcnn.runtime.step_times import StepTimes
+from jaxcnn.runtime.window import StepTimes
 from jaxcnn.training.train import train
 from tests.conftest import small_digits
 from tests.steps import real_batch

@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from jaxcnn.core.models.inverted_residual import make_divisible
-from jaxcnn.core.models.inverted_residual_net import (
+from jaxcnn.core.models.inverted_residual import (
     InvertedResidualNet,
     Plan,
     StageSizes,
+    make_divisible,
     plan_stages,
 )
 from jaxcnn.core.models.layers import choose

@@ -1,6 +1,6 @@
 """EfficientNetV2-S (Tan & Le 2021, arXiv:2104.00298): full convolutions where images are large."""
 
-from jaxcnn.core.models.inverted_residual_net import (
+from jaxcnn.core.models.inverted_residual import (
     InvertedResidualNet,
     Plan,
     StageSizes,

@@ -1,11 +1,11 @@
 """MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381)."""
 
-from jaxcnn.core.models.inverted_residual import make_divisible
-from jaxcnn.core.models.inverted_residual_net import (
+from jaxcnn.core.models.inverted_residual import (
     InvertedResidualNet,
     Plan,
     StageSizes,
     check_positive,
+    make_divisible,
     plan_stages,
 )
 

@@ -1,10 +1,11 @@
 """MobileNetV3 large and small (Howard et al. 2019, arXiv:1905.02244)."""
 
-from jaxcnn.core.models.inverted_residual import Block, make_divisible
-from jaxcnn.core.models.inverted_residual_net import (
+from jaxcnn.core.models.inverted_residual import (
+    Block,
     InvertedResidualNet,
     Plan,
     check_positive,
+    make_divisible,
 )
 
 # Tables 1 and 2 of the paper, a stage a row: hidden and given channels, kernel size, stride,
