@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from jaxcnn.builders.data import build_decoding, build_sources
 from jaxcnn.config.keys import default_config, flatten, load_config, resolve, unflatten
 from jaxcnn.data.decode import decode
-from jaxcnn.data.load import readable
+from jaxcnn.data.load import require_content
 from jaxcnn.files.rundir import CONFIG, has_run
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def look_at(config: ConfigDict) -> Looks:
     for i in np.unique(np.linspace(0, source.size - 1, num=100, dtype=int)):
         (content,), _ = source.read(np.array([i]))
         try:
-            image = decode(readable(content), how)
+            image = decode(require_content(content), how)
         except ValueError:
             continue
         # JPEG may store grey as colours that differ by rounding.

@@ -23,7 +23,7 @@ from jaxcnn.data.cache import choose_mode, decoded_bytes, load_images, survey
 from jaxcnn.data.copies import with_copies
 from jaxcnn.data.decode import Decoding
 from jaxcnn.data.folder import load_unlabelled
-from jaxcnn.data.load import judge
+from jaxcnn.data.load import check_bad
 from jaxcnn.data.pipeline import SAMPLINGS, Sampling
 from jaxcnn.data.source import Dataset, Images, Source, Split, Stream
 from jaxcnn.data.splits import check_classes_left, check_shapes, make_dataset, usable
@@ -91,10 +91,10 @@ def build_dataset(config: ConfigDict, device_memory: int | None = None) -> Datas
         images = {role: load(config, source, how) for role, source in sources.items()}
     check_shapes(images)
     bad = tuple(bad for part in images.values() for bad in part.bad)
-    judge(bad, sum(source.size for source in sources.values()), data.on_bad_image)
+    check_bad(bad, sum(source.size for source in sources.values()), data.on_bad_image)
     check_classes_left(images["train"], sources["train"].class_names)
     how = how._replace(channels=images["train"].shape[2])
-    return build_splits(config, sources, images)._replace(mode=mode, how=how)
+    return build_splits(config, sources, images)._replace(mode=mode, decoding=how)
 
 
 def build_unlabelled(config: ConfigDict, folder: Path, image_shape: tuple[int, int, int]) -> Split:
@@ -103,7 +103,7 @@ def build_unlabelled(config: ConfigDict, folder: Path, image_shape: tuple[int, i
     """
     source, how = load_unlabelled(folder), build_image_decoding(config, image_shape)
     images = _load(config, source, how)
-    judge(images.bad, source.size, config.data.on_bad_image)
+    check_bad(images.bad, source.size, config.data.on_bad_image)
     return Split(images, usable(images), source)
 
 

@@ -29,7 +29,7 @@ from jaxcnn.checking.page import MOST_COPIES, MOST_GROUPS, data_page
 from jaxcnn.checking.summary import data_text, duplicates_csv, summarize, unreadable_csv
 from jaxcnn.core.step import augmented
 from jaxcnn.data.decode import Decoding, decode
-from jaxcnn.data.load import check_labels, load_crop, load_example, readable
+from jaxcnn.data.load import check_labels, load_crop, load_example, require_content
 from jaxcnn.data.resize import crop_draws
 from jaxcnn.data.source import Images, Source
 from jaxcnn.errors import UserError
@@ -46,7 +46,7 @@ _CLASSES, _SAMPLES, _DRAWS, _SAMPLES_ALONE = 20, 3, 3, 10
 _SAMPLE_SIZE = 224
 
 
-class Checked(NamedTuple):
+class CheckResult(NamedTuple):
     """The result of a check. facts: the content of check.json; text: for a terminal."""
 
     findings: list[Finding]
@@ -54,16 +54,16 @@ class Checked(NamedTuple):
     text: str
 
 
-def check(config: ConfigDict, output: str | Path) -> Checked:
+def check(config: ConfigDict, output: str | Path) -> CheckResult:
     """Looks at all images a resolved config names, and writes what it finds into `output`.
 
     Raises UserError where there are no data to look at, or `output` cannot be written.
     """
     output, clock = as_path(output), time.perf_counter()
     check_writable(output, "output")
-    sources, how = build_sources(config), build_decoding(config)
+    sources, decoding = build_sources(config), build_decoding(config)
     workers = build_workers(config)
-    examples = inspect_sources(sources, how, workers)
+    examples = inspect_sources(sources, decoding, workers)
     for part, source in sources.items():
         check_labels(source, examples.label[examples.rows(part)])
     logger.info("looked at %s images (%.1f s)", f"{len(examples):,}", time.perf_counter() - clock)
@@ -74,13 +74,13 @@ def check(config: ConfigDict, output: str | Path) -> Checked:
         examples,
         roles,
         copies,
-        image_size=how.image_size,
+        image_size=decoding.image_size,
         on_bad_image=config.data.on_bad_image,
         grouped=_is_grouped(config, sources),
         not_used=not_used,
     )
     facts = summarize(examples, roles, copies, findings, not_used)
-    samples, told = _samples(config, examples, roles, how)
+    samples, caption = _samples(config, examples, roles, decoding)
     html = data_page(
         f"Data: {config.data.get('dir') or config.data.get('name') or config.data.source}",
         examples,
@@ -89,8 +89,8 @@ def check(config: ConfigDict, output: str | Path) -> Checked:
         findings,
         facts,
         samples=samples,
-        samples_told=told,
-        thumbnails=_thumbnails(examples, copies, how),
+        samples_caption=caption,
+        thumbnails=_thumbnails(examples, copies, decoding),
         not_used=not_used,
     )
     files = {
@@ -101,7 +101,7 @@ def check(config: ConfigDict, output: str | Path) -> Checked:
         "samples.png": samples,
     }
     write_files(output, files, "output")
-    return Checked(findings, facts, data_text(examples, findings, facts))
+    return CheckResult(findings, facts, data_text(examples, findings, facts))
 
 
 def _split(config: ConfigDict, examples: Examples) -> tuple[np.ndarray, list[Finding]]:
@@ -143,21 +143,21 @@ def _not_used(config: ConfigDict, sources: Mapping[str, Source]) -> list[str]:
 
 
 def _samples(
-    config: ConfigDict, examples: Examples, roles: np.ndarray, how: Decoding
+    config: ConfigDict, examples: Examples, roles: np.ndarray, decoding: Decoding
 ) -> tuple[bytes | None, str]:
     """The contact sheet of training images as a PNG, or None without any; and a line about it."""
     varied = bool(config.augment) or config.data.crop_scale is not None
-    how, number = _sample_decoding(examples, how), _SAMPLES if varied else _SAMPLES_ALONE
+    decoding, number = _sample_decoding(examples, decoding), _SAMPLES if varied else _SAMPLES_ALONE
     present = np.unique(examples.label[roles == "train"])[:_CLASSES].tolist()
     chosen = [
         n
         for k in present
         for n in _spread(np.flatnonzero((roles == "train") & (examples.label == k)), number)
     ]
-    original, chosen = _load(examples, chosen, lambda content, n: load_example(content, how))
+    original, chosen = _load(examples, chosen, lambda content, n: load_example(content, decoding))
     if not chosen:
         return None, ""
-    drawn = [_draw(config, examples, chosen, original, how, draw) for draw in range(_DRAWS)]
+    drawn = [_draw(config, examples, chosen, original, decoding, draw) for draw in range(_DRAWS)]
     rows = []
     for k in present:
         mine = [i for i, n in enumerate(chosen) if examples.label[n] == k]
@@ -167,23 +167,23 @@ def _samples(
         if mine:
             rows.append(Row(examples.class_names[k], groups))
     height, width = original[0].shape[:2]
-    told = f"Training images as the model sees them, {width}x{height} pixels"
-    told += (
+    caption = f"Training images as the model sees them, {width}x{height} pixels"
+    caption += (
         f"; right of each, {_DRAWS} draws of its augmentation." if varied else "; not augmented."
     )
     if len(examples.class_names) > len(rows):
-        told += f" {len(rows)} of {len(examples.class_names):,} classes."
+        caption += f" {len(rows)} of {len(examples.class_names):,} classes."
     headings = ["sample, augmented three times"] * _SAMPLES if varied else ["samples"]
-    return contact_sheet(rows, headings), told
+    return contact_sheet(rows, headings), caption
 
 
-def _sample_decoding(examples: Examples, how: Decoding) -> Decoding:
-    """`how` with a size and channels that suit all samples."""
+def _sample_decoding(examples: Examples, decoding: Decoding) -> Decoding:
+    """`decoding` with a size and channels that suit all samples."""
     size = examples.size[examples.usable]
-    if how.image_size is None and len(size) and (size != size[0]).any():
-        how = how._replace(image_size=min(_SAMPLE_SIZE, int(np.median(size.min(axis=1)))))
+    if decoding.image_size is None and len(size) and (size != size[0]).any():
+        decoding = decoding._replace(image_size=min(_SAMPLE_SIZE, int(np.median(size.min(axis=1)))))
     colour = any("RGB" in mode for mode in examples.mode)
-    return how if how.channels else how._replace(channels=3 if colour else 1)
+    return decoding if decoding.channels else decoding._replace(channels=3 if colour else 1)
 
 
 def _spread(numbers: np.ndarray, count: int) -> list[int]:
@@ -205,7 +205,7 @@ def _load(
         part, row = examples.part(n)
         contents, _ = examples.sources[part].read(np.array([row]))
         try:
-            images.append(load(readable(contents[0]), n))
+            images.append(load(require_content(contents[0]), n))
             kept.append(n)
         except ValueError:
             continue
@@ -217,15 +217,15 @@ def _draw(
     examples: Examples,
     numbers: list[int],
     original: np.ndarray,
-    how: Decoding,
+    decoding: Decoding,
     draw: int,
 ) -> np.ndarray:
     """Images uint8[n, H, W, C] as training may see them, draw after draw."""
-    if config.data.crop_scale is not None and how.image_size is not None:
-        size, scale = how.image_size, config.data.crop_scale
+    if config.data.crop_scale is not None and decoding.image_size is not None:
+        size, scale = decoding.image_size, config.data.crop_scale
 
         def crop(content: bytes | np.ndarray, n: int) -> np.ndarray:
-            return load_crop(content, how, size, scale, crop_draws(config.seed, draw, n, 0))
+            return load_crop(content, decoding, size, scale, crop_draws(config.seed, draw, n, 0))
 
         cropped, kept = _load(examples, numbers, crop)
         original = cropped if kept == numbers else original
@@ -258,9 +258,11 @@ def _augmented(
     return np.clip(np.rint(np.asarray(changed, np.float32)), 0, 255).astype(np.uint8)
 
 
-def _thumbnails(examples: Examples, copies: Sequence[Copies], how: Decoding) -> dict[int, bytes]:
+def _thumbnails(
+    examples: Examples, copies: Sequence[Copies], decoding: Decoding
+) -> dict[int, bytes]:
     """Small pictures of identical images by number; they are the same, so one a group is read."""
-    whole = how._replace(image_size=None)
+    whole = decoding._replace(image_size=None)
     found: dict[int, bytes] = {}
     for group in copies[:MOST_GROUPS]:
         images, kept = _load(examples, group.numbers[:1], lambda content, n: decode(content, whole))

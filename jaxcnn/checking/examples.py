@@ -14,9 +14,9 @@ import numpy as np
 
 from jaxcnn.data.damage import format_of
 from jaxcnn.data.decode import Decoding, Raw, open_image, read_image, to_pixels
-from jaxcnn.data.load import in_order, readable
+from jaxcnn.data.load import in_order, require_content
 from jaxcnn.data.resize import fit, shorter_side
-from jaxcnn.data.shrink import shrunk
+from jaxcnn.data.shrink import shrink
 from jaxcnn.data.source import Bad, Content, Dataset, Source
 from jaxcnn.data.splits import ROLES
 
@@ -109,7 +109,7 @@ class Examples(NamedTuple):
         return mean.tolist(), np.sqrt(np.maximum(square - mean**2, 0)).tolist()
 
 
-def inspect_sources(sources: Mapping[str, Source], how: Decoding, workers: int) -> Examples:
+def inspect_sources(sources: Mapping[str, Source], decoding: Decoding, workers: int) -> Examples:
     """Looks at every example once, with so many threads."""
     total = sum(source.size for source in sources.values())
     starts = np.cumsum([0] + [source.size for source in sources.values()]).tolist()
@@ -128,7 +128,7 @@ def inspect_sources(sources: Mapping[str, Source], how: Decoding, workers: int) 
     )
     clock = time.perf_counter()
     for part, source in sources.items():
-        for start, labels, looks in _look_at_all(source, how, workers):
+        for start, labels, looks in _look_at_all(source, decoding, workers):
             first = examples.start[part] + start
             examples.label[first : first + len(labels)] = labels
             for number, look in enumerate(looks, first):
@@ -139,33 +139,35 @@ def inspect_sources(sources: Mapping[str, Source], how: Decoding, workers: int) 
     return examples
 
 
-def _look_at_all(source: Source, how: Decoding, workers: int):
+def _look_at_all(source: Source, decoding: Decoding, workers: int):
     """(number of the first, labels int32[n], n looks or reasons why not), block after block."""
 
     def load(start: int) -> tuple[int, np.ndarray, list[Look | str]]:
         contents, label = source.read(np.arange(start, min(start + _BLOCK, source.size)))
-        return start, label, [_look_or_reason(content, how) for content in contents]
+        return start, label, [_look_or_reason(content, decoding) for content in contents]
 
     return in_order(load, range(0, source.size, _BLOCK), workers)
 
 
-def _look_or_reason(content: Content, how: Decoding) -> Look | str:
+def _look_or_reason(content: Content, decoding: Decoding) -> Look | str:
     try:
-        return look(readable(content), how)
+        return look(require_content(content), decoding)
     except ValueError as error:
         return str(error)
 
 
-def look(content: bytes | np.ndarray, how: Decoding) -> Look:
+def look(content: bytes | np.ndarray, decoding: Decoding) -> Look:
     """Decodes one example as training does; ValueError with the reason where that fails."""
     import cv2
 
     kind = "array" if isinstance(content, np.ndarray) else format_of(content)
     opened = open_image(content)
-    raw = read_image(opened, shorter_side(how) or _ENOUGH)
-    seen = shrunk(opened, how)
-    pixels = to_pixels(raw if seen is opened else read_image(seen, shorter_side(how)), how)
-    image = np.ascontiguousarray(fit(pixels, how, seen.size))
+    raw = read_image(opened, shorter_side(decoding) or _ENOUGH)
+    seen = shrink(opened, decoding)
+    pixels = to_pixels(
+        raw if seen is opened else read_image(seen, shorter_side(decoding)), decoding
+    )
+    image = np.ascontiguousarray(fit(pixels, decoding, seen.size))
     histogram = [
         cv2.calcHist([image], [channel], None, [256], [0, 256]).ravel()
         for channel in range(image.shape[2])
@@ -247,12 +249,12 @@ def find_copies(examples: Examples, roles: np.ndarray) -> list[Copies]:
         labels = tuple(np.unique(examples.label[group]).tolist())
         found = set(roles[group].tolist())
         roles_in_order = tuple(role for role in (*ROLES, "") if role in found)
-        numbers = _told_apart(group, examples.label, roles)
+        numbers = _distinct_first(group, examples.label, roles)
         copies.append(Copies(numbers, labels, roles_in_order))
     return sorted(copies, key=lambda c: (-len(c.labels), -len(c.roles), c.numbers))
 
 
-def _told_apart(group: np.ndarray, label: np.ndarray, roles: np.ndarray) -> tuple[int, ...]:
+def _distinct_first(group: np.ndarray, label: np.ndarray, roles: np.ndarray) -> tuple[int, ...]:
     """The numbers of a group, the first of each label in each split before the others."""
     numbers = group.tolist()
     first = set({(label[n], roles[n]): n for n in reversed(numbers)}.values())

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxcnn.checking.examples import Copies, Examples
 from jaxcnn.checking.findings import Finding
-from jaxcnn.checking.summary import copies_told
+from jaxcnn.checking.summary import copies_line
 from jaxcnn.report.page import (
     Html,
     Section,
@@ -47,7 +47,7 @@ def data_page(
     facts: Mapping[str, Any],
     *,
     samples: bytes | None,
-    samples_told: str,
+    samples_caption: str,
     thumbnails: Mapping[int, bytes],
     not_used: Sequence[str],
 ) -> str:
@@ -62,7 +62,7 @@ def data_page(
         Section("Images", _images(facts), _IMAGES_TOLD),
     ]
     if samples is not None:
-        body = paragraph(samples_told) + picture(samples, "samples of each class")
+        body = paragraph(samples_caption) + picture(samples, "samples of each class")
         sections.insert(1, Section("Samples", Html(body)))
     if copies:
         body = _copies(examples, roles, copies, facts["duplicates"], thumbnails)
@@ -155,7 +155,7 @@ def _copies(
     shown = listed[:_MOST]
     what = f"All {len(listed):,}" if shown == listed else f"{_MOST:,} of {len(listed):,}"
     rest = details(what, table(("group", "image", "label", "split"), shown))
-    return join([paragraph(copies_told(counts)), *pictured, rest])
+    return join([paragraph(copies_line(counts)), *pictured, rest])
 
 
 def _unreadable(examples: Examples) -> Html:

@@ -57,7 +57,7 @@ def summarize(
     }
 
 
-def copies_told(counts: Mapping[str, int]) -> str:
+def copies_line(counts: Mapping[str, int]) -> str:
     """One line about the identical examples. counts: "duplicates" of what `summarize` gives."""
     copies, images = counts["copies"], counts["images"]
     return (
@@ -113,7 +113,7 @@ def data_text(examples: Examples, findings: Sequence[Finding], facts: Mapping[st
         mean, std = (" ".join(f"{v:.4f}" for v in facts[name]) for name in ("mean", "std"))
         lines.append(f"train pixels: mean {mean} · standard deviation {std}")
     if (copies := facts["duplicates"])["images"]:
-        lines.append(copies_told(copies))
+        lines.append(copies_line(copies))
     for n in sorted(examples.bad)[:_SHOWN_BAD]:
         lines.append(f"unreadable: {examples.name(n)} {examples.bad[n]}")
     for harm, title in ((True, "would harm training:"), (False, "worth knowing:")):

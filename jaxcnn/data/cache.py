@@ -32,123 +32,128 @@ logger = logging.getLogger(__name__)
 
 
 def load_images(
-    source: Source, how: Decoding, cache_dir: str | None, *, limit: float = 50e9, workers: int = 1
+    source: Source,
+    decoding: Decoding,
+    cache_dir: str | None,
+    *,
+    limit: float = 50e9,
+    workers: int = 1,
 ) -> Images:
     """All images of a source, decoded and of one size; from the cache if they are there.
 
     cache_dir: None: ~/.cache/jaxcnn/data.
     limit: bytes; before an entry is added, those used longest ago are removed to stay below it.
     """
-    if (ready := _as_they_are(source, how)) is not None:
+    if (ready := _ready_images(source, decoding)) is not None:
         return ready
     if not source.cached:
-        return decode_images(source, how, workers=workers)
-    root, folder, what = locate(source, how, "images", cache_dir)
+        return decode_images(source, decoding, workers=workers)
+    root, folder, what = locate_entry(source, decoding, "images", cache_dir)
     if (images := _read(folder)) is not None:
         return images
     try:
-        with NewEntry(root, limit, decoded_size(source, how)) as temporary:
-            images = decode_images(source, how, workers=workers, folder=temporary)
-            if any(bad.passing for bad in images.bad):  # another time it may be readable
+        with NewEntry(root, limit, decoded_size(source, decoding)) as temporary:
+            images = decode_images(source, decoding, workers=workers, folder=temporary)
+            if any(bad.temporary for bad in images.bad):  # another time it may be readable
                 return images._replace(image=np.array(images.image))
-            finish(temporary, folder, images.label, images.bad, what)
+            commit_entry(temporary, folder, images.label, images.bad, what)
     except OSError as error:
         logger.warning("not cached in %s: %s", root, error)
-        return decode_images(source, how, workers=workers)
+        return decode_images(source, decoding, workers=workers)
     return _read(folder) or images
 
 
-def _as_they_are(source: Source, how: Decoding) -> Images | None:
-    """The images of a source that are pixels as `how` wants them already."""
+def _ready_images(source: Source, decoding: Decoding) -> Images | None:
+    """The images of a source that are pixels as `decoding` wants them already."""
     array = source.array
     if array is None or source.labels is None:
         return None
     _, height, width, channels = array.shape
-    fitted = how.image_size is None or (height, width) == (how.image_size,) * 2
-    if not fitted or how.crop_fraction != 1 or how.channels not in (None, channels):
+    fitted = decoding.image_size is None or (height, width) == (decoding.image_size,) * 2
+    if not fitted or decoding.crop_fraction != 1 or decoding.channels not in (None, channels):
         return None
     label = source.labels()
     check_labels(source, label)
     return Images(array, label)
 
 
-def cached_bytes(source: Source, how: Decoding, cache_dir: str | None) -> int | None:
+def cached_bytes(source: Source, decoding: Decoding, cache_dir: str | None) -> int | None:
     """What the decoded images of a source take on disk; None if they are not in the cache."""
-    image = locate(source, how, "images", cache_dir)[1] / "image.npy"
+    image = locate_entry(source, decoding, "images", cache_dir)[1] / "image.npy"
     return image.stat().st_size if source.cached and image.is_file() else None
 
 
 def survey(
-    source: Source, how: Decoding, cache_dir: str | None, *, workers: int = 1
+    source: Source, decoding: Decoding, cache_dir: str | None, *, workers: int = 1
 ) -> tuple[Decoding, tuple[int, int, int], np.ndarray, tuple[Bad, ...]]:
-    """What streaming must know before it starts: `how` with its channels decided, the images'
+    """What streaming must know before it starts: `decoding` with its channels decided, the images'
     shape (H, W, C), all labels int32[N], and which images cannot be decoded.
 
     Every image is decoded once for that (a JPEG at the lowest scale that fits); the result is kept
     in the cache.
     """
     if not source.cached and source.labels is not None:
-        shape = first_shape(source, how)
-        return how._replace(channels=shape[2]), shape, source.labels(), ()
-    root, folder, what = locate(source, how, "survey", cache_dir)
+        shape = first_shape(source, decoding)
+        return decoding._replace(channels=shape[2]), shape, source.labels(), ()
+    root, folder, what = locate_entry(source, decoding, "survey", cache_dir)
     if (found := _read_survey(folder)) is None:
-        found = _colour_if_mixed(how, lambda how: _look_at_all(source, how, workers))
+        found = _colour_if_mixed(decoding, lambda decoding: _look_at_all(source, decoding, workers))
         label, bad, shape = found
         try:
             with NewEntry(root) as temporary:
-                if not any(one.passing for one in bad):
-                    finish(temporary, folder, label, bad, what | {"shape": shape})
+                if not any(one.temporary for one in bad):
+                    commit_entry(temporary, folder, label, bad, what | {"shape": shape})
         except OSError as error:
             logger.warning("not cached in %s: %s", root, error)
     label, bad, shape = found
-    return how._replace(channels=shape[2]), shape, label, bad
+    return decoding._replace(channels=shape[2]), shape, label, bad
 
 
 def decode_images(
-    source: Source, how: Decoding, *, workers: int = 1, folder: Path | None = None
+    source: Source, decoding: Decoding, *, workers: int = 1, folder: Path | None = None
 ) -> Images:
     """All images of a source, decoded, fitted and stacked; in memory or in `folder`/image.npy."""
 
-    def run(how: Decoding) -> Images:
-        image = _allocate(source, first_shape(source, how), folder)
-        label, bad, _ = _look_at_all(source, how, workers, image.__setitem__)
+    def run(decoding: Decoding) -> Images:
+        image = _allocate(source, first_shape(source, decoding), folder)
+        label, bad, _ = _look_at_all(source, decoding, workers, image.__setitem__)
         if isinstance(image, np.memmap):
             image.flush()
         return Images(image, label, bad)
 
-    return _colour_if_mixed(how, run)
+    return _colour_if_mixed(decoding, run)
 
 
 class _Mixed(Exception):
     """Grey images came first, and now one in colour."""
 
 
-def _colour_if_mixed(how: Decoding, run: Callable[[Decoding], Any]) -> Any:
-    """What `run(how)` gives; where `how` leaves the channels open and they differ, in colour."""
+def _colour_if_mixed(decoding: Decoding, run: Callable[[Decoding], Any]) -> Any:
+    """What `run(decoding)` returns; in colour where grey and colour are mixed and both allowed."""
     try:
-        return run(how)
+        return run(decoding)
     except _Mixed:
-        return run(how._replace(channels=3))
+        return run(decoding._replace(channels=3))
 
 
 def _look_at_all(
     source: Source,
-    how: Decoding,
+    decoding: Decoding,
     workers: int,
     keep: Callable[[int, np.ndarray], None] = lambda i, one: None,
 ) -> tuple[np.ndarray, tuple[Bad, ...], tuple[int, int, int]]:
     """Decodes every image and hands it to `keep`; (labels, what cannot be decoded, the shape)."""
-    shape = first_shape(source, how)
+    shape = first_shape(source, decoding)
     label = np.zeros(source.size, np.int32)
     bad: list[Bad] = []
     clock = time.perf_counter()
-    for index, images, labels in load_all(source, how, workers):
+    for index, images, labels in load_all(source, decoding, workers):
         label[index] = labels
         for i, one in zip(index.tolist(), images, strict=True):
             if isinstance(one, Bad):
                 bad.append(one)
                 continue
-            if how.channels is None and one.shape[2] != shape[2]:
+            if decoding.channels is None and one.shape[2] != shape[2]:
                 if shape[2] == 1:
                     raise _Mixed
                 one = to_channels(one, shape[2])
@@ -165,11 +170,11 @@ def _look_at_all(
     return label, tuple(bad), shape
 
 
-def decoded_size(source: Source, how: Decoding) -> int:
+def decoded_size(source: Source, decoding: Decoding) -> int:
     """Bytes of all images of a source."""
-    if how.image_size is not None and how.channels is not None:
-        return source.size * how.image_size**2 * how.channels
-    return source.size * int(np.prod(first_shape(source, how)))
+    if decoding.image_size is not None and decoding.channels is not None:
+        return source.size * decoding.image_size**2 * decoding.channels
+    return source.size * int(np.prod(first_shape(source, decoding)))
 
 
 def _allocate(source: Source, shape: tuple[int, ...], folder: Path | None) -> np.ndarray:
@@ -205,7 +210,7 @@ def _read(folder: Path) -> Images | None:
     def read() -> Images:
         return Images(np.load(folder / "image.npy", mmap_mode="r"), *_facts(folder))
 
-    return intact(folder, read)
+    return read_entry(folder, read)
 
 
 def _read_survey(
@@ -215,7 +220,7 @@ def _read_survey(
         height, width, channels = json.loads((folder / "what.json").read_text())["shape"]
         return *_facts(folder), (height, width, channels)
 
-    return intact(folder, read)
+    return read_entry(folder, read)
 
 
 def _facts(folder: Path) -> tuple[np.ndarray, tuple[Bad, ...]]:
@@ -232,20 +237,20 @@ _UNFINISHED = "unfinished-"
 _ABANDONED = 24 * 3600
 
 
-def locate(
-    source: Source, how: Decoding, kind: str, cache_dir: str | None
+def locate_entry(
+    source: Source, decoding: Decoding, kind: str, cache_dir: str | None
 ) -> tuple[Path, Path, dict[str, Any]]:
     """(the cache's folder, the entry's folder, what its what.json says).
 
     cache_dir: None: ~/.cache/jaxcnn/data.
     """
     root = Path(cache_dir or "~/.cache/jaxcnn/data").expanduser()
-    what = {"kind": kind, "source": source.identity} | resize_rule(how)
+    what = {"kind": kind, "source": source.identity} | resize_rule(decoding)
     text = json.dumps(what | {"stamp": source.stamp})
     return root, root / hashlib.sha256(text.encode()).hexdigest()[:24], what
 
 
-def sweep(root: Path, limit: float) -> None:
+def evict(root: Path, limit: float) -> None:
     """Removes what killed processes left, and entries used longest ago until `limit` bytes hold."""
     entries = []
     for path in root.iterdir():
@@ -283,7 +288,7 @@ class NewEntry(tempfile.TemporaryDirectory):
 
     def __init__(self, root: Path, limit: float = math.inf, size: int = 0) -> None:
         root.mkdir(parents=True, exist_ok=True)
-        sweep(root, limit - size)
+        evict(root, limit - size)
         prefix = f"{_UNFINISHED}{platform.node()}-{os.getpid()}-"
         super().__init__(prefix=prefix, dir=root, ignore_cleanup_errors=True)
 
@@ -291,7 +296,7 @@ class NewEntry(tempfile.TemporaryDirectory):
         return Path(super().__enter__())
 
 
-def finish(
+def commit_entry(
     temporary: Path, folder: Path, label: np.ndarray, bad: tuple[Bad, ...], what: dict[str, Any]
 ) -> None:
     np.save(temporary / "label.npy", label)
@@ -305,13 +310,13 @@ def finish(
             raise
 
 
-def intact(folder: Path, read: Callable[[], Any]) -> Any:
+def read_entry(folder: Path, read: Callable[[], Any]) -> Any:
     """What `read` finds in an entry; None where there is none or it is damaged."""
     if not folder.is_dir():
         return None
     try:
         found = read()
-        os.utime(folder)  # `sweep` removes what was used longest ago
+        os.utime(folder)  # `evict` removes what was used longest ago
     except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
         logger.warning("%s is damaged (%s): decoding again", folder, error)
         shutil.rmtree(folder, ignore_errors=True)
@@ -322,14 +327,14 @@ def intact(folder: Path, read: Callable[[], Any]) -> Any:
 MODES = ("memory", "device", "stream")
 
 
-def decoded_bytes(sources: Iterable[Source], how: Decoding, cache_dir: str | None) -> int:
+def decoded_bytes(sources: Iterable[Source], decoding: Decoding, cache_dir: str | None) -> int:
     """What all images take when they are decoded."""
     total = 0
     for source in sources:
-        if (known := cached_bytes(source, how, cache_dir)) is not None:
+        if (known := cached_bytes(source, decoding, cache_dir)) is not None:
             total += known
         else:
-            total += decoded_size(source, how)
+            total += decoded_size(source, decoding)
     return total
 
 

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.data.cache import NewEntry, finish, intact, locate, sweep
+from jaxcnn.data.cache import NewEntry, commit_entry, evict, locate_entry, read_entry
 from jaxcnn.data.decode import Decoding, open_image
-from jaxcnn.data.load import for_all, readable
+from jaxcnn.data.load import for_all, require_content
 from jaxcnn.data.shrink import small_copy
 from jaxcnn.data.source import Content, Source
 
@@ -51,7 +51,12 @@ class Copies(NamedTuple):
 
 
 def with_copies(
-    source: Source, how: Decoding, cache_dir: str | None, *, limit: float = 50e9, workers: int = 1
+    source: Source,
+    decoding: Decoding,
+    cache_dir: str | None,
+    *,
+    limit: float = 50e9,
+    workers: int = 1,
 ) -> Source:
     """The source, whose large photos are read from smaller copies; where the cache has none, they
     are made first.
@@ -59,19 +64,21 @@ def with_copies(
     limit: bytes of the whole cache: what was used longest ago is removed for the copies, and where
       they would take more themselves, they end.
     """
-    how = how if how.channels == 1 else how._replace(channels=None)  # `small_copy` makes the same
-    root, folder, what = locate(source, how, "copies", cache_dir)
-    copies = intact(folder, partial(_open, folder))
+    decoding = (
+        decoding if decoding.channels == 1 else decoding._replace(channels=None)
+    )  # `small_copy` makes the same
+    root, folder, what = locate_entry(source, decoding, "copies", cache_dir)
+    copies = read_entry(folder, partial(_open, folder))
     if copies is not None and not copies.complete and copies.limit < limit:
         shutil.rmtree(folder, ignore_errors=True)
         copies = None
     if copies is None:
         try:
             with NewEntry(root, limit) as temporary:
-                label, complete = _make(source, how, temporary, limit, workers)
+                label, complete = _make(source, decoding, temporary, limit, workers)
                 more = {"complete": complete, "limit": limit}
-                finish(temporary, folder, label, (), what | more)
-            copies = intact(folder, partial(_open, folder))
+                commit_entry(temporary, folder, label, (), what | more)
+            copies = read_entry(folder, partial(_open, folder))
         except OSError as error:
             logger.warning(
                 "no copies in %s: %s; large photos are shrunk whenever they are read", root, error
@@ -92,15 +99,15 @@ def _read(source: Source, copies: Copies, index: np.ndarray) -> tuple[list[Conte
 
 
 def _make(
-    source: Source, how: Decoding, folder: Path, limit: float, workers: int
+    source: Source, decoding: Decoding, folder: Path, limit: float, workers: int
 ) -> tuple[np.ndarray, bool]:
     """Writes an entry but for its labels, which it gives, and whether it is complete."""
     size, label = np.zeros(source.size, np.int64), np.zeros(source.size, np.int32)
     checksum = np.zeros(source.size, np.uint32)
     done, room, complete = 0, 0, True
-    started = told = time.perf_counter()
+    started = logged = time.perf_counter()
     with (folder / "copies.bin").open("wb") as file:
-        for index, copies, labels in for_all(source, partial(_copy, how=how), workers):
+        for index, copies, labels in for_all(source, partial(_copy, decoding=decoding), workers):
             label[index] = labels
             for i, copy in zip(index.tolist(), copies, strict=True):
                 if not isinstance(copy, bytes):  # the survey tells what cannot be decoded
@@ -114,8 +121,8 @@ def _make(
             if done >= room:
                 room = done + _STRIDE
                 _make_room(folder.parent, limit, room)
-            if time.perf_counter() - told > 10:
-                told = time.perf_counter()
+            if time.perf_counter() - logged > 10:
+                logged = time.perf_counter()
                 logger.info("shrunk %s of %s images", f"{index[-1] + 1:,}", f"{source.size:,}")
     np.save(folder / "place.npy", np.cumsum(np.append(0, size)))
     np.save(folder / "checksum.npy", checksum)
@@ -125,29 +132,29 @@ def _make(
 
 def _tell(size: np.ndarray, complete: bool, limit: float, seconds: float) -> None:
     count, images = np.count_nonzero(size), len(size)
-    told = f"smaller copies of {count:,} of {images:,} images: {size.sum() / 1e9:.3f} GB"
+    summary = f"smaller copies of {count:,} of {images:,} images: {size.sum() / 1e9:.3f} GB"
     if not complete:
         logger.warning(
             "%s; more would take more than data.cache_limit_gb=%g: other large photos are shrunk "
             "whenever they are read",
-            told,
+            summary,
             limit / 1e9,
         )
     elif count:
-        logger.info("%s (%.1f s)", told, seconds)
+        logger.info("%s (%.1f s)", summary, seconds)
     else:
         logger.warning("data.shrink changes nothing: none of %s images is larger", f"{images:,}")
 
 
 def _make_room(root: Path, limit: float, size: int) -> None:
     """Removes what was used longest ago for an entry of so many bytes; OSError on a full disk."""
-    sweep(root, limit - size)
+    evict(root, limit - size)
     if shutil.disk_usage(root).free < _STRIDE:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _copy(content: Content, how: Decoding) -> bytes | None:
-    return small_copy(open_image(readable(content)), how)
+def _copy(content: Content, decoding: Decoding) -> bytes | None:
+    return small_copy(open_image(require_content(content)), decoding)
 
 
 def _open(folder: Path) -> Copies:

@@ -34,7 +34,7 @@ def reason_of(error: Exception) -> str:
 
 
 @contextmanager
-def at_most(pixels: int) -> Iterator[None]:
+def pixel_limit(pixels: int) -> Iterator[None]:
     """Within, in this thread, images of more pixels are refused: for a server, whose memory others
     fill.
     """

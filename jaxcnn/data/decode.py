@@ -57,17 +57,17 @@ class Raw(NamedTuple):
 
 
 def decode(
-    content: bytes | np.ndarray, how: Decoding, at_least: int = 0, reuse: bool = False
+    content: bytes | np.ndarray, decoding: Decoding, at_least: int = 0, reuse: bool = False
 ) -> np.ndarray:
     """An image file's content, or pixels, as uint8[h, w, channels], upright.
 
     at_least: pixels of the shorter side that are enough; a JPEG of twice that or more may be
       decoded at a smaller scale, which is much faster. 0: the full size.
     reuse: the result may lie in memory that the thread's next call overwrites, which is faster;
-      `jaxcnn.data.jpeg.owned` copies it where needed.
+      `jaxcnn.data.jpeg.own_copy` copies it where needed.
     Raises Damaged, a ValueError, where the content is damaged or no image.
     """
-    return to_pixels(read_image(open_image(content), at_least, reuse), how)
+    return to_pixels(read_image(open_image(content), at_least, reuse), decoding)
 
 
 def open_image(content: bytes | np.ndarray) -> Jpeg | Raw:
@@ -100,10 +100,10 @@ def _in_words() -> Iterator[None]:
         raise Damaged(f"cannot be decoded ({reason_of(error)})") from error
 
 
-def to_pixels(raw: Raw, how: Decoding) -> np.ndarray:
+def to_pixels(raw: Raw, decoding: Decoding) -> np.ndarray:
     """The last third of `decode`: uint8[h, w, channels]."""
-    image = _on_background(_to_uint8(raw, how.window), how.background)
-    return image if how.channels is None else to_channels(image, how.channels)
+    image = _on_background(_to_uint8(raw, decoding.window), decoding.background)
+    return image if decoding.channels is None else to_channels(image, decoding.channels)
 
 
 def to_channels(image: np.ndarray, channels: int) -> np.ndarray:

@@ -80,7 +80,7 @@ def _without_filling(pixels: np.ndarray, size: tuple[int, int], at_least: int) -
     return pixels[:height, :width]
 
 
-def owned(image: np.ndarray) -> np.ndarray:
+def own_copy(image: np.ndarray) -> np.ndarray:
     """The image, copied if it lies in memory that the thread's next `read_jpeg` overwrites."""
     memory = getattr(_memory, "array", None)
     return image if memory is None or not np.may_share_memory(image, memory) else image.copy()

@@ -11,9 +11,9 @@ from typing import TypeVar
 import numpy as np
 
 from jaxcnn.data.decode import Decoding, open_image, read_image, to_pixels
-from jaxcnn.data.jpeg import owned
+from jaxcnn.data.jpeg import own_copy
 from jaxcnn.data.resize import crop_box, fit, fit_crop, shorter_side
-from jaxcnn.data.shrink import shrunk
+from jaxcnn.data.shrink import shrink
 from jaxcnn.data.source import Bad, Content, Source
 from jaxcnn.errors import UserError, command
 
@@ -25,16 +25,16 @@ _BLOCK = 64
 _Loaded = TypeVar("_Loaded")
 
 
-def load_example(content: Content, how: Decoding) -> np.ndarray:
+def load_example(content: Content, decoding: Decoding) -> np.ndarray:
     """The content of one example, decoded and fitted: uint8[H, W, C]; ValueError with a reason."""
-    image = shrunk(open_image(readable(content)), how)
-    pixels = to_pixels(read_image(image, shorter_side(how), reuse=True), how)
-    return owned(fit(pixels, how, image.size))
+    image = shrink(open_image(require_content(content)), decoding)
+    pixels = to_pixels(read_image(image, shorter_side(decoding), reuse=True), decoding)
+    return own_copy(fit(pixels, decoding, image.size))
 
 
 def load_crop(
     content: Content,
-    how: Decoding,
+    decoding: Decoding,
     target: int,
     scale: tuple[float, float],
     draws: np.ndarray,
@@ -44,18 +44,18 @@ def load_crop(
 
     A JPEG is decoded no larger than the crop needs. out: see `fit_crop`.
     """
-    image = shrunk(open_image(readable(content)), how)
+    image = shrink(open_image(require_content(content)), decoding)
     box = crop_box(image.size, scale, draws)
     enough = target / min(box[2:])  # the scale at which the crop is as large as it will be
     raw = read_image(image, math.ceil(min(image.size) * enough), reuse=True)
-    return owned(fit_crop(to_pixels(raw, how), box, image.size, target, out))
+    return own_copy(fit_crop(to_pixels(raw, decoding), box, image.size, target, out))
 
 
 def load_all(
-    source: Source, how: Decoding, workers: int
+    source: Source, decoding: Decoding, workers: int
 ) -> Iterator[tuple[np.ndarray, list[np.ndarray | Bad], np.ndarray]]:
     """Decodes a source in order, see `for_all`."""
-    yield from for_all(source, partial(load_example, how=how), workers)
+    yield from for_all(source, partial(load_example, decoding=decoding), workers)
 
 
 def for_all(
@@ -75,8 +75,8 @@ def for_all(
             try:
                 results.append(work(content))
             except ValueError as error:
-                passing = isinstance(content, OSError)
-                results.append(Bad(i, source.name(i), str(error), passing))
+                temporary = isinstance(content, OSError)
+                results.append(Bad(i, source.name(i), str(error), temporary))
         return index, results, label
 
     yield from in_order(load, range(0, source.size, _BLOCK), workers)
@@ -101,22 +101,22 @@ def in_order(
             pool.shutdown(cancel_futures=True)
 
 
-def first_shape(source: Source, how: Decoding) -> tuple[int, int, int]:
+def first_shape(source: Source, decoding: Decoding) -> tuple[int, int, int]:
     """(H, W, C) of the first image that can be decoded; UserError if none can."""
     bad = []
     for i in range(source.size):
         contents, _ = source.read(np.array([i]))
         try:
-            height, width, channels = load_example(contents[0], how).shape
+            height, width, channels = load_example(contents[0], decoding).shape
             return height, width, channels
         except ValueError as error:
             bad.append(Bad(i, source.name(i), str(error)))
     if not bad:
         raise UserError(f"no images in {source.identity}")
-    raise UserError(f"{_told(bad, source.size)}; {_list_them()}")
+    raise UserError(f"{_describe_bad(bad, source.size)}; {_list_them()}")
 
 
-def readable(content: Content) -> bytes | np.ndarray:
+def require_content(content: Content) -> bytes | np.ndarray:
     """The content; ValueError where there was none to read."""
     if isinstance(content, OSError):
         raise ValueError(f"cannot be read ({content.strerror or content})")
@@ -134,33 +134,33 @@ def check_labels(source: Source, label: np.ndarray) -> None:
         )
 
 
-def judge(bad: tuple[Bad, ...], size: int, on_bad_image: str) -> None:
+def check_bad(bad: tuple[Bad, ...], size: int, on_bad_image: str) -> None:
     """UserError that counts and names the images that cannot be used, or a warning with "skip"."""
     if not bad:
         return
     if on_bad_image == "skip":
-        logger.warning("left out: %s", _told(bad, size))
+        logger.warning("left out: %s", _describe_bad(bad, size))
         return
     raise UserError(
-        f"{_told(bad, size)}; mend or remove them, or leave them out with "
+        f"{_describe_bad(bad, size)}; mend or remove them, or leave them out with "
         f"--config.data.on_bad_image=skip; {_list_them()}"
     )
 
 
-def judge_lost(bad: tuple[Bad, ...], size: int, on_bad_image: str) -> None:
+def check_lost(bad: tuple[Bad, ...], size: int, on_bad_image: str) -> None:
     """UserError for images that could be used when the run began and cannot any more, or a warning
     with "skip".
     """
     if bad and on_bad_image == "skip":
-        logger.warning("left out from now on: %s", _told(bad, size))
+        logger.warning("left out from now on: %s", _describe_bad(bad, size))
     elif bad:
         raise UserError(
-            f"{_told(bad, size)} any more; put them back and start the same command again, which "
-            "goes on from the last checkpoint"
+            f"{_describe_bad(bad, size)} any more; put them back and start the same command again, "
+            "which goes on from the last checkpoint"
         )
 
 
-def _told(bad: tuple[Bad, ...] | list[Bad], size: int) -> str:
+def _describe_bad(bad: tuple[Bad, ...] | list[Bad], size: int) -> str:
     named = ", ".join(str(one) for one in bad[:10])
     more = f" and {len(bad) - 10:,} more" if len(bad) > 10 else ""
     return f"{len(bad):,} of {size:,} images cannot be used: {named}{more}"

@@ -12,7 +12,7 @@ from jaxcnn.data.stream import stream_batches
 Batch = dict[str, np.ndarray]
 
 
-class Chosen(NamedTuple):
+class Selection(NamedTuple):
     """Examples of a split: position int64[B] in it, and epoch int64[B], how often each has been
     seen before.
     """
@@ -22,7 +22,7 @@ class Chosen(NamedTuple):
 
 
 # int64[B], numbers from 0 of the examples a run has seen -> which those are
-Sampling = Callable[[np.ndarray], Chosen]
+Sampling = Callable[[np.ndarray], Selection]
 
 
 @lru_cache(maxsize=4)
@@ -52,7 +52,7 @@ def balanced(seed: int, label: np.ndarray) -> Sampling:
     rounds = epoch_order.__wrapped__  # short, and never the same twice
     order = lru_cache(maxsize=2 * len(members))(epoch_order.__wrapped__)
 
-    def choose(seen: np.ndarray) -> Chosen:
+    def choose(seen: np.ndarray) -> Selection:
         turn = seen // len(members)
         # Orders of rounds and of classes must not be those of epochs: keys no other seed has.
         classes = _in_order(seed + 2**32, seen, len(members), rounds).position
@@ -62,7 +62,7 @@ def balanced(seed: int, label: np.ndarray) -> Sampling:
             key = seed + (int(k) + 2 << 32)
             of_class = _in_order(key, turn[mine], len(members[k]), order)
             position[mine], epoch[mine] = members[k][of_class.position], of_class.epoch
-        return Chosen(position, epoch)
+        return Selection(position, epoch)
 
     return choose
 
@@ -149,14 +149,14 @@ def _in_order(
     seen: np.ndarray,
     num_examples: int,
     order: Callable[[int, int, int], np.ndarray] = epoch_order,
-) -> Chosen:
+) -> Selection:
     """Examples number `seen` of epochs that follow one another without a gap."""
     epochs, places = np.divmod(seen, num_examples)
     position = np.empty(len(seen), np.int64)
     for epoch in np.unique(epochs):
         mine = epochs == epoch
         position[mine] = order(seed, int(epoch), num_examples)[places[mine]]
-    return Chosen(position, epochs)
+    return Selection(position, epochs)
 
 
 def _batch(split: Split, row: np.ndarray, epoch: np.ndarray, mask: np.ndarray) -> Batch:

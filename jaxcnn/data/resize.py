@@ -10,16 +10,16 @@ from jaxcnn.data.decode import Decoding
 SHRINK_RULE = "first to shrink times the resized size, kept as a JPEG of quality 95, 4:4:4"
 
 
-def resize_rule(how: Decoding) -> dict[str, Any]:
+def resize_rule(decoding: Decoding) -> dict[str, Any]:
     """How `decode` and `fit` make a model's pixels, in words and numbers that `dataset.json` keeps.
 
     "rules" counts the changes to either that give other pixels; caches of older ones are not used.
     """
     import cv2
 
-    first = {} if how.shrink is None else {"shrink_rule": SHRINK_RULE}
+    first = {} if decoding.shrink is None else {"shrink_rule": SHRINK_RULE}
     return (
-        how._asdict()
+        decoding._asdict()
         | first
         | {
             "rules": 2,
@@ -28,7 +28,7 @@ def resize_rule(how: Decoding) -> dict[str, Any]:
             "crop": "center",
             "scaled_jpeg": "decoded at 1/2 or less where that is no smaller than the resized image",
             "more_than_8_bits": "scaled from the declared range"
-            if how.window is None
+            if decoding.window is None
             else "window",
             "library": ", ".join(f"{name} {version(name)}" for name in ("simplejpeg", "pillow"))
             + f", opencv {cv2.__version__}",
@@ -36,33 +36,33 @@ def resize_rule(how: Decoding) -> dict[str, Any]:
     )
 
 
-def shorter_side(how: Decoding) -> int:
+def shorter_side(decoding: Decoding) -> int:
     """Pixels that an image's shorter side is resized to; 0 where images keep their size."""
-    return round(how.image_size / how.crop_fraction) if how.image_size else 0
+    return round(decoding.image_size / decoding.crop_fraction) if decoding.image_size else 0
 
 
-def fit(image: np.ndarray, how: Decoding, size: tuple[int, int] | None = None) -> np.ndarray:
+def fit(image: np.ndarray, decoding: Decoding, size: tuple[int, int] | None = None) -> np.ndarray:
     """uint8[h, w, c] -> uint8[image_size, image_size, c]: the shorter side resized, the centre
     kept. Without an image size nothing is done.
 
     size: (height, width) of the file's image, where `image` was decoded at a smaller scale, which
       rounds its sides: by those alone the centre would be up to half a pixel off.
     """
-    side = how.image_size
-    if side is None or image.shape[:2] == (side, side) == (shorter_side(how),) * 2:
+    side = decoding.image_size
+    if side is None or image.shape[:2] == (side, side) == (shorter_side(decoding),) * 2:
         return image
     middle = _without_ends(image)
-    target = resized(size if size and middle is image else middle.shape[:2], how)
+    target = resized_size(size if size and middle is image else middle.shape[:2], decoding)
     top, left = (target[0] - side) // 2, (target[1] - side) // 2
     return resize(middle, target)[top : top + side, left : left + side]
 
 
-def resized(size: tuple[int, ...], how: Decoding) -> tuple[int, int]:
+def resized_size(size: tuple[int, ...], decoding: Decoding) -> tuple[int, int]:
     """(height, width) of an image of (height, width) once its shorter side is resized, before the
     centre is cropped.
     """
-    scale = shorter_side(how) / min(size)
-    height, width = (max(how.image_size or 0, round(side * scale)) for side in size)
+    scale = shorter_side(decoding) / min(size)
+    height, width = (max(decoding.image_size or 0, round(side * scale)) for side in size)
     return height, width
 
 
@@ -85,8 +85,8 @@ def resize(image: np.ndarray, target: tuple[int, int]) -> np.ndarray:
         return image
     import cv2
 
-    how = cv2.INTER_AREA if target[0] < height or target[1] < width else cv2.INTER_LINEAR
-    return cv2.resize(image, target[::-1], interpolation=how).reshape(*target, channels)
+    method = cv2.INTER_AREA if target[0] < height or target[1] < width else cv2.INTER_LINEAR
+    return cv2.resize(image, target[::-1], interpolation=method).reshape(*target, channels)
 
 
 def crop_box(
@@ -132,9 +132,9 @@ def fit_crop(
     h, w = max(1, round(box[2] * height / size[0])), max(1, round(box[3] * width / size[1]))
     part = image[top : top + h, left : left + w]
     halved = min(part.shape[:2]) >= 2 * target
-    how = cv2.INTER_AREA if halved else cv2.INTER_LINEAR
-    resized = cv2.resize(part, (target, target), dst=out, interpolation=how)
-    return resized if channels > 1 else resized.reshape(target, target, 1)
+    method = cv2.INTER_AREA if halved else cv2.INTER_LINEAR
+    crop = cv2.resize(part, (target, target), dst=out, interpolation=method)
+    return crop if channels > 1 else crop.reshape(target, target, 1)
 
 
 def crop_draws(

@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxcnn.data.decode import Decoding, Raw, open_image, read_image, to_pixels
 from jaxcnn.data.jpeg import Jpeg
-from jaxcnn.data.resize import resize, resized, shorter_side
+from jaxcnn.data.resize import resize, resized_size, shorter_side
 
 # With 4:2:0, or a quality of 90, a copy is 14 or 30 % smaller, and its pixels are 0.6 levels off.
 _QUALITY = 95
@@ -27,31 +27,32 @@ _QUALITY = 95
 _LONGEST = 65_500
 
 
-def shrunk(image: Jpeg | Raw, how: Decoding) -> Jpeg | Raw:
+def shrink(image: Jpeg | Raw, decoding: Decoding) -> Jpeg | Raw:
     """The image to read in the place of `image`: its smaller copy, or itself where it is no larger
     than that.
     """
-    copy = small_copy(image, how)
+    copy = small_copy(image, decoding)
     return image if copy is None else open_image(copy)
 
 
-def small_copy(image: Jpeg | Raw, how: Decoding) -> bytes | None:
-    """A large image as a JPEG `how.shrink` times the size it will be resized to; None if it is not
-    larger than that. Raises Damaged.
+def small_copy(image: Jpeg | Raw, decoding: Decoding) -> bytes | None:
+    """Encodes a large image as a JPEG of `decoding.shrink` times the size it will be resized to.
 
-    A copy's copy is itself. It is upright, and grey where the image or `how` is.
+    Returns None for an image that is no larger than that. Raises Damaged.
+
+    A copy's copy is itself. It is upright, and grey where the image or `decoding` is.
     """
-    if how.shrink is None or how.image_size is None:
+    if decoding.shrink is None or decoding.image_size is None:
         return None
-    if min(image.size) <= how.shrink * shorter_side(how):
+    if min(image.size) <= decoding.shrink * shorter_side(decoding):
         return None
-    height, width = (how.shrink * side for side in resized(image.size, how))
+    height, width = (decoding.shrink * side for side in resized_size(image.size, decoding))
     if max(height, width) > _LONGEST:
         return None
     import simplejpeg
 
     # Grey that will be shown in colour is kept as grey, so that one copy does for both.
-    own = how if how.channels == 1 else how._replace(channels=None)
+    own = decoding if decoding.channels == 1 else decoding._replace(channels=None)
     # From a scale of 1.5 or more: from one just above 1 the pixels are twice as far off.
     pixels = to_pixels(read_image(image, min(height, width) * 3 // 2, reuse=True), own)
     grey = pixels.shape[2] == 1

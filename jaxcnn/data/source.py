@@ -49,13 +49,13 @@ class Source(NamedTuple):
 class Bad(NamedTuple):
     """An example that cannot be used: its row, its name, and the reason ("is cut short").
 
-    passing: whether that may change while the file stays the same: it could not be read.
+    temporary: whether that may change while the file stays the same: it could not be read.
     """
 
     row: int
     name: str
     reason: str
-    passing: bool = False
+    temporary: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} {self.reason}"
@@ -81,7 +81,7 @@ class Images(NamedTuple):
 class Stream(NamedTuple):
     """Images that are decoded when a batch needs them, because all of them would not fit in memory.
 
-    how: with its channels decided. shape: (H, W, C) of every image.
+    decoding: with its channels decided. shape: (H, W, C) of every image.
     crop_scale: (least, largest) share of the area that a random crop for training takes from the
       image as it is on disk; None: training sees what evaluation sees.
     workers: threads that read and decode.
@@ -89,7 +89,7 @@ class Stream(NamedTuple):
     """
 
     source: Source
-    how: Decoding
+    decoding: Decoding
     label: np.ndarray
     shape: tuple[int, int, int]
     bad: tuple[Bad, ...] = ()
@@ -134,14 +134,14 @@ class Split:
 class Dataset(NamedTuple):
     """The splits of a data set by role.
 
-    identity: a hash that changes with any example or split. how: how images were decoded.
+    identity: a hash that changes with any example or split. decoding: of the images.
     mode: where images wait, "memory", "device" or "stream".
     """
 
     splits: dict[str, Split]
     class_names: tuple[str, ...]
     identity: str
-    how: Decoding
+    decoding: Decoding
     mode: str = "memory"
 
     @property

@@ -42,18 +42,18 @@ def hold_out(
     edges = np.flatnonzero(np.diff(order[by_unit])) + 1
     starts, stops = [0, *edges.tolist()], [*edges.tolist(), len(label)]
     class_of, wanted = members[by_unit].tolist(), counts.tolist()
-    held = np.zeros(len(label), bool)
+    selected = np.zeros(len(label), bool)
     for start, stop in zip(starts, stops, strict=True):
         gain = 0  # how much smaller the sum of squared distances from the counts gets
         for k in class_of[start:stop]:
             gain += 2 * wanted[k] - 1
             wanted[k] -= 1
         if gain > 0:
-            held[by_unit[start:stop]] = True
+            selected[by_unit[start:stop]] = True
         else:
             for k in class_of[start:stop]:
                 wanted[k] += 1
-    return held
+    return selected
 
 
 def _mix(unit: np.ndarray, seed: int) -> np.ndarray:
@@ -67,7 +67,7 @@ def _mix(unit: np.ndarray, seed: int) -> np.ndarray:
 def make_dataset(
     images: dict[str, Images | Stream],
     sources: Mapping[str, Source],
-    how: Decoding,
+    decoding: Decoding,
     *,
     holdout: float,
     test_holdout: float,
@@ -89,15 +89,17 @@ def make_dataset(
         if role not in splits and share:
             train = splits["train"]
             unit = sources["train"].unit
-            held = hold_out(train.label, share, seed, unit if unit is None else unit[train.rows])
-            if not held.any():
+            selected = hold_out(
+                train.label, share, seed, unit if unit is None else unit[train.rows]
+            )
+            if not selected.any():
                 key = "holdout" if role == "validation" else "test_holdout"
                 raise UserError(
                     f"config.data.{key}={share}: of {len(train)} images that is none for {role}; "
                     "give a larger share, or 0"
                 )
-            splits[role] = dataclasses.replace(train, rows=train.rows[held])
-            splits["train"] = dataclasses.replace(train, rows=train.rows[~held])
+            splits[role] = dataclasses.replace(train, rows=train.rows[selected])
+            splits["train"] = dataclasses.replace(train, rows=train.rows[~selected])
     if not len(splits["train"]):
         raise UserError(f"config.data.holdout={holdout}: no training example is left")
     splits = {role: splits[role] for role in ROLES if role in splits and len(splits[role])}
@@ -108,15 +110,17 @@ def make_dataset(
     rows = hashlib.sha256(b"".join(split.rows.tobytes() for split in splits.values())).hexdigest()
     rule += f", {rows=}"
     class_names = sources["train"].class_names
-    return Dataset(splits, class_names, hashlib.sha256(rule.encode()).hexdigest(), how)
+    return Dataset(splits, class_names, hashlib.sha256(rule.encode()).hexdigest(), decoding)
 
 
 def check_shapes(images: Mapping[str, Images | Stream]) -> None:
     """UserError where the images of two roles differ in size or channels."""
     shapes = {role: "x".join(map(str, part.shape)) for role, part in images.items()}
     if len(set(shapes.values())) > 1:
-        told = ", ".join(f"{role}: {shape}" for role, shape in shapes.items())
-        raise UserError(f"images differ ({told} pixels): give --config.data.image_size=N")
+        shapes_of_roles = ", ".join(f"{role}: {shape}" for role, shape in shapes.items())
+        raise UserError(
+            f"images differ ({shapes_of_roles} pixels): give --config.data.image_size=N"
+        )
 
 
 def check_classes_left(images: Images | Stream, class_names: tuple[str, ...]) -> None:
@@ -178,7 +182,7 @@ def describe(
         "image_shape": dataset.image_shape,
         "mean": list(mean),
         "std": list(std),
-        "resize": resize_rule(dataset.how),
+        "resize": resize_rule(dataset.decoding),
         "splits": {role: len(split) for role, split in dataset.splits.items()},
         "identity": dataset.identity,
     }

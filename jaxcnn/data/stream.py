@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from jaxcnn.data.load import judge_lost, load_crop, load_example
+from jaxcnn.data.load import check_lost, load_crop, load_example
 from jaxcnn.data.resize import crop_draws
 from jaxcnn.data.source import Bad, Stream
 
@@ -60,7 +60,7 @@ def stream_batches(
             batch = rows(number) | {"image": images.take(number)}
             if lost:
                 new = tuple(one for one in lost if one.row not in known)
-                judge_lost(new, len(stream.label), stream.on_bad_image)
+                check_lost(new, len(stream.label), stream.on_bad_image)
                 known |= {one.row for one in lost}
                 _mask_out(batch, [one.row for one in lost])
             yield batch
@@ -113,10 +113,10 @@ def _load(
         row = images[place]
         try:
             if crops is None or stream.crop_scale is None:
-                image = load_example(content, stream.how)
+                image = load_example(content, stream.decoding)
             else:
                 size, scale = stream.shape[0], stream.crop_scale
-                image = load_crop(content, stream.how, size, scale, crops[place], row)
+                image = load_crop(content, stream.decoding, size, scale, crops[place], row)
             if image.shape != stream.shape:
                 raise ValueError(f"has changed: it is {image.shape}, and was {stream.shape}")
             if image is not row:

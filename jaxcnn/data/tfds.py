@@ -22,8 +22,8 @@ import numpy as np
 
 from jaxcnn.data.source import Content, Read, Source
 from jaxcnn.errors import UserError, nearest
-from jaxcnn.files.folders import copy_here
-from jaxcnn.files.locks import held
+from jaxcnn.files.folders import download
+from jaxcnn.files.locks import wait_for_lock
 from jaxcnn.files.paths import as_path, files, in_bucket
 
 logger = logging.getLogger(__name__)
@@ -114,14 +114,14 @@ def _prepare(builder: Any, name: str, dir: str | None, manual_dir: str | None) -
     import tensorflow_datasets as tfds
 
     where = f"{name} is not prepared in {Path(builder.data_dir)}"
-    how = (
+    advice = (
         "give --config.data.dir=FOLDER where it is prepared, or --config.data.manual_dir=FOLDER "
         "with its original files"
     )
     if manual_dir is not None and not Path(manual_dir).is_dir():
         raise UserError(f"config.data.manual_dir={manual_dir!r}: no such folder")
     if manual_dir is None and _offline():
-        raise UserError(f"{where}, and there is no network to download it: {how}")
+        raise UserError(f"{where}, and there is no network to download it: {advice}")
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     try:
@@ -137,7 +137,7 @@ def _prepare(builder: Any, name: str, dir: str | None, manual_dir: str | None) -
         if "tensorflow" in str(error) and "No module" in str(error):
             raise _needs_tensorflow(name, error) from error
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{where}, and preparing it failed ({reason}): {how}") from error
+        raise UserError(f"{where}, and preparing it failed ({reason}): {advice}") from error
     return builder
 
 
@@ -147,7 +147,7 @@ def _alone(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         with suppress(OSError):  # what cannot be written is told by whoever prepares
             folder.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(held(folder.with_name(f".{folder.name}.lock")))
+            stack.enter_context(wait_for_lock(folder.with_name(f".{folder.name}.lock")))
         yield
 
 
@@ -243,12 +243,14 @@ def copy_prepared(name: str, dir: Path) -> Path:
     root = Path(_ROOT, hashlib.sha256(str(dir).encode()).hexdigest()[:24]).expanduser()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with held(root / ".lock"):  # the processes of one machine share the copy
+        with wait_for_lock(root / ".lock"):  # the processes of one machine share the copy
             for folder in folders:
                 _copy(dir / dataset / folder, root / dataset / folder)
     except OSError as error:
-        told = f"{dir} cannot be copied to {root} ({error.strerror or error})"
-        raise UserError(f"config.data.dir={dir}: {told}; copy it by hand and give that") from error
+        message = f"{dir} cannot be copied to {root} ({error.strerror or error})"
+        raise UserError(
+            f"config.data.dir={dir}: {message}; copy it by hand and give that"
+        ) from error
     return root
 
 
@@ -286,7 +288,7 @@ def _copy(folder: Path, target: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
     unfinished = target.with_name(f".unfinished-{uuid4()}")
     try:
-        copy_here(folder, unfinished)
+        download(folder, unfinished)
         shutil.rmtree(target, ignore_errors=True)
         unfinished.replace(target)
     finally:

@@ -135,7 +135,7 @@ def examine(trained: Trained, dataset: Dataset, split: str, own: bool = True) ->
         None if validation is None else relabel(validation),
         own,
         tuple(map(str, dataset.bad)),
-        dataset.how,
+        dataset.decoding,
     )
 
 

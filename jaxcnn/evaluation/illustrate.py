@@ -11,7 +11,7 @@ from jaxcnn.analysis.features import PROJECTIONS, nearest
 from jaxcnn.analysis.label_errors import Suspect, likely_label_errors
 from jaxcnn.core import explain
 from jaxcnn.data.decode import decode
-from jaxcnn.data.load import readable
+from jaxcnn.data.load import require_content
 from jaxcnn.data.pipeline import eval_batches
 from jaxcnn.data.resize import fit
 from jaxcnn.evaluation.assess import Assessment, on_devices, parts_at, spread_over
@@ -109,7 +109,7 @@ def pictures(assessment: Assessment, positions: Positions) -> list[np.ndarray]:
         how = assessment.examined.how
         (content,), _ = source.read(np.array([row]))
         try:
-            image = decode(readable(content), how, at_least=_SHOWN)
+            image = decode(require_content(content), how, at_least=_SHOWN)
         except ValueError:  # the file has changed meanwhile
             continue
         size = min(_SHOWN, *image.shape[:2])

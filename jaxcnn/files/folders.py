@@ -96,7 +96,7 @@ class LocalFolder:
     def fetch(self) -> None:
         """Copies what is in the bucket here."""
         if self._temporary is not None:
-            copy_here(self._folder, self.path)
+            download(self._folder, self.path)
             self._copied = {name: _state(file) for name, (file, _) in files(self.path).items()}
 
     def keep(self) -> None:
@@ -120,7 +120,7 @@ class LocalFolder:
             self._temporary.cleanup()
 
 
-def copy_here(folder: Path, target: Path) -> None:
+def download(folder: Path, target: Path) -> None:
     """Copies the files of a folder in a bucket into one of this machine, many at once."""
     found = files(folder)
     places = [target / name for name in found]
@@ -131,7 +131,7 @@ def copy_here(folder: Path, target: Path) -> None:
 
 
 @contextmanager
-def here(path: Path) -> Iterator[Path]:
+def local_file(path: Path) -> Iterator[Path]:
     """A file that is here as long as this is: itself, or a copy of one in a bucket."""
     if not in_bucket(path):
         yield path
@@ -153,7 +153,7 @@ def manifest(folder: Path) -> str:
     return "".join(f"{_sha256(file)}  {size}  {name}\n" for name, (file, size) in found.items())
 
 
-def whats_wrong(folder: Path, manifest: Path) -> str | None:
+def find_damage(folder: Path, manifest: Path) -> str | None:
     """What is not as the manifest says, or None."""
     found = files(folder)
     promises = [line.split("  ", 2) for line in manifest.read_text().splitlines()]

@@ -18,7 +18,7 @@ except ImportError:
 logger = logging.getLogger(__name__)
 
 
-def take(path: Path) -> TextIO | None:
+def try_lock(path: Path) -> TextIO | None:
     """A lock, held until it is closed or the process ends; None where another process has it.
 
     Returns the file, to be read and appended to. Raises OSError where it cannot be opened.
@@ -33,15 +33,15 @@ def take(path: Path) -> TextIO | None:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Within, no other process has this lock; waits for it. Raises OSError as `take` does."""
+def wait_for_lock(path: Path) -> Iterator[None]:
+    """Within, no other process has this lock; waits for it. Raises OSError as `try_lock` does."""
     with path.open("a") as file:
         _lock(file, path, wait=True)
         yield
 
 
-def are_known(path: Path) -> bool:
-    """Whether a lock on this file would hold others off. Raises OSError as `take` does."""
+def has_locks(path: Path) -> bool:
+    """Whether a lock on this file would hold others off. Raises OSError as `try_lock` does."""
     with path.open("a") as file:
         try:
             return _lock(file, path, wait=False)

@@ -80,7 +80,7 @@ def check_bucket(path: Path, flag: str) -> None:
             f"gs://{bucket}), or give another {flag}"
         ) from error
     except Exception as error:
-        raise UserError(f"{flag}={path}: {_told(error)}") from error
+        raise UserError(f"{flag}={path}: {_explain(error)}") from error
 
 
 def refused(error: BaseException) -> str | None:
@@ -89,7 +89,7 @@ def refused(error: BaseException) -> str | None:
         return None
     modules = [f"{one.__module__}." for one in type(error).__mro__]
     ours = any(module.startswith(f"{client}.") for module in modules for client in _CLIENTS)
-    return f"the bucket: {_told(error)}" if ours or _is_forbidden(error) else None
+    return f"the bucket: {_explain(error)}" if ours or _is_forbidden(error) else None
 
 
 def _is_forbidden(error: BaseException) -> bool:
@@ -97,7 +97,7 @@ def _is_forbidden(error: BaseException) -> bool:
     return isinstance(error, OSError) and str(error).startswith("Forbidden: ")
 
 
-def _told(error: BaseException) -> str:
+def _explain(error: BaseException) -> str:
     """What went wrong, and what to do, as far as that can be known."""
     reason = " ".join(str(error).split())[:300]
     code = getattr(error, "code", None)
@@ -107,8 +107,8 @@ def _told(error: BaseException) -> str:
             "login, or give the machine's service account the roles Storage Object User and "
             "Storage Legacy Bucket Reader"
         )
-    told = f"{type(error).__name__}: {reason}"
-    return f"cannot be reached ({told}); look at the network, and start the same command again"
+    message = f"{type(error).__name__}: {reason}"
+    return f"cannot be reached ({message}); look at the network, and start the same command again"
 
 
 def is_file(path: Path) -> bool:
@@ -241,12 +241,12 @@ def os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        told = error.strerror or "no such bucket or file"
-        raise FileNotFoundError(errno.ENOENT, told, os.fspath(path)) from error
+        message = error.strerror or "no such bucket or file"
+        raise FileNotFoundError(errno.ENOENT, message, os.fspath(path)) from error
     except Exception as error:
         if refused(error) is None:
             raise
-        raise OSError(errno.EIO, _told(error), os.fspath(path)) from error
+        raise OSError(errno.EIO, _explain(error), os.fspath(path)) from error
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from jaxcnn.errors import DiskError, UserError, without_password
-from jaxcnn.files.locks import take
+from jaxcnn.files.locks import try_lock
 from jaxcnn.files.paths import check_bucket, in_bucket, is_file, names, write
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def make_writable(workdir: Path) -> None:
 
 
 @contextmanager
-def locked(workdir: Path) -> Iterator[None]:
+def lock_directory(workdir: Path) -> Iterator[None]:
     """Holds the run directory; UserError where another run does, in this process or another.
 
     A bucket has no locks: of two runs on one directory in it, each would destroy the other's.
@@ -107,7 +107,7 @@ def locked(workdir: Path) -> Iterator[None]:
     path = workdir / LOCK
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        file = take(path)
+        file = try_lock(path)
     except OSError as error:
         raise DiskError(f"{path}: cannot be written ({error.strerror})") from error
     if file is None:

@@ -22,7 +22,7 @@ from jaxcnn.core.state import PyTree
 from jaxcnn.data.decode import Decoding
 from jaxcnn.data.load import load_example
 from jaxcnn.errors import UserError
-from jaxcnn.files.folders import here
+from jaxcnn.files.folders import local_file
 from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import EVALUATION, read_json, versions
 from jaxcnn.inference.in_parts import in_parts
@@ -175,7 +175,7 @@ def _exported(path: Path, threads: int | None) -> Classifier:
         # Threads that wait would keep cores busy which others have work for.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        with here(path) as file:
+        with local_file(path) as file:
             session = onnxruntime.InferenceSession(
                 str(file), options, providers=["CPUExecutionProvider"]
             )

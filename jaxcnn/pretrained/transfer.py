@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from jaxcnn.builders.data import build_model
 from jaxcnn.core.models import MODELS
 from jaxcnn.errors import UserError
-from jaxcnn.files.folders import here
+from jaxcnn.files.folders import local_file
 from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import CHECKPOINTS, PRETRAINED, write_json
 from jaxcnn.inference.trained import load_trained, run_config
@@ -169,7 +169,7 @@ def _named(given: str) -> Iterator[Path]:
         if path.is_dir():
             yield path
         else:
-            with here(path) as file:
+            with local_file(path) as file:
                 yield file
     except FileNotFoundError as error:  # in a bucket
         raise UserError(f"config.pretrained.path={given}: no such file") from error

@@ -28,7 +28,7 @@ import jax
 import numpy as np
 
 from jaxcnn.errors import UserError
-from jaxcnn.files.folders import manifest, whats_wrong
+from jaxcnn.files.folders import find_damage, manifest
 from jaxcnn.files.paths import absolute, make_folder, move, names, remove, write
 from jaxcnn.runtime.disk_errors import DiskErrors, tell_once
 from jaxcnn.runtime.distributed import from_first, is_first
@@ -335,7 +335,7 @@ class Checkpoints:
                 remove(self._folder / name)
 
     def _whats_wrong(self, step: int) -> str | None:
-        return whats_wrong(self._folder / str(step), self._manifest(step))
+        return find_damage(self._folder / str(step), self._manifest(step))
 
     def _manifest(self, step: int) -> Path:
         return self._folder / f"{step}.sha256"

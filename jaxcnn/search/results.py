@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn.errors import UserError, without_password
 from jaxcnn.files.folders import write_files
-from jaxcnn.files.locks import held
+from jaxcnn.files.locks import wait_for_lock
 from jaxcnn.files.rundir import METRICS, WORKER_LOCK, has_run, metric_lines, read_json
 from jaxcnn.runtime.tensorboard import TensorBoard
 from jaxcnn.search.page import tune_files
@@ -131,7 +131,7 @@ def write_results(
     """
     assert found.best is not None
     command = without_password(command)
-    with held(study.workdir / ".results.lock"):
+    with wait_for_lock(study.workdir / ".results.lock"):
         test = _test(study, config, found.best.number)
         recipe = recipe_text(
             config,
@@ -176,7 +176,7 @@ def _test(study: Study, config: ConfigDict, number: int) -> dict[str, Any] | Non
         logger.warning("trial %d was trained elsewhere; start the command there to test it", number)
         return None
     try:
-        with held(folder / WORKER_LOCK):  # nobody deletes its checkpoints meanwhile
+        with wait_for_lock(folder / WORKER_LOCK):  # nobody deletes its checkpoints meanwhile
             if (metrics := finished_run(config, folder)) is not None:
                 return metrics
             with Training([config], [folder], tensorboard=False) as training:

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from jaxcnn.config.keys import FREE_ON_RESUME, flatten, resolve, to_json, unflatten
 from jaxcnn.errors import UserError
 from jaxcnn.files.folders import check_writable
-from jaxcnn.files.locks import are_known, held, take
+from jaxcnn.files.locks import has_locks, try_lock, wait_for_lock
 from jaxcnn.files.rundir import CHECKPOINTS, LOCK, WORKER_LOCK, metric_lines
 from jaxcnn.search.study import Study
 
@@ -106,7 +106,7 @@ def begin_trials(
     sampler: gives what proposes the values of a trial, by its number.
     """
     begun: list[Begun] = []
-    with held(study.workdir / LOCK):
+    with wait_for_lock(study.workdir / LOCK):
         trials = study.trials()
         for frozen in trials:
             if len(begun) < count and (lock := _left(study, frozen)) is not None:
@@ -124,7 +124,7 @@ def begin_trials(
                 _check_new(study.folder(trial.number))
             number = trial.number + 1
             study.folder(trial.number).mkdir(parents=True, exist_ok=True)
-            if (lock := take(study.folder(trial.number) / WORKER_LOCK)) is None:
+            if (lock := try_lock(study.folder(trial.number) / WORKER_LOCK)) is None:
                 raise UserError(
                     f"{study.folder(trial.number)}: another search is at work in it; give a new "
                     "--workdir"
@@ -183,7 +183,7 @@ def _left(study: Study, frozen: Any) -> TextIO | None:
     elif not (study.own or (folder.is_dir() and _identity(folder) == known)):
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    return take(folder / WORKER_LOCK)
+    return try_lock(folder / WORKER_LOCK)
 
 
 def _reopen(study: Study, number: int) -> Any:
@@ -212,12 +212,12 @@ def at_work(study: Study) -> list[int]:
     """The trials that other workers here are training now; the log names those of other folders."""
     busy: list[int] = []
     elsewhere: dict[int, str] = {}
-    with held(study.workdir / LOCK):  # nobody begins a trial while its lock is tried here
+    with wait_for_lock(study.workdir / LOCK):  # nobody begins a trial while its lock is tried here
         for frozen in study.trials("RUNNING"):
             path = study.folder(frozen.number) / WORKER_LOCK
             if not path.is_file():
                 elsewhere[frozen.number] = frozen.user_attrs.get("host", "a machine unknown")
-            elif (lock := take(path)) is None:
+            elif (lock := try_lock(path)) is None:
                 busy.append(frozen.number)
             else:
                 lock.close()
@@ -235,7 +235,7 @@ def delete_checkpoints(study: Study) -> None:
         folder = study.folder(frozen.number)
         if (best is not None and frozen.number == best.number) or not folder.is_dir():
             continue
-        if (lock := take(folder / WORKER_LOCK)) is not None:  # nobody still writes there
+        if (lock := try_lock(folder / WORKER_LOCK)) is not None:  # nobody still writes there
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
             lock.close()
 
@@ -256,7 +256,7 @@ def made_folder(workdir: Path) -> Iterator[None]:
     check_writable(workdir, "workdir")
     try:
         (workdir / "trials").mkdir(parents=True, exist_ok=True)
-        if not are_known(workdir / LOCK):
+        if not has_locks(workdir / LOCK):
             raise UserError(
                 f"--workdir={workdir}: there are no locks on files, by which the workers of a "
                 "search know of each other; give a folder of a local disk"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxcnn.data.damage import at_most
+from jaxcnn.data.damage import pixel_limit
 from jaxcnn.errors import UserError, printable
 from jaxcnn.inference.classifier import answer
 from jaxcnn.serving import schema
@@ -237,7 +237,7 @@ async def _given(request: "Request", state: State) -> tuple[Served, np.ndarray]:
 def _pixels(model: Served, files: list[bytes], most: int) -> np.ndarray:
     """The images as the model takes them; Refused with the reason of the first that is none."""
     found = []
-    with at_most(most):
+    with pixel_limit(most):
         for place, content in enumerate(files):
             try:
                 found.append(model.classifier.read(content))

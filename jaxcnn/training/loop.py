@@ -30,7 +30,7 @@ from jaxcnn.files.rundir import (
     DATASET,
     ENVIRONMENT,
     environment,
-    locked,
+    lock_directory,
     write_json,
     write_text,
 )
@@ -95,7 +95,7 @@ class Training:
                 stack.callback(self._tensorboard.close)
             for config, workdir in self._given:
                 if is_first():
-                    stack.enter_context(locked(workdir))
+                    stack.enter_context(lock_directory(workdir))
                 check_shared(workdir)
                 self.members.append(open_member(config, workdir))
                 stack.callback(self.members[-1].close)

@@ -241,10 +241,10 @@ def test_a_new_file_is_seen_as_evaluation_would_see_it(config, tmp_path):
     for row, image in zip(batch["index"].tolist(), batch["image"], strict=True):
         name = split.images.source.name(row)
         content = (tmp_path / "photos" / name).read_bytes()
-        np.testing.assert_array_equal(load_example(content, dataset.how), image)
+        np.testing.assert_array_equal(load_example(content, dataset.decoding), image)
     resize = describe(dataset)["resize"]
     assert resize["shrink"] == 2 and "JPEG of quality 95" in resize["shrink_rule"]
-    assert Decoding(*(resize[name] for name in Decoding._fields)) == dataset.how
+    assert Decoding(*(resize[name] for name in Decoding._fields)) == dataset.decoding
     json.dumps(resize)
 
 
@@ -257,10 +257,12 @@ def test_tables_with_groups_are_streamed_from_copies_too(config, tmp_path):
     assert dataset.mode == "stream"
     for batch in batches:
         for i, image in zip(batch["index"].tolist(), batch["image"], strict=True):
-            np.testing.assert_array_equal(image, load_example(files[i].read_bytes(), dataset.how))
+            np.testing.assert_array_equal(
+                image, load_example(files[i].read_bytes(), dataset.decoding)
+            )
     small = [i for i, file in enumerate(files) if file.stem == "small"]
     source = without_files(SOURCES["csv"](dir=config.data.dir)["train"], small)
-    seen_in(with_copies(source, dataset.how, config.data.cache_dir))
+    seen_in(with_copies(source, dataset.decoding, config.data.cache_dir))
 
 
 def test_bad_images_are_told_as_without_copies(config, tmp_path):

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from jaxcnn.files.rundir import locked
+from jaxcnn.files.rundir import lock_directory
 from tests.processes import ROOT, command_line
 from tests.several import Launched, wait_for
 
@@ -59,7 +59,7 @@ def test_a_mistake_that_all_processes_make_is_told_once(tmp_path, cache_dir):
 
 def test_a_mistake_that_only_the_first_process_meets_is_what_is_told(tmp_path, cache_dir):
     """JAX aborts the other one, which waits for it."""
-    with locked(tmp_path / "run"):
+    with lock_directory(tmp_path / "run"):
         code, log = launch(tmp_path, cache_dir).finish()
     assert code == 2, log
     assert "is training in it; wait until that is done" in log.splitlines()[-1]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.errors import UserError
-from jaxcnn.files.folders import LocalFolder, here
+from jaxcnn.files.folders import LocalFolder, local_file
 from jaxcnn.files.paths import Lines, as_path, files, move, names, remove, write
 from tests.bucket import made_bucket
 from tests.processes import command_line, finish, start
@@ -89,7 +89,7 @@ def test_what_is_written_here_is_copied_there(bucket):
     place.keep()
     place.drop()
     assert names(there) == ["new"] and not place.path.exists()
-    with here(there / "new") as file:
+    with local_file(there / "new") as file:
         assert file.read_text() == "new"
 
 

@@ -15,7 +15,7 @@ import pytest
 from jax.experimental import multihost_utils
 
 from jaxcnn.errors import UserError
-from jaxcnn.files.rundir import locked
+from jaxcnn.files.rundir import lock_directory
 from jaxcnn.runtime.disk_errors import DiskErrors
 from jaxcnn.runtime.distributed import check_alike, connect, found_in, is_about_others
 
@@ -94,7 +94,7 @@ def free_port():
 
 
 def test_a_second_run_in_a_directory_is_refused(command, tmp_path):
-    with locked(tmp_path):
+    with lock_directory(tmp_path):
         done = command(*DIGITS, "--config.num_steps=1", "--workdir", tmp_path, check=2)
     assert done.stderr.splitlines()[-1] == (
         f"error: --workdir={tmp_path}: process {os.getpid()} on {os.uname().nodename} is training "
@@ -106,18 +106,22 @@ def test_a_second_run_in_a_directory_is_refused(command, tmp_path):
 def test_a_killed_process_leaves_no_lock(tmp_path):
     script = f"""
 import os, pathlib, sys, time
-from jaxcnn.files.rundir import locked
-with locked(pathlib.Path({str(tmp_path)!r})):
+from jaxcnn.files.rundir import lock_directory
+with lock_directory(pathlib.Path({str(tmp_path)!r})):
     print("held", flush=True)
     time.sleep(600)
 """
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
-    with pytest.raises(UserError, match=f"process {process.pid} on "), locked(tmp_path):
+    with pytest.raises(UserError, match=f"process {process.pid} on "), lock_directory(tmp_path):
         pass
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    with locked(tmp_path), (tmp_path / ".lock").open() as file, pytest.raises(BlockingIOError):
+    with (
+        lock_directory(tmp_path),
+        (tmp_path / ".lock").open() as file,
+        pytest.raises(BlockingIOError),
+    ):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
