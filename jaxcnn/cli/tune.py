@@ -22,6 +22,7 @@ learning_rate is no search but one short run whose rate grows until the loss doe
 the compiler for the largest batch that fits, and allocates nothing to find that out.
 """
 
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -157,5 +158,6 @@ def search() -> None:
 
 
 def start() -> None:
+    os.environ.setdefault("MPLBACKEND", "agg")  # Optuna draws with pyplot, which wants a window
     define_search(sys.argv)
     cli.run(main, usage=__doc__, arguments="[learning_rate | batch_size]")

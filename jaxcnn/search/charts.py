@@ -1,13 +1,14 @@
-"""Charts of a search: its trials one after another, what mattered, and how each trial learned."""
+"""Charts of a search, as Optuna draws them with Matplotlib, in the colours of our pages."""
 
-from collections.abc import Sequence
+import math
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxcnn.report.style import (
     LIGHT,
-    MARKERS,
     Theme,
     color_map,
     dress,
@@ -18,232 +19,297 @@ from jaxcnn.report.style import (
     short_name,
 )
 from jaxcnn.report.tables import is_share
-from jaxcnn.search.scale import (
-    share_text,
-    short_number,
-    trial_values,
-    value_window,
-)
 from jaxcnn.search.trial import Search
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Curves and bars that are drawn.
-_CURVES, _BARS = 100, 20
+# Parameters of a chart, of more the most important; bars; learning curves; plots in a row.
+_PARAMETERS, _BARS, _CURVES, _COLUMNS = 12, 20, 100, 3
+# So few numbers that are tried again and again are a choice, like words.
+_FEW = 6
+# A key as short as this is written whole.
+_SHORT = 16
+# Values further from the best than the median by this factor are not on the axis.
+_REACH = 5.0
 # The least contrast of a line with its paper, as a share of the ramp.
 _FAINT = 0.35
 
 
 def history_chart(search: Search, theme: Theme = LIGHT) -> "Figure":
-    """The value of each trial by its number, and the best so far as a line.
-
-    What is much worse than most trials, or has no value, is marked at the edge.
-    """
-    from matplotlib.ticker import MaxNLocator
-
-    figure = new_figure(theme, 8.4, 3.8, _history_told(search))
-    axes = figure.subplots()
-    low, high = value_window(search)
-    title = f"Validation {search.metric} of each trial"
-    dress(axes, theme, title, x="trial")
-    values = trial_values(search)
-    _value_limits(axes, search)
-    edge = axes.get_ylim()[search.lower_is_better]
-    _line_of_the_best(axes, theme, search)
-    number = np.array([trial.number for trial in search.trials])
-    state = np.array([trial.state for trial in search.trials])
-    looks = {
-        "complete": (theme.lines[0], theme.lines[0], "o"),
-        "pruned": (theme.lines[3], "none", "^"),
-        "running": (theme.soft, "none", "s"),
-    }
-    for name, (color, face, mark) in looks.items():
-        own = (state == name) & (np.isfinite(values) | (name == "pruned"))
-        inside = (low <= values[own]) & (values[own] <= high)
-        shown = np.where(inside, values[own], edge)
-        style: dict[str, Any] = {
-            "mec": color,
-            "mfc": face,
-            "ms": 5,
-            "label": name,
-            "clip_on": False,
-        }
-        if own.any():
-            axes.plot(number[own], shown, mark, **style)
-    if (failed := state == "failed").any():
-        style = {"mec": theme.lines[1], "ms": 6, "label": "failed", "clip_on": False}
-        axes.plot(number[failed], np.full(failed.sum(), edge), "x", **style)
-    if (best := search.best) is not None:
-        style = {"mec": theme.lines[1], "mfc": "none", "ms": 11, "mew": 1.8, "clip_on": False}
-        place, label = (best.number, best.value or 0.0), f"best: trial {best.number}"
-        axes.plot(*place, "o", label=label, **style)
-    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-    axes.margins(x=0.03)
-    if ((values < low) | (values > high)).any():
-        axes.set_xlabel("trial (marks at the edge: worse than the axis shows)")
-    dress_legend(axes, theme, outside="lower center", ncols=5)
-    return figure
-
-
-def _line_of_the_best(axes: "Axes", theme: Theme, search: Search) -> None:
-    """Over complete trials: others are not compared by their last value."""
-    sign = -1 if search.lower_is_better else 1
-    values = trial_values(search)
-    ended = [
-        (trial.number, sign * value)
-        for trial, value in zip(search.trials, values, strict=True)
-        if trial.state == "complete" and np.isfinite(value)
-    ]
-    if not ended:
-        return
-    number, value = np.array(sorted(ended)).T
-    least = sign * value_window(search)[search.lower_is_better]
-    best = sign * np.maximum(np.maximum.accumulate(value), least)
-    last = max(trial.number for trial in search.trials)
-    axes.step(
-        [*number, last],
-        [*best, best[-1]],
-        where="post",
-        color=theme.soft,
-        linewidth=1.6,
-        label="best so far",
-    )
-
-
-def _value_limits(axes: "Axes", search: Search) -> None:
-    """Of the y axis: the values to draw, and a little more."""
-    low, high = value_window(search)
-    space = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
-    axes.set_ylim(low - space, high + space)
-    if is_share(search.metric):
-        percent_ticks(axes, "y")
-
-
-def _history_told(search: Search) -> str:
+    """The value of each complete trial by its number, and the best so far as a line."""
+    figure = _draw("plot_optimization_history", search, target_name="complete")
+    (axes,) = figure.axes
+    dress(axes, theme, f"Validation {search.metric} of each trial", x="trial")
+    points, line = axes.collections[0], axes.lines[0]
+    points.set(color=theme.lines[0])
+    line.set(color=theme.soft, alpha=1, label="best so far", drawstyle="steps-post", zorder=0)
     best = search.best
-    told = f"Scatter plot of the {len(search.trials):,} trials in the order of their starts"
-    if best is None or best.value is None:
-        return f"{told}; none is complete."
-    return f"{told}; the best is trial {best.number} with {shown_value(search, best.value)}."
-
-
-def shown_value(search: Search, value: float) -> str:
-    """A value of the metric as it is read."""
-    return share_text(value) if is_share(search.metric) else short_number(value)
+    description = f"Scatter plot of the {len(search.trials):,} trials in the order of their starts"
+    if best is not None and best.value is not None:
+        label = f"best: trial {best.number}"
+        style: dict[str, Any] = {"mec": theme.lines[1], "mfc": "none", "ms": 11, "mew": 1.8}
+        axes.plot(best.number, best.value, "o", label=label, **style)
+        description += f"; the best is trial {best.number}"
+    _limit_values(axes, search, trial_values(search))
+    return _finish(figure, theme, 8.4, 3.8, f"{description}.")
 
 
 def importance_chart(search: Search, theme: Theme = LIGHT) -> "Figure":
-    """How much of what trials differ in each parameter explains, the most important first; of more
-    than 20 parameters those that matter most.
-    """
+    """The share of the values' variance that each parameter explains, the most important first."""
     importance = search.importance or {}
     order = sorted(importance, key=lambda key: -importance[key])[:_BARS]
-    told = ", ".join(f"{key} {100 * importance[key]:.0f} %" for key in order)
-    figure = new_figure(theme, 8.4, 1.1 + 0.36 * max(1, len(order)), f"Bar chart: {told}.")
+    description = ", ".join(f"{key} {100 * importance[key]:.0f} %" for key in order)
+    height = 1.1 + 0.36 * max(1, len(order))
+    figure = new_figure(theme, 8.4, height, f"Bar chart: {description}.")
     axes = figure.subplots()
     dress(axes, theme, f"Share of the differences in {search.metric} that a parameter explains")
-    axes.grid(visible=False, axis="y")
-    shares = [importance[key] for key in order]
-    axes.barh(range(len(order)), shares, height=0.62, color=theme.lines[0])
-    for place, share in enumerate(shares):
-        written = f" {100 * share:.0f} %"
-        axes.text(share, place, written, color=theme.ink, fontsize=9, va="center")
-    largest = max(shares, default=1.0)
-    axes.set(xlim=(0, 1.12 * largest or 1), ylim=(max(len(order), 1) - 0.5, -0.5))
+    bars = axes.barh(order, [importance[key] for key in order], 0.62, color=theme.lines[0])
+    shares = [f" {100 * importance[key]:.0f} %" for key in order]
+    axes.bar_label(bars, shares, color=theme.ink, fontsize=9)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
     name_ticks(axes, "y", {float(k): short_name(key, 36) for k, key in enumerate(order)})
     percent_ticks(axes, "x")
     return figure
 
 
-def learning_curves_chart(search: Search, theme: Theme = LIGHT) -> "Figure":
-    """The validation of each trial over its steps; of more than 100 trials, good and bad ones
-    evenly.
-
-    Pruned trials are dashed and end in a mark.
+def parallel_coordinates_chart(search: Search, theme: Theme = LIGHT) -> "Figure":
+    """A line a complete trial, through its value and its parameters (Inselberg 1985, "The plane
+    with parallel coordinates").
     """
-    ranked = [k for k in by_value(search) if search.trials[k].history]
-    order = thinned(ranked, _CURVES)
+    figure = _draw("plot_parallel_coordinate", search, target_name=search.metric)
+    first, bar = figure.axes[:2]
+    dress(first, theme, "A line a trial, through its value and its parameters")
+    first.grid(visible=False)
+    lines = first.collections[0]
+    lines.set(cmap=_ramp(theme, search.lower_is_better), linewidth=1.2, alpha=0.8)
+    bar.remove()
+    if is_share(search.metric):
+        percent_ticks(first, "y")
+    box = {"facecolor": theme.paper, "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
+    for axes in figure.axes:
+        axes.grid(visible=False)
+        axes.spines[:].set_color(theme.soft)
+        axes.spines[["left", "top", "bottom"]].set_visible(axes is first)
+        axes.tick_params(which="both", colors=theme.soft, labelsize=8, length=2)
+        for words in axes.get_yticklabels():
+            words.set_bbox(box)
+    first.spines[["top", "bottom"]].set_visible(False)
+    names = [words.get_text() for words in first.get_xticklabels()]
+    name_ticks(first, "x", {float(k): short_name(name, 20) for k, name in enumerate(names)}, 20)
+    keys = ", ".join(searched(search)[:_PARAMETERS])
+    description = f"Parallel coordinates of {len(search.trials):,} trials: {keys}."
+    return _finish(figure, theme, max(8.4, 1.2 * len(names)), 4.6, description)
+
+
+def slices_chart(search: Search, theme: Theme = LIGHT) -> "Figure":
+    """The value of each complete trial against each of its parameters."""
+    figure = _draw("plot_slice", search, target_name=search.metric)
+    *plots, bar = figure.axes
+    bar.remove()
+    columns = min(_COLUMNS, len(plots))
+    rows = -(-len(plots) // columns)
+    places = figure.add_gridspec(rows, columns)
+    for k, axes in enumerate(plots):
+        axes.set_subplotspec(places[k // columns, k % columns])
+        dress(axes, theme, f"{axes.get_xlabel()}{' (log)' * (axes.get_xscale() == 'log')}")
+        axes.tick_params(labelleft=k % columns == 0, labelbottom=True)
+        axes.collections[0].set(cmap=_ramp(theme), edgecolor=theme.paper)
+        words = [one.get_text() for one in axes.get_xticklabels()]
+        if words[0].startswith("'"):  # Optuna writes a word as Python does
+            turn = 20 if max(map(len, words)) > 8 else 0
+            name_ticks(axes, "x", {float(k): word[1:-1] for k, word in enumerate(words)}, turn)
+            axes.set_xlim(-0.5, len(words) - 0.5)
+    _limit_values(plots[0], search, trial_values(search))
+    keys = ", ".join(searched(search)[:_PARAMETERS])
+    description = f"Scatter plots of {search.metric} against {keys}; later trials have more colour."
+    return _finish(figure, theme, 8.4, 0.7 + 2.5 * rows, description)
+
+
+def learning_curves_chart(search: Search, theme: Theme = LIGHT) -> "Figure":
+    """The validation of each trial over its steps; of more than 100 trials, those that began last
+    and the best.
+    """
+    kept = [one for one in search.trials if one.history][-_CURVES:]
+    best = search.best
+    if best is not None and best.history:
+        kept = [*(one for one in kept if one is not best), best]
+    figure = _draw("plot_intermediate_values", search._replace(trials=kept))
+    (axes,) = figure.axes
     title = f"Validation {search.metric} over the steps of each trial"
-    if len(order) < len(ranked):
-        title += f" ({len(order)} of {len(ranked):,})"
-    figure = new_figure(theme, 8.4, 4.0, f"Line chart: {title}.")
-    axes = figure.subplots()
     dress(axes, theme, title, x="step")
-    colors, best = ramp(search, theme), search.best
-    for k in order:
-        trial = search.trials[k]
-        step, value = np.array(trial.history, np.float64).T
-        pruned, winner = trial.state == "pruned", trial is best
-        line: dict[str, Any] = {
-            "color": theme.lines[1] if winner else theme.lines[3] if pruned else colors[k],
-            "linewidth": 2.6 if winner else 1.2,
-            "alpha": 1 if winner or len(order) <= 20 else 0.75,
-            "zorder": 4 if winner else 3 if pruned else 2,
-        }
-        axes.plot(step, value, "--" if pruned else "-", **line)
-        if pruned or len(step) == 1:
-            mark = MARKERS[1] if pruned else MARKERS[0]
-            axes.plot(step[-1:], value[-1:], mark, ms=4, mfc="none" if pruned else None, **line)
-    _explain_curves(axes, theme, search)
-    finite = [v for k in order for _, v in search.trials[k].history if np.isfinite(v)]
-    _limit_curves(axes, search, np.array(finite))
-    dress_legend(axes, theme, outside="lower center", ncols=3)
+    for trial, line in zip(kept, axes.lines, strict=True):
+        line.set(color=theme.lines[0], alpha=0.5, linewidth=1.2, label="")
+        line.set_marker("." if len(trial.history) == 1 else "")
+        if trial.state == "pruned":
+            line.set(color=theme.lines[3], linestyle="--", alpha=0.8)
+        if trial is best:
+            line.set(color=theme.lines[1], linewidth=2.6, alpha=1, zorder=3)
+            line.set_label(f"best: trial {trial.number}")
+    if any(trial.state == "pruned" for trial in kept):
+        axes.plot([], [], "--", color=theme.lines[3], label="pruned")
+    _limit_values(axes, search, np.array([value for one in kept for _, value in one.history]))
+    return _finish(figure, theme, 8.4, 4.0, f"Line chart: {title}.")
+
+
+def searched(search: Search) -> list[str]:
+    """The keys of all trials' parameters, the most important first."""
+    keys = dict.fromkeys(key for trial in search.trials for key in trial.params)
+    importance = search.importance or {}
+    return sorted(keys, key=lambda key: -importance.get(key, 0.0))
+
+
+def trial_values(search: Search) -> np.ndarray:
+    """float64[N], NaN where a trial has no finite value."""
+    values = [math.nan if trial.value is None else trial.value for trial in search.trials]
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def short_keys(keys: Sequence[str]) -> dict[str, str]:
+    """As much of the ends of long dotted names as tells them apart."""
+    shown = {}
+    for key in keys:
+        parts = key.split(".")
+        ends = [".".join(parts[start:]) for start in range(len(parts) - 1, 0, -1)]
+        others = [f".{other}" for other in keys if other != key]
+        unique = (end for end in ends if not any(one.endswith(f".{end}") for one in others))
+        shown[key] = key if len(key) <= _SHORT else next(unique, key)
+    return shown
+
+
+def short_number(value: float) -> str:
+    """Three digits; whole numbers below a million as they are."""
+    if float(value).is_integer() and abs(value) < 1e6:
+        return str(int(value))
+    return f"{value:.3g}"
+
+
+def share_text(share: float) -> str:
+    """A share as a percentage."""
+    return f"{round(100 * share, 2):g} %"
+
+
+def _draw(name: str, search: Search, **options: Any) -> "Figure":
+    """The figure of a function of `optuna.visualization.matplotlib`.
+
+    The functions draw with pyplot and change its style: both are left as they were.
+    """
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
+    from optuna import visualization
+
+    style: Any = {
+        "text.parse_math": False,
+        "figure.constrained_layout.use": True,
+        "figure.dpi": 150,
+    }
+    with mpl.rc_context(style), plt.ioff(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the functions are "experimental" since 2020
+        drawn = getattr(visualization.matplotlib, name)(_study(search), **options)
+        figure: Figure = np.ravel(drawn)[0].figure
+        for axes in figure.axes:
+            axes.set_title("")
+        if figure.get_suptitle():
+            figure.suptitle("")
+        plt.close(figure)
     return figure
 
 
-def by_value(search: Search) -> list[int]:
-    """The trials' places in the sequence, those without a value first, the best last."""
-    values = (-1 if search.lower_is_better else 1) * trial_values(search)
-    order = np.argsort(np.nan_to_num(values, nan=-np.inf), kind="stable").tolist()
-    best = search.best
-    # Pruned trials are ranked too; the best is one that is complete.
-    return sorted(order, key=lambda k: search.trials[k] is best)
+def _study(search: Search) -> Any:
+    """A study of Optuna's in memory, with the most important parameters under short names."""
+    import optuna
+
+    keys = searched(search)[:_PARAMETERS]
+    names = dict(zip(keys, _short_names(short_keys(keys).values(), 28), strict=True))
+    params: list[dict[str, Any]] = [{} for _ in search.trials]
+    distributions = {}
+    for key in keys:
+        tried = [trial.params[key] for trial in search.trials if key in trial.params]
+        distributions[names[key]], read = _distribution(tried, key in search.log)
+        for trial, own in zip(search.trials, params, strict=True):
+            if key in trial.params:
+                own[names[key]] = read(trial.params[key])
+    study = optuna.create_study(direction="minimize" if search.lower_is_better else "maximize")
+    for trial, value, own in zip(search.trials, trial_values(search), params, strict=True):
+        complete = trial.state == "complete" and math.isfinite(value)
+        state = "COMPLETE" if complete else "PRUNED" if trial.history else "FAIL"
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState[state],
+                value=value if complete else None,
+                params=own,
+                distributions={name: distributions[name] for name in own},
+                intermediate_values=dict(trial.history),
+            )
+        )
+    return study
 
 
-def thinned(ranked: Sequence[int], most: int) -> list[int]:
-    """At most so many, evenly, with the last."""
-    if len(ranked) <= most:
-        return list(ranked)
-    return [ranked[k] for k in np.linspace(0, len(ranked) - 1, most).round().astype(int)]
+def _distribution(values: Sequence[Any], log: bool) -> tuple[Any, Callable[[Any], Any]]:
+    """Optuna's distribution of the values that were tried, and what makes one of it from a value.
+
+    Few numbers, each tried twice on average or more often, are a choice, as words are.
+    """
+    from optuna import distributions
+
+    number = all(
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        for value in values
+    )
+    choices = {str(value): value for value in values}
+    if number and len(choices) > min(_FEW, len(values) // 2):
+        low, high = float(min(values)), float(max(values))
+        return distributions.FloatDistribution(low, high, log=log and low > 0), float
+    texts = sorted(choices, key=lambda text: (choices[text] if number else 0, text))
+    names = dict(zip(texts, _short_names(texts, 16), strict=True))
+    return distributions.CategoricalDistribution(list(names.values())), lambda v: names[str(v)]
 
 
-def _explain_curves(axes: "Axes", theme: Theme, search: Search) -> None:
-    """The legend, on lines without points."""
-    if search.best is not None:
-        label = f"best: trial {search.best.number}"
-        axes.plot([], [], color=theme.lines[1], linewidth=2.6, label=label)
-    middle = color_map(theme)(0.8)
-    axes.plot([], [], color=middle, linewidth=1.2, label="others: the more colour, the better")
-    if any(trial.state == "pruned" and trial.history for trial in search.trials):
-        style: dict[str, Any] = {"linewidth": 1.2, "marker": MARKERS[1], "ms": 4, "mfc": "none"}
-        axes.plot([], [], "--", color=theme.lines[3], label="pruned", **style)
+def _short_names(names: Iterable[str], length: int) -> list[str]:
+    """Printable names of at most `length` characters; one that is there already gets a number."""
+    short: list[str] = []
+    for name in names:
+        shown = short_name(name, length)
+        short.append(f"{len(short)}: {shown}" if shown in short else shown)
+    return short
 
 
-def _limit_curves(axes: "Axes", search: Search, values: np.ndarray) -> None:
-    """Losses that explode are cut off."""
+def _finish(
+    figure: "Figure", theme: Theme, width: float, height: float, description: str
+) -> "Figure":
+    """Gives a figure its size in inches, the theme's paper, a legend below, and its description."""
+    figure.set_layout_engine("constrained")
+    figure.set_size_inches(width, height)
+    figure.set_facecolor(theme.paper)
+    figure.set_label(description)
+    first: Axes = figure.axes[0]
+    if (legend := first.get_legend()) is not None:
+        legend.remove()
+    if len(figure.axes) == 1:
+        dress_legend(first, theme, outside="lower center", ncols=4)
+    return figure
+
+
+def _limit_values(axes: "Axes", search: Search, values: np.ndarray) -> None:
+    """Cuts off values much worse than most, so that the others can be told apart."""
+    values = values[np.isfinite(values)]
+    if len(values):
+        sign = -1 if search.lower_is_better else 1
+        best, middle, worst = (sign * f(sign * values) for f in (np.max, np.median, np.min))
+        if middle != best:
+            worst = sign * max(sign * worst, sign * (best - _REACH * (best - middle)))
+        low, high = sorted((float(best), float(worst)))
+        space = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
+        axes.set_ylim(low - space, high + space)
     if is_share(search.metric):
         percent_ticks(axes, "y")
-        return
-    if len(values) and values.min() > 0:
-        from matplotlib.ticker import LogLocator
-
-        axes.set_yscale("log")
-        usual = float(np.quantile(values, 0.9))
-        if values.max() > 3 * usual:
-            axes.set_ylim(0.9 * values.min(), 1.5 * usual)
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(lambda value, _: short_number(value))
-        axes.yaxis.set_minor_formatter(lambda value, _: "")
 
 
-def ramp(search: Search, theme: Theme) -> np.ndarray:
-    """float64[N, 4]: a colour for each trial; the better its value, the more contrast it has with
-    the paper. Trials without a value are the faintest.
-    """
-    low, high = value_window(search)
-    share = (np.clip(trial_values(search), low, high) - low) / ((high - low) or 1)
-    # Squared: most trials of a search are good, and the best of them shall be told apart.
-    share = np.nan_to_num(1 - share if search.lower_is_better else share) ** 2
-    return np.asarray(color_map(theme)(_FAINT + (1 - _FAINT) * share))
+def _ramp(theme: Theme, reverse: bool = False) -> Any:
+    """The theme's colours from faint to strong, or the other way around."""
+    from matplotlib.colors import ListedColormap
+
+    colors = ListedColormap(color_map(theme)(np.linspace(_FAINT, 1, 256)))
+    return colors.reversed() if reverse else colors

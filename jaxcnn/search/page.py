@@ -28,10 +28,13 @@ from jaxcnn.search.charts import (
     history_chart,
     importance_chart,
     learning_curves_chart,
-    shown_value,
+    parallel_coordinates_chart,
+    searched,
+    share_text,
+    short_keys,
+    short_number,
+    slices_chart,
 )
-from jaxcnn.search.parameter_charts import parallel_coordinates_chart, searched, slices_chart
-from jaxcnn.search.scale import parameter_scale, short_keys, short_number, trial_values
 from jaxcnn.search.trial import Search, Trial
 
 if TYPE_CHECKING:
@@ -68,14 +71,23 @@ def tune_files(search: Search) -> dict[str, bytes]:
 
 def _drawable(search: Search) -> set[str]:
     """The charts that have something to show."""
-    names = {"history"} if search.trials else set()
-    if np.isfinite(trial_values(search)).any() and searched(search):
+    names = {"history"} if search.best is not None else set()
+    if search.best is not None and any(trial.params for trial in search.trials if _is_known(trial)):
         names |= {"parallel_coordinates", "slices"}
     if any(trial.history for trial in search.trials):
         names.add("learning_curves")
     if search.importance:
         names.add("importance")
     return names
+
+
+def _is_known(trial: Trial) -> bool:
+    return trial.state == "complete" and trial.value is not None and np.isfinite(trial.value)
+
+
+def shown_value(search: Search, value: float) -> str:
+    """A value of the metric as it is read."""
+    return share_text(value) if is_share(search.metric) else short_number(value)
 
 
 def search_verdict(search: Search) -> str:
@@ -141,14 +153,18 @@ def search_notes(search: Search) -> list[Note]:
 
 def _edge_note(search: Search, best: Trial, key: str) -> Note | None:
     """Where the best value of a number is near the end of what was tried."""
-    scale = parameter_scale(search, key)
-    place = scale.places[[trial is best for trial in search.trials]][0]
-    if len(search.trials) < _MANY or scale.kind == "words" or np.isnan(place):
+    values = [trial.params[key] for trial in search.trials if key in trial.params]
+    value = best.params.get(key)
+    if len(search.trials) < _MANY or len(set(map(str, values))) <= len(values) // 2:
         return None
-    if _NEAR <= place <= 1 - _NEAR or np.nanmin(scale.places) == np.nanmax(scale.places):
+    if value is None or not all(isinstance(one, int | float) for one in values):
+        return None
+    numbers = np.log(values) if key in search.log and min(values) > 0 else np.asarray(values)
+    place = (numbers[values.index(value)] - numbers.min()) / np.ptp(numbers)
+    if not np.isfinite(place) or _NEAR <= place <= 1 - _NEAR:
         return None
     end = "largest" if place > 0.5 else "smallest"
-    what = f"The best {key}, {_shown(best.params[key])}, is among the {end} that were tried."
+    what = f"The best {key}, {_shown(value)}, is among the {end} that were tried."
     return Note(what, "A wider range may hold a better one.")
 
 
@@ -170,8 +186,8 @@ def _tune_page(search: Search, shown: dict[str, Html]) -> str:
         Section(
             "How the search went",
             shown.get("history", Html("")),
-            "A point is a trial. The line rises while the search still finds something; where it "
-            "has long been flat, more trials of this kind help little.",
+            "A point is a complete trial. The line rises while the search still finds something; "
+            "where it has long been flat, more trials of this kind help little.",
         ),
         Section(
             "What mattered",
@@ -183,10 +199,10 @@ def _tune_page(search: Search, shown: dict[str, Html]) -> str:
             "Each parameter by itself",
             shown.get("slices", Html("")),
             "Where the upper edge of the cloud bends is what matters: the other parameters "
-            "differ from point to point."
+            "differ from point to point; the more colour, the later the trial."
             if not search.lower_is_better
             else "Where the lower edge of the cloud bends is what matters: the other parameters "
-            "differ from point to point.",
+            "differ from point to point; the more colour, the later the trial.",
         ),
         Section(
             "Parameters together",

@@ -6,19 +6,17 @@ import warnings
 import numpy as np
 import pytest
 
-from jaxcnn.search.charts import history_chart, learning_curves_chart
-from jaxcnn.search.page import search_notes, search_verdict, tune_files
-from jaxcnn.search.scale import (
-    parameter_scale,
+from jaxcnn.search.charts import (
+    history_chart,
+    learning_curves_chart,
     short_keys,
     short_number,
-    value_scale,
-    value_window,
+    slices_chart,
 )
+from jaxcnn.search.page import search_notes, search_verdict, tune_files
 from jaxcnn.search.trial import Search, Trial
 from tests.report.pages import check_page
 from tests.report.predictions import HOSTILE, decode
-from tests.report.test_charts import texts
 
 RATE = "optimizer.learning_rate"
 TEST = {"split": "test", "num_examples": 359, "accuracy": 0.989, "loss": 0.1}
@@ -171,45 +169,46 @@ def test_scales_are_logarithmic_where_the_search_was_and_few_numbers_are_a_choic
         Trial(k, "complete", {RATE: float(rate), "batch_size": (64, 128, 16)[k % 3]}, 0.1)
         for k, rate in enumerate(rates)
     ]
-    scale = parameter_scale(search(trials), RATE)
-    assert scale.kind == "log" and np.allclose(scale.places, np.linspace(0, 1, 9))
-    assert list(scale.ticks.values()) == ["0.0001", "0.001", "0.01", "0.1", "1"]
-    linear = parameter_scale(search(trials, log=frozenset()), RATE)
-    assert linear.kind == "linear" and linear.places[4] < 0.02
-    batch_size = parameter_scale(search(trials), "batch_size")
-    assert list(batch_size.ticks.values()) == ["16", "64", "128"]
-    assert np.allclose(batch_size.places[:3], [0.5, 5 / 6, 1 / 6])
+    sizes, logarithmic = slices_chart(search(trials)).axes
+    assert logarithmic.get_xscale() == "log"
+    assert slices_chart(search(trials, log=frozenset())).axes[1].get_xscale() == "linear"
+    assert [words.get_text() for words in sizes.get_xticklabels()] == ["16", "64", "128"]
 
 
 def test_a_trial_that_went_wrong_does_not_hide_the_differences_of_the_others():
     values = [0.95, 0.96, 0.97, 0.98, 0.1]
     found = search([Trial(k, "complete", {}, value) for k, value in enumerate(values)])
-    low, high = value_window(found)
-    assert 0.8 < low < 0.95 and high == 0.98
-    scale = value_scale(found)
-    assert scale.outside.tolist() == [False] * 4 + [True] and scale.places[4] == 0
-    figure = history_chart(found)
-    assert any("worse than the axis shows" in words for words in texts(figure))
-    (line,) = [line for line in figure.axes[0].lines if line.get_label() == "complete"]
-    assert line.get_ydata().tolist() == [*values[:4], figure.axes[0].get_ylim()[0]]
+    low, high = history_chart(found).axes[0].get_ylim()
+    assert 0.8 < low < 0.95 and 0.98 < high < 1
 
 
 def test_the_line_of_the_best_counts_complete_trials_only():
     values = [(0, "complete", 0.5), (1, "pruned", 0.9), (2, "complete", 0.7), (3, "complete", 0.6)]
     found = search([Trial(number, state, {}, value) for number, state, value in values])
-    lines = {line.get_label(): line for line in history_chart(found).axes[0].lines}
-    assert lines["best so far"].get_ydata().tolist() == [0.5, 0.7, 0.7, 0.7]
-    assert lines["best: trial 2"].get_ydata() == [0.7]
+    axes = history_chart(found).axes[0]
+    lines = {line.get_label(): line for line in axes.lines}
+    assert list(lines["best so far"].get_ydata()) == [0.5, 0.5, 0.7, 0.7]
+    assert list(lines["best: trial 2"].get_ydata()) == [0.7]
+    assert axes.collections[0].get_offsets().tolist() == [[0, 0.5], [2, 0.7], [3, 0.6]]
 
 
-def test_of_many_learning_curves_good_and_bad_ones_are_drawn():
+def test_of_many_learning_curves_the_last_ones_and_the_best_are_drawn():
     trials = [
-        Trial(k, ("complete", "pruned")[k % 2], {}, k / 500, [(1, 0.0), (2, k / 500)])
+        Trial(k, ("complete", "pruned")[k % 2], {}, 1 - k / 500, [(1, 0.0), (2, 1 - k / 500)])
         for k in range(500)
     ]
     lines = learning_curves_chart(search(trials)).axes[0].lines
     ends = [line.get_ydata()[-1] for line in lines if len(line.get_ydata()) == 2]
-    assert len(ends) == 100 and min(ends) < 0.05 and max(ends) == 498 / 500
+    assert len(ends) == 101 and max(ends) == ends[-1] == 1.0
+
+
+def test_charts_leave_pyplot_as_it_was():
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
+
+    before = dict(mpl.rcParams)
+    history_chart(search(many(8)))
+    assert plt.get_fignums() == [] and dict(mpl.rcParams) == before
 
 
 def test_names_are_as_long_as_it_takes_to_tell_them_apart():
