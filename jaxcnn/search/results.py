@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from jaxcnn.config.durations import DURATIONS
+from jaxcnn.config.keys import default_config, flatten
 from jaxcnn.errors import UserError, without_password
 from jaxcnn.files.folders import write_files
 from jaxcnn.files.locks import wait_for_lock
 from jaxcnn.files.rundir import METRICS, WORKER_LOCK, has_run, metric_lines, read_json
 from jaxcnn.runtime.tensorboard import TensorBoard
 from jaxcnn.search.page import tune_files
-from jaxcnn.search.recipe import recipe_text
 from jaxcnn.search.storage import storing
 from jaxcnn.search.study import Study
 from jaxcnn.search.trial import Search, Trial
@@ -133,12 +134,13 @@ def write_results(
     command = without_password(command)
     with wait_for_lock(study.workdir / ".results.lock"):
         test = _test(study, config, found.best.number)
-        recipe = recipe_text(
+        train = f"jaxcnn train --config {shlex.quote(str(study.workdir / 'best.py'))}"
+        recipe = experiment_text(
             config,
-            f"The best of {len(found.trials)} trials of {title}: {_scores(found, test)}.",
-            f"jaxcnn train --config {shlex.quote(str(study.workdir / 'best.py'))}",
-            f"Found by trial {found.best.number} of this search" + (":" if command else "."),
-            command,
+            f"The best of {len(found.trials)} trials of {title}: {_scores(found, test)}.\n\n"
+            f"    {train}\n\n"
+            f"Found by trial {found.best.number} of this search"
+            + (f":\n\n    {command}\n" if command else ".\n"),
         )
         search = Search(
             title=title,
@@ -195,6 +197,33 @@ def _scores(found: Found, test: Mapping[str, Any] | None) -> str:
     if test is not None and test["split"] == "test":
         text += f", {show(found.metric, test[found.metric])} on test"
     return text
+
+
+def experiment_text(config: ConfigDict, description: str) -> str:
+    """A Python file whose get_config() resolves to `config`, a resolved one.
+
+    description: its docstring.
+    """
+    defaults = flatten(default_config())
+    defaults |= {f"{name}_{of[0]}": of[1] for name, of in DURATIONS.items() if of is not None}
+    docstring = description.replace("\\", "\\\\").replace('"', '\\"')
+    settings = [
+        f"    config.{key} = {value!r}"
+        for key, value in flatten(config).items()
+        if value is not None and (key not in defaults or defaults[key] != value)
+    ]
+    lines = [
+        f'"""{docstring}"""',
+        "",
+        "from jaxcnn import default_config",
+        "",
+        "",
+        "def get_config():",
+        "    config = default_config()",
+        *settings,
+        "    return config",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _table(found: Found) -> str:
