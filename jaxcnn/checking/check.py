@@ -24,15 +24,16 @@ from jaxcnn.builders.data import (
     build_workers,
 )
 from jaxcnn.checking.examples import Copies, Examples, find_copies, inspect_sources, roles_of
-from jaxcnn.checking.findings import Finding, find, ignored_files
+from jaxcnn.checking.findings import Finding, find
 from jaxcnn.checking.page import MOST_COPIES, MOST_GROUPS, data_page
 from jaxcnn.checking.summary import data_text, duplicates_csv, summarize, unreadable_csv
 from jaxcnn.core.step import augmented
 from jaxcnn.data.decode import Decoding, decode
+from jaxcnn.data.folder import files_below
 from jaxcnn.data.load import check_labels, load_crop, load_example, require_content
 from jaxcnn.data.resize import crop_draws
 from jaxcnn.data.source import Images, Source
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, printable
 from jaxcnn.files.folders import check_writable, write_files
 from jaxcnn.files.paths import as_path
 from jaxcnn.report.figures import Row, contact_sheet, thumbnail
@@ -139,7 +140,7 @@ def _not_used(config: ConfigDict, sources: Mapping[str, Source]) -> list[str]:
         return []
     root = Path(config.data.dir).expanduser()
     used = {source.name(i) for source in sources.values() for i in range(source.size)}
-    return ignored_files(root, used)
+    return [path for path in map(printable, files_below(root, root)) if path not in used]
 
 
 def _samples(

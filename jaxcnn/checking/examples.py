@@ -6,15 +6,15 @@ Nothing decoded is kept, only some 150 bytes an example, so that large data sets
 import hashlib
 import logging
 import math
-import time
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxcnn.data.damage import format_of
 from jaxcnn.data.decode import Decoding, Raw, open_image, read_image, to_pixels
-from jaxcnn.data.load import in_order, require_content
+from jaxcnn.data.load import for_all, require_content
 from jaxcnn.data.resize import fit, shorter_side
 from jaxcnn.data.shrink import shrink
 from jaxcnn.data.source import Bad, Content, Dataset, Source
@@ -22,13 +22,10 @@ from jaxcnn.data.splits import ROLES
 
 logger = logging.getLogger(__name__)
 
-# Examples a thread reads at once.
-_BLOCK = 16
 # Pixels of the shorter side that colours are counted on where no image size is given; JPEGs of
 # twice that and more are decoded at a smaller scale.
 _ENOUGH = 256
 _MODES = {1: "grey", 2: "grey + alpha", 3: "RGB", 4: "RGBA"}
-_SECONDS_BETWEEN_LINES = 10
 
 
 class Look(NamedTuple):
@@ -126,40 +123,24 @@ def inspect_sources(sources: Mapping[str, Source], decoding: Decoding, workers: 
         plain=np.zeros(total, bool),
         bad={},
     )
-    clock = time.perf_counter()
+    work = partial(look, decoding=decoding)
     for part, source in sources.items():
-        for start, labels, looks in _look_at_all(source, decoding, workers):
-            first = examples.start[part] + start
-            examples.label[first : first + len(labels)] = labels
-            for number, look in enumerate(looks, first):
-                _note(examples, number, look)
-            if time.perf_counter() - clock > _SECONDS_BETWEEN_LINES:
-                clock = time.perf_counter()
-                logger.info("looked at %s of %s images", f"{first:,}", f"{total:,}")
+        for index, looks, label in for_all(source, work, workers, "looked at"):
+            numbers = examples.start[part] + index
+            examples.label[numbers] = label
+            for number, one in zip(numbers.tolist(), looks, strict=True):
+                if isinstance(one, Bad):
+                    examples.bad[number] = one.reason
+                else:
+                    _note(examples, number, one)
     return examples
 
 
-def _look_at_all(source: Source, decoding: Decoding, workers: int):
-    """(number of the first, labels int32[n], n looks or reasons why not), block after block."""
-
-    def load(start: int) -> tuple[int, np.ndarray, list[Look | str]]:
-        contents, label = source.read(np.arange(start, min(start + _BLOCK, source.size)))
-        return start, label, [_look_or_reason(content, decoding) for content in contents]
-
-    return in_order(load, range(0, source.size, _BLOCK), workers)
-
-
-def _look_or_reason(content: Content, decoding: Decoding) -> Look | str:
-    try:
-        return look(require_content(content), decoding)
-    except ValueError as error:
-        return str(error)
-
-
-def look(content: bytes | np.ndarray, decoding: Decoding) -> Look:
+def look(content: Content, decoding: Decoding) -> Look:
     """Decodes one example as training does; ValueError with the reason where that fails."""
     import cv2
 
+    content = require_content(content)
     kind = "array" if isinstance(content, np.ndarray) else format_of(content)
     opened = open_image(content)
     raw = read_image(opened, shorter_side(decoding) or _ENOUGH)
@@ -176,10 +157,7 @@ def look(content: bytes | np.ndarray, decoding: Decoding) -> Look:
     return Look(_hash(content), kind, _mode(raw), opened.size, counts)
 
 
-def _note(examples: Examples, number: int, look: Look | str) -> None:
-    if isinstance(look, str):
-        examples.bad[number] = look
-        return
+def _note(examples: Examples, number: int, look: Look) -> None:
     levels = np.arange(256)
     examples.content[number] = look.content
     examples.format[number] = look.format

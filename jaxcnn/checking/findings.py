@@ -4,16 +4,14 @@ Each function yields a Finding for what it looks at; `find` calls them all.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxcnn.checking.examples import Copies, Examples
-from jaxcnn.data.folder import files_below
 from jaxcnn.data.splits import ROLES
-from jaxcnn.errors import first_few, printable
+from jaxcnn.errors import first_few
 
 
 class Finding(NamedTuple):
@@ -318,10 +316,3 @@ def ignored(ignored: Sequence[str]) -> Iterator[Finding]:
 def _sized(examples: Examples, number: int) -> str:
     height, width = examples.size[number]
     return f"{examples.name(number)} ({width}x{height})"
-
-
-def ignored_files(root: Path, used: Collection[str]) -> list[str]:
-    """Paths relative to `root` of the files below it that are not in `used` (names as `printable`
-    gives them), in order; hidden ones are not mentioned.
-    """
-    return [path for path in map(printable, files_below(root, root)) if path not in used]

@@ -17,13 +17,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxcnn.data.decode import Decoding, to_channels
-from jaxcnn.data.load import check_labels, first_shape, load_all
+from jaxcnn.data.load import check_labels, first_shape, for_all, load_example
 from jaxcnn.data.resize import resize_rule
 from jaxcnn.data.source import Bad, Images, Source
 from jaxcnn.errors import UserError
@@ -146,8 +147,8 @@ def _look_at_all(
     shape = first_shape(source, decoding)
     label = np.zeros(source.size, np.int32)
     bad: list[Bad] = []
-    clock = time.perf_counter()
-    for index, images, labels in load_all(source, decoding, workers):
+    work = partial(load_example, decoding=decoding)
+    for index, images, labels in for_all(source, work, workers, "decoded"):
         label[index] = labels
         for i, one in zip(index.tolist(), images, strict=True):
             if isinstance(one, Bad):
@@ -163,9 +164,6 @@ def _look_at_all(
                     "--config.data.image_size=N"
                 )
             keep(i, one)
-        if time.perf_counter() - clock > 10:
-            clock = time.perf_counter()
-            logger.info("decoded %s of %s images", f"{index[-1] + 1:,}", f"{source.size:,}")
     check_labels(source, label)
     return label, tuple(bad), shape
 

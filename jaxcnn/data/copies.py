@@ -105,9 +105,10 @@ def _make(
     size, label = np.zeros(source.size, np.int64), np.zeros(source.size, np.int32)
     checksum = np.zeros(source.size, np.uint32)
     done, room, complete = 0, 0, True
-    started = logged = time.perf_counter()
+    work = partial(_copy, decoding=decoding)
+    started = time.perf_counter()
     with (folder / "copies.bin").open("wb") as file:
-        for index, copies, labels in for_all(source, partial(_copy, decoding=decoding), workers):
+        for index, copies, labels in for_all(source, work, workers, "shrunk"):
             label[index] = labels
             for i, copy in zip(index.tolist(), copies, strict=True):
                 if not isinstance(copy, bytes):  # the survey tells what cannot be decoded
@@ -121,9 +122,6 @@ def _make(
             if done >= room:
                 room = done + _STRIDE
                 _make_room(folder.parent, limit, room)
-            if time.perf_counter() - logged > 10:
-                logged = time.perf_counter()
-                logger.info("shrunk %s of %s images", f"{index[-1] + 1:,}", f"{source.size:,}")
     np.save(folder / "place.npy", np.cumsum(np.append(0, size)))
     np.save(folder / "checksum.npy", checksum)
     _tell(size, complete, limit, time.perf_counter() - started)

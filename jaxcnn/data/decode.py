@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxcnn.data.damage import Damaged, check_content, check_size, reason_of
+from jaxcnn.data.dicom import read_dicom
 from jaxcnn.data.jpeg import Jpeg, open_jpeg, read_jpeg
 from jaxcnn.data.png import read_png
 from jaxcnn.data.pnm import read_pnm
@@ -75,7 +76,7 @@ def open_image(content: bytes | np.ndarray) -> Jpeg | Raw:
     large they must be, those of other formats are there.
     """
     if isinstance(content, np.ndarray):
-        return _from_array(content)
+        return _declared(content[..., None] if content.ndim == 2 else content)
     name = check_content(content)
     with _in_words():
         return open_jpeg(content) if name == "jpeg" else DECODERS[name](content)
@@ -117,28 +118,11 @@ def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
 
 
-def _from_array(pixels: np.ndarray) -> Raw:
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    return _declared(pixels)
-
-
 def _declared(pixels: np.ndarray) -> Raw:
     """Pixels whose black and white are the ends of their integer type; floats declare none."""
     if pixels.dtype in (np.uint8, np.uint16):
         return Raw(pixels, 0, np.iinfo(pixels.dtype).max)
     return Raw(pixels, np.nan, np.nan)
-
-
-def _png(content: bytes) -> Raw:
-    return _declared(read_png(content))
-
-
-def _pnm(content: bytes) -> Raw:
-    return Raw(*read_pnm(content))
-
-
-def _tiff(content: bytes) -> Raw:
-    return Raw(*read_tiff(content, lambda content: _pillow(content).pixels))
 
 
 def _pillow(content: bytes) -> Raw:
@@ -164,20 +148,14 @@ def _pillow(content: bytes) -> Raw:
     return Raw(pixels[..., None] if target == "L" else pixels)
 
 
-def _dicom(content: bytes) -> Raw:
-    from jaxcnn.data.dicom import read_dicom
-
-    return Raw(*read_dicom(content))
-
-
 DECODERS: dict[str, Callable[[bytes], Raw]] = {
-    "png": _png,
-    "pnm": _pnm,
+    "png": lambda content: _declared(read_png(content)),
+    "pnm": lambda content: Raw(*read_pnm(content)),
     "bmp": _pillow,
     "gif": _pillow,
     "webp": _pillow,
-    "tiff": _tiff,
-    "dicom": _dicom,
+    "tiff": lambda content: Raw(*read_tiff(content, lambda content: _pillow(content).pixels)),
+    "dicom": lambda content: Raw(*read_dicom(content)),
 }
 
 

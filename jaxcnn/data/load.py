@@ -2,10 +2,11 @@
 
 import logging
 import math
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from jaxcnn.data.jpeg import own_copy
 from jaxcnn.data.resize import crop_box, fit, fit_crop, shorter_side
 from jaxcnn.data.shrink import shrink
 from jaxcnn.data.source import Bad, Content, Source
-from jaxcnn.errors import UserError, command
+from jaxcnn.errors import UserError, command, first_few
 
 logger = logging.getLogger(__name__)
 
@@ -51,20 +52,14 @@ def load_crop(
     return own_copy(fit_crop(to_pixels(raw, decoding), box, image.size, target, out))
 
 
-def load_all(
-    source: Source, decoding: Decoding, workers: int
-) -> Iterator[tuple[np.ndarray, list[np.ndarray | Bad], np.ndarray]]:
-    """Decodes a source in order, see `for_all`."""
-    yield from for_all(source, partial(load_example, decoding=decoding), workers)
-
-
 def for_all(
-    source: Source, work: Callable[[Content], _Loaded], workers: int
+    source: Source, work: Callable[[Content], _Loaded], workers: int, verb: str
 ) -> Iterator[tuple[np.ndarray, list[_Loaded | Bad], np.ndarray]]:
-    """Works on all contents of a source in order: (index int64[n], n results or why there is none,
-    label int32[n]) for one block after another.
+    """Yields (index int64[n], n results or why there is none, label int32[n]), block after block,
+    of `work` on all contents of a source, by threads. Few blocks wait: memory is bounded.
 
     work: raises ValueError with the reason where it cannot.
+    verb: what the log says every ten seconds: "decoded 128 of 1,000 images".
     """
 
     def load(start: int) -> tuple[np.ndarray, list[_Loaded | Bad], np.ndarray]:
@@ -79,24 +74,19 @@ def for_all(
                 results.append(Bad(i, source.name(i), str(error), temporary))
         return index, results, label
 
-    yield from in_order(load, range(0, source.size, _BLOCK), workers)
-
-
-def in_order(
-    load: Callable[[int], _Loaded], starts: Iterable[int], workers: int
-) -> Iterator[_Loaded]:
-    """load(start) for every start, by threads, in order; few results wait, so that memory stays
-    bounded.
-    """
+    logged = time.perf_counter()
     with ThreadPoolExecutor(workers) as pool:
-        under_way: deque = deque()
+        starts = iter(range(0, source.size, _BLOCK))
+        waiting = deque(pool.submit(load, start) for start in islice(starts, 2 * workers))
         try:
-            for start in starts:
-                under_way.append(pool.submit(load, start))
-                if len(under_way) > 2 * workers:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
+            while waiting:
+                block = waiting.popleft().result()
+                waiting.extend(pool.submit(load, start) for start in islice(starts, 1))
+                yield block
+                if time.perf_counter() - logged > 10:
+                    logged = time.perf_counter()
+                    done = int(block[0][-1]) + 1
+                    logger.info("%s %s of %s images", verb, f"{done:,}", f"{source.size:,}")
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -161,9 +151,7 @@ def check_lost(bad: tuple[Bad, ...], size: int, on_bad_image: str) -> None:
 
 
 def _describe_bad(bad: tuple[Bad, ...] | list[Bad], size: int) -> str:
-    named = ", ".join(str(one) for one in bad[:10])
-    more = f" and {len(bad) - 10:,} more" if len(bad) > 10 else ""
-    return f"{len(bad):,} of {size:,} images cannot be used: {named}{more}"
+    return f"{len(bad):,} of {size:,} images cannot be used: {first_few(bad, 10)}"
 
 
 def _list_them() -> str:

@@ -182,14 +182,16 @@ import os, sys
 from pathlib import Path
 from jaxcnn.data.decode import Decoding
 from jaxcnn.data.folder import load_folder
-from jaxcnn.data.load import load_all, load_example
+from jaxcnn.data.load import for_all, load_example
 from jaxcnn.errors import UserError
 
 load_example(Path(sys.argv[1], "a/01.png").read_bytes(), Decoding())
 os.setgid(65534)
 os.setuid(65534)
 try:
-    print(next(load_all(load_folder(dir=sys.argv[1])["train"], Decoding(), 1))[1][0])
+    source = load_folder(dir=sys.argv[1])["train"]
+    work = lambda content: load_example(content, Decoding())
+    print(next(for_all(source, work, 1, "decoded"))[1][0])
 except UserError as error:
     print(error)
 """
