@@ -90,6 +90,6 @@ def _check(name: str, value: Amount) -> None:
 
 # (keys[B], predict, image, label, epsilon) -> image
 ATTACKS: dict[str, Callable[..., jax.Array]] = {
-    "fgsm": lambda keys, *given: fgsm(*given),
+    "fgsm": lambda keys, *arguments: fgsm(*arguments),
     "pgd": pgd,
 }

@@ -65,10 +65,10 @@ def make_average(
     def average(state: TrainState) -> TrainState:
         past = state.step - start
         # Nothing is averaged yet: the average is the model, or where lookahead will begin.
-        before = past <= 0 if lookahead else past < every
-        newest = jnp.where(before, 1.0, share(jnp.maximum(past // every - 1, 0)))
+        unaveraged = past <= 0 if lookahead else past < every
+        newest = jnp.where(unaveraged, 1.0, share(jnp.maximum(past // every - 1, 0)))
         newest = newest.astype(jnp.float32)
-        due = before | (past % every == 0)
+        due = unaveraged | (past % every == 0)
 
         def mix(old: jax.Array, new: jax.Array) -> jax.Array:
             # Where the share is 1, exactly the new value, whatever the old one was.

@@ -81,9 +81,9 @@ def zoom_blur(
     return jnp.clip(total / steps, 0, 255)
 
 
-# Kernels of blurs are sums of points spread bilinearly over pixels, so that a blur may be a fraction
-# of a pixel wide, and images are filtered in the frequency domain: for 224 pixels and a kernel of
-# 21, 18 times as fast on a CPU as a convolution, and kernels may differ from image to image.
+# Kernels of blurs are sums of points spread bilinearly over pixels, so that a blur may be a part of
+# a pixel wide, and images are filtered in the frequency domain: for 224 pixels and a kernel of 21,
+# 18 times as fast on a CPU as a convolution, and kernels may differ from image to image.
 def filtered(image: jax.Array, kernel: jax.Array) -> jax.Array:
     """Each image convolved with its kernel float32[B or 1, k, k], mirrored at the edges; k odd.
 

@@ -31,8 +31,8 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 def interceptor(convolve: Convolve, depthwise: bool = False) -> Callable[..., Any]:
     """An interceptor for `flax.linen.intercept_methods`: convolutions, by `convolve`, and
-    max-poolings that have a faster form here take it; all other layers, and convolutions told how
-    to convolve, stay.
+    max-poolings that have a faster form here take it; all other layers, and convolutions
+    that name their own way, stay.
 
     depthwise: `convolve` also takes kernels [h, w, 1, C], for each channel by itself.
     """
@@ -76,8 +76,8 @@ def _all_ones(value: int | Sequence[int] | None) -> bool:
 
 def _layer(layer: nn.Conv, x: jax.Array, convolve: Convolve) -> jax.Array:
     """What the layer gives for x, [B, H, W, C] -> [B, H', W', D]."""
-    given = layer.variables["params"]
-    promoted: Any = layer.promote_dtype(x, given["kernel"], given.get("bias"), dtype=layer.dtype)
+    params = layer.variables["params"]
+    promoted: Any = layer.promote_dtype(x, params["kernel"], params.get("bias"), dtype=layer.dtype)
     x, kernel, bias = promoted
     y = convolution(x, kernel, layer.strides, layer.padding, layer.precision, convolve)
     return y if bias is None else y + bias
@@ -103,8 +103,8 @@ def convolution(
     else:
         sides = (padding,) * 2 if isinstance(padding, int) else padding
         pads = [(side, side) if isinstance(side, int) else side for side in sides]
-    given: Any = (x, kernel, steps, tuple(map(tuple, pads)), precision)
-    return (convolve or convolve_by_xla)(*given)
+    arguments: Any = (x, kernel, steps, tuple(map(tuple, pads)), precision)
+    return (convolve or convolve_by_xla)(*arguments)
 
 
 def convolve_by_xla(
@@ -211,8 +211,8 @@ def from_blocks(blocks: jax.Array) -> jax.Array:
 def kernel_of_blocks(kernel: jax.Array, pads: Pads) -> jax.Array:
     """[3, 3, C, D] -> [2, 2, 4C, D]"""
     # Where a row or a column of zeros is put before, blocks start with that.
-    before = [low for low, _ in pads]
-    kernel = jnp.pad(kernel, [(low, 1 - low) for low in before] + [(0, 0), (0, 0)])
+    lows = [low for low, _ in pads]
+    kernel = jnp.pad(kernel, [(low, 1 - low) for low in lows] + [(0, 0), (0, 0)])
     kernel = kernel.reshape(2, 2, 2, 2, *kernel.shape[2:]).transpose(0, 2, 1, 3, 4, 5)
     return kernel.reshape(2, 2, -1, kernel.shape[-1])
 

@@ -87,7 +87,7 @@ def occlusion(
     *,
     patch: int | None = None,
     stride: int | None = None,
-    at_once: int = 256,
+    max_images: int = 256,
 ) -> jax.Array:
     """How much a class's probability falls when a place is covered: float32[B, H, W] in -1..1.
 
@@ -98,7 +98,7 @@ def occlusion(
     patch: side of the square in pixels; None for a quarter of the shorter side.
     stride: pixels from one square to the next; None for half a square. The last row and column of
       squares end at the image's edges.
-    at_once: how many covered images are in memory together, at least one of each image.
+    max_images: covered images in memory at a time; at least one of each image.
     ValueError for a square larger than the image, and a stride that would leave pixels out.
     """
     batch, height, width, _ = image.shape
@@ -122,7 +122,7 @@ def occlusion(
         return probability(jnp.where(square, colour, image))
 
     places = np.repeat(rows, len(columns), 0), np.tile(columns, (len(rows), 1))
-    left = jax.lax.map(probability_without, places, batch_size=max(1, at_once // batch))
+    left = jax.lax.map(probability_without, places, batch_size=max(1, max_images // batch))
     drop = (probability(image) - left).reshape(len(rows), len(columns), batch)
     rows, columns = (one / one.sum(0) for one in (rows, columns))
     return jnp.einsum("rcb,rh,cw->bhw", drop, rows, columns, precision="highest").astype(
@@ -149,10 +149,10 @@ def first_layer_filters(
         jax.eval_shape(partial(model.apply, train=False), variables, image)
     if not paths:
         return None
-    found = [variables.get(collection, {}) for collection in ("params", "batch_stats")]
+    weights = [variables.get(collection, {}) for collection in ("params", "batch_stats")]
     for name in paths[0]:
-        found = [part[name] for part in found if name in part]
-    return next(part["kernel"] for part in found if "kernel" in part)
+        weights = [part[name] for part in weights if name in part]
+    return next(part["kernel"] for part in weights if "kernel" in part)
 
 
 def _stage_shapes(model: nn.Module, variables: Variables, image: jax.Array) -> Stages:

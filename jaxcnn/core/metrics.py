@@ -27,8 +27,8 @@ def correct_in_top_k(logits: jax.Array, label: jax.Array, k: int) -> jax.Array:
     """
     own = jnp.take_along_axis(logits, label[:, None], axis=-1)
     classes = jnp.arange(logits.shape[-1])
-    ahead = (logits > own) | ((logits == own) & (classes < label[:, None]))
-    return (ahead.sum(-1) < k) & ~jnp.isnan(logits).any(-1)
+    higher = (logits > own) | ((logits == own) & (classes < label[:, None]))
+    return (higher.sum(-1) < k) & ~jnp.isnan(logits).any(-1)
 
 
 class Margins(NamedTuple):
@@ -70,13 +70,13 @@ def averages(counts: Margins) -> dict[str, np.ndarray]:
     occurs = counts.support + counts.predicted > 0
     # Each example has one label and one prediction: micro-averages all equal accuracy.
     micro = ratio(counts.hits.sum(-1), total, np.nan)
-    found = {}
+    result = {}
     for name, values in per_class(counts).items():
         present = np.where(occurs, values, 0.0).sum(-1)
-        found[f"{name}_macro"] = ratio(present, occurs.sum(-1), np.nan)
-        found[f"{name}_micro"] = micro
-        found[f"{name}_weighted"] = ratio((values * counts.support).sum(-1), total, np.nan)
-    return found
+        result[f"{name}_macro"] = ratio(present, occurs.sum(-1), np.nan)
+        result[f"{name}_micro"] = micro
+        result[f"{name}_weighted"] = ratio((values * counts.support).sum(-1), total, np.nan)
+    return result
 
 
 def summarize(sums: dict[str, np.ndarray]) -> dict[str, float]:

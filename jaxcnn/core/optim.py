@@ -122,7 +122,7 @@ def optimizers() -> dict[str, Callable[..., optax.GradientTransformation]]:
     muon: kernels by Muon (Jordan et al. 2024), what has one axis by AdamW at the same rate. Updates
       are scaled to the size of AdamW's (Liu et al. 2025, arXiv:2502.16982), so its rates suit.
     """
-    found = {
+    functions = {
         name: function
         for name, function in inspect.getmembers(optax)
         if inspect.isfunction(getattr(function, "func", function))  # a function or a partial of one
@@ -130,7 +130,7 @@ def optimizers() -> dict[str, Callable[..., optax.GradientTransformation]]:
         and not name.startswith(("_", "scale_by_"))
         and next(iter(inspect.signature(function).parameters), None) == "learning_rate"
     }
-    return found | {
+    return functions | {
         "lars": partial(optax.lars, trust_ratio_mask=decay_mask),
         "muon": partial(
             optax.contrib.muon,
@@ -247,8 +247,8 @@ def _decaying(
         return [optimizer(rate, **keywords, weight_decay=decay, **{mask_name: mask})]
     # A member's own decay is an array, and none is 0 (see jaxcnn.training.population).
     without = isinstance(decay, int | float) and decay == 0
-    before = [] if without else [optax.add_decayed_weights(decay, mask)]
-    return [*before, optimizer(rate, **keywords)]
+    decays = [] if without else [optax.add_decayed_weights(decay, mask)]
+    return [*decays, optimizer(rate, **keywords)]
 
 
 def _rate_of(learning_rate: float | optax.Schedule, rule: Rule) -> float | optax.Schedule:

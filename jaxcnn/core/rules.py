@@ -149,16 +149,16 @@ def rule_table(rules: Sequence[Rule], params: PyTree) -> str:
         factors = [f"x {rule.learning_rate:g}", f"x {rule.weight_decay:g}"]
         if rule.frozen is True:
             factors = ["-", "-"]
-        rows.append((_short(rule.pattern), *cells, *factors, _told(rule)))
+        rows.append((_short(rule.pattern), *cells, *factors, _details(rule)))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = []
-    for name, *cells, told in rows:
+    for name, *cells, details in rows:
         aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *aligned, told]).rstrip())
+        lines.append("  ".join([name.ljust(widths[0]), *aligned, details]).rstrip())
     return "\n".join(lines)
 
 
-def _told(rule: Rule) -> str:
+def _details(rule: Rule) -> str:
     frozen = "frozen" if rule.frozen else ""
     if rule.frozen and rule.frozen is not True:
         frozen = f"frozen for {rule.frozen} updates"
@@ -209,13 +209,13 @@ def parameter_stages(model: nn.Module, image_shape: tuple[int, int, int]) -> dic
         known |= dict.fromkeys(equation.outvars, needed)
 
     inputs = list(parameter_paths(variables))  # in the order of the jaxpr's inputs
-    found: dict[str, str] = {}
+    stage_of: dict[str, str] = {}
     for stage, variable in zip(shapes, jaxpr.outvars, strict=True):
         for i, path in enumerate(inputs):
             collection, _, name = path.partition("/")
             if collection == "params" and known[variable] >> i & 1:
-                found.setdefault(name, stage)
-    return found
+                stage_of.setdefault(name, stage)
+    return stage_of
 
 
 def head_of(stages: Mapping[str, str]) -> frozenset[str]:

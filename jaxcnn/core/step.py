@@ -8,7 +8,7 @@ over seeds, and `lax.scan`. A batch is a dict of arrays with a common leading ax
     mask:  bool[B], False for padding: such an example counts in no loss, gradient or metric
     index: int32[B], each example's position in the data set
 
-    epoch: int32[B], how often each example was seen before; 0 where it is not given
+    epoch: int32[B], how often each example was seen before; all 0 if it is missing
 
 Augmentation draws from the key folded with step, index and epoch, per example: neither the number
 of devices nor an example's place in the batch changes it. What must not change with the step draws

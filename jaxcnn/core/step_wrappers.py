@@ -160,7 +160,7 @@ def _all_kept(finite: jax.Array, old: PyTree, new: PyTree) -> PyTree:
     share = jnp.where(new.mini_step == 0, 0, old.mini_step / (old.mini_step + 1))
     return kept._replace(
         acc_grads=jax.tree.map(
-            lambda before, after: jnp.where(finite, after, (share * before).astype(before.dtype)),
+            lambda old, new: jnp.where(finite, new, (share * old).astype(old.dtype)),
             old.acc_grads,
             new.acc_grads,
         )

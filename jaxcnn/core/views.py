@@ -40,7 +40,7 @@ def all_views(image: jax.Array, names: Sequence[str]) -> list[jax.Array]:
     """
     views = [image]
     for name in names:
-        views += [view for before in views for view in VIEWS[name](before)]
+        views += [new for view in views for new in VIEWS[name](view)]
     return views
 
 
@@ -69,5 +69,5 @@ def mean_logits(
     """
     if not names:
         return logits(image)
-    found = [jax.nn.log_softmax(logits(view)) for view in all_views(image, names)]
-    return jax.nn.logsumexp(jnp.stack(found), axis=0) - jnp.log(len(found))
+    log_probabilities = [jax.nn.log_softmax(logits(view)) for view in all_views(image, names)]
+    return jax.nn.logsumexp(jnp.stack(log_probabilities), axis=0) - jnp.log(len(log_probabilities))

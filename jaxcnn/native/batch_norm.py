@@ -14,14 +14,14 @@ import jax.numpy as jnp
 
 def takes(layer: nn.BatchNorm, x: jax.Array) -> bool:
     """Whether `apply_layer` is all that the layer does: it trains, with nothing unusual."""
-    given = layer.variables.get("params", {})
+    params = layer.variables.get("params", {})
     return (
         layer.use_running_average is False
         and not layer.is_initializing()
         and layer.is_mutable_collection("batch_stats")
         and layer.has_variable("batch_stats", "mean")
         and layer.dtype in (None, jnp.float32)
-        and all(value.dtype == jnp.float32 for value in (x, *jax.tree.leaves(given)))
+        and all(value.dtype == jnp.float32 for value in (x, *jax.tree.leaves(params)))
         and x.size > 0
         and layer.axis in (-1, x.ndim - 1)
         and layer.axis_name is None
@@ -32,14 +32,14 @@ def takes(layer: nn.BatchNorm, x: jax.Array) -> bool:
 
 def apply_layer(layer: nn.BatchNorm, x: jax.Array) -> jax.Array:
     """What a layer that trains gives for x, float32[..., C]; it updates its running averages."""
-    given = layer.variables.get("params", {})
-    scale = given.get("scale", jnp.ones(x.shape[-1], jnp.float32))
-    bias = given.get("bias", jnp.zeros(x.shape[-1], jnp.float32))
+    params = layer.variables.get("params", {})
+    scale = params.get("scale", jnp.ones(x.shape[-1], jnp.float32))
+    bias = params.get("bias", jnp.zeros(x.shape[-1], jnp.float32))
     y, mean, variance = batch_norm(x, scale, bias, layer.epsilon)
     for name, value in (("mean", mean), ("var", variance)):
-        before: Any = layer.get_variable("batch_stats", name)
-        after = layer.momentum * before + (1 - layer.momentum) * value
-        layer.put_variable("batch_stats", name, after)
+        old: Any = layer.get_variable("batch_stats", name)
+        new = layer.momentum * old + (1 - layer.momentum) * value
+        layer.put_variable("batch_stats", name, new)
     return y
 
 

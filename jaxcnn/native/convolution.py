@@ -66,81 +66,87 @@ def convolve(
         )
     )
     if takes and min(rows, columns) > 0:
-        how = Geometry(strides, (pads[0][0], pads[1][0]), depthwise=depthwise)
-        return convolution(x, kernel, (rows, columns), how)
+        geometry = Geometry(strides, (pads[0][0], pads[1][0]), depthwise=depthwise)
+        return convolution(x, kernel, (rows, columns), geometry)
     if depthwise:
         return convolve_as_flax(x, kernel, strides, pads, precision)
     return convolve_by_xla(x, kernel, strides, pads, precision)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def convolution(x: jax.Array, kernel: jax.Array, size: Size, how: Geometry) -> jax.Array:
+def convolution(x: jax.Array, kernel: jax.Array, size: Size, geometry: Geometry) -> jax.Array:
     """float32[B, H, W, C], float32[h, w, C, D] -> float32[B, *size, D]"""
-    target = "jaxcnn_depthwise" if how.depthwise else "jaxcnn_convolve"
-    return _call(target, (x.shape[0], *size, kernel.shape[-1]), x, kernel, how)
+    target = "jaxcnn_depthwise" if geometry.depthwise else "jaxcnn_convolve"
+    return _call(target, (x.shape[0], *size, kernel.shape[-1]), x, kernel, geometry)
 
 
-def _forward(x: jax.Array, kernel: jax.Array, size: Size, how: Geometry) -> Any:
-    return convolution(x, kernel, size, how), (x, kernel)
+def _forward(x: jax.Array, kernel: jax.Array, size: Size, geometry: Geometry) -> Any:
+    return convolution(x, kernel, size, geometry), (x, kernel)
 
 
-def _backward(size: Size, how: Geometry, saved: Any, gradient: jax.Array) -> Any:
+def _backward(size: Size, geometry: Geometry, saved: Any, gradient: jax.Array) -> Any:
     del size
     x, kernel = saved
     return (
-        input_gradient(kernel, gradient, x.shape[1:3], how),
-        kernel_gradient(x, gradient, kernel.shape[:2], how),
+        input_gradient(kernel, gradient, x.shape[1:3], geometry),
+        kernel_gradient(x, gradient, kernel.shape[:2], geometry),
     )
 
 
 convolution.defvjp(_forward, _backward)
 
 
-def input_gradient(kernel: jax.Array, gradient: jax.Array, size: Size, how: Geometry) -> jax.Array:
+def input_gradient(
+    kernel: jax.Array, gradient: jax.Array, size: Size, geometry: Geometry
+) -> jax.Array:
     """The gradient of x, of this size, from the output's: float32[B, *size, C].
 
     It is the convolution with the kernel turned around, in which strides and distances have changed
     places; with stride 2, that of blocks of 2x2 pixels, which has no zeros between.
     """
-    pads: Any = tuple((zeros, zeros) for zeros in how.before)
-    if not how.depthwise and has_blocks(size, kernel.shape[:2], how.strides, pads):
+    pads: Any = tuple((zeros, zeros) for zeros in geometry.before)
+    if not geometry.depthwise and has_blocks(size, kernel.shape[:2], geometry.strides, pads):
         blocks = (size[0] // 2, size[1] // 2)
-        of_blocks = how._replace(strides=(1, 1))
+        of_blocks = geometry._replace(strides=(1, 1))
         return from_blocks(
             input_gradient(kernel_of_blocks(kernel, pads), gradient, blocks, of_blocks)
         )
     turned = kernel[::-1, ::-1]
-    before = (kernel.shape[0] - 1 - how.before[0], kernel.shape[1] - 1 - how.before[1])
-    back = how._replace(strides=how.apart, before=before, apart=how.strides)
-    return convolution(gradient, turned if how.depthwise else turned.swapaxes(2, 3), size, back)
+    before = (kernel.shape[0] - 1 - geometry.before[0], kernel.shape[1] - 1 - geometry.before[1])
+    back = geometry._replace(strides=geometry.apart, before=before, apart=geometry.strides)
+    return convolution(
+        gradient, turned if geometry.depthwise else turned.swapaxes(2, 3), size, back
+    )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def kernel_gradient(x: jax.Array, gradient: jax.Array, size: Size, how: Geometry) -> jax.Array:
+def kernel_gradient(x: jax.Array, gradient: jax.Array, size: Size, geometry: Geometry) -> jax.Array:
     """The gradient of a kernel from the output's: float32[*size, C, D], float32[*size, 1, C]"""
-    target = "jaxcnn_depthwise_gradient" if how.depthwise else "jaxcnn_kernel_gradient"
-    inputs = 1 if how.depthwise else x.shape[-1]
-    return _call(target, (*size, inputs, gradient.shape[-1]), x, gradient, how)
+    target = "jaxcnn_depthwise_gradient" if geometry.depthwise else "jaxcnn_kernel_gradient"
+    inputs = 1 if geometry.depthwise else x.shape[-1]
+    return _call(target, (*size, inputs, gradient.shape[-1]), x, gradient, geometry)
 
 
-def _kernel_forward(x: jax.Array, gradient: jax.Array, size: Size, how: Geometry) -> Any:
-    return kernel_gradient(x, gradient, size, how), (x, gradient)
+def _kernel_forward(x: jax.Array, gradient: jax.Array, size: Size, geometry: Geometry) -> Any:
+    return kernel_gradient(x, gradient, size, geometry), (x, gradient)
 
 
-def _kernel_backward(size: Size, how: Geometry, saved: Any, slope: jax.Array) -> Any:
+def _kernel_backward(size: Size, geometry: Geometry, saved: Any, slope: jax.Array) -> Any:
     """It is linear in both: <slope, kernel_gradient(x, g)> = <convolution(x, slope), g>."""
     del size
     x, gradient = saved
     return (
-        input_gradient(slope, gradient, x.shape[1:3], how),
-        convolution(x, slope, gradient.shape[1:3], how),
+        input_gradient(slope, gradient, x.shape[1:3], geometry),
+        convolution(x, slope, gradient.shape[1:3], geometry),
     )
 
 
 kernel_gradient.defvjp(_kernel_forward, _kernel_backward)
 
 
-def _call(target: str, shape: Size, one: jax.Array, other: jax.Array, how: Geometry) -> jax.Array:
+def _call(
+    target: str, shape: Size, one: jax.Array, other: jax.Array, geometry: Geometry
+) -> jax.Array:
     result = jax.ShapeDtypeStruct(shape, jnp.float32)
-    numbers = {name: np.array(getattr(how, name), np.int64) for name in how._fields[:3]}
+    numbers = {name: np.array(getattr(geometry, name), np.int64) for name in geometry._fields[:3]}
     return jax.ffi.ffi_call(target, result, vmap_method="sequential")(one, other, **numbers)

@@ -45,33 +45,33 @@ def available() -> bool:
     compiler = shlex.split(os.environ.get("CXX", ""))
     compiler = compiler or [shutil.which("g++") or shutil.which("clang++") or ""]
     if compiler == [""]:
-        _tell("no C++ compiler (g++ or clang++)")
+        _log_fallback("no C++ compiler (g++ or clang++)")
         return False
     try:
         calls = _calls(compiler)
     except subprocess.CalledProcessError as error:
         said = error.stderr.strip().splitlines() or ["it does not say why"]
-        _tell(f"{shlex.join(compiler)} cannot build native code ({said[0]})")
+        _log_fallback(f"{shlex.join(compiler)} cannot build native code ({said[0]})")
         return False
     # No home, one that cannot be written to or run from, a compiler that hangs, another's library.
     except (OSError, RuntimeError, subprocess.SubprocessError, AttributeError) as error:
-        _tell(f"no native code ({error})")
+        _log_fallback(f"no native code ({error})")
         return False
     for name, call in calls.items():
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(call), platform="cpu")
     return True
 
 
-def _tell(reason: str) -> None:
+def _log_fallback(reason: str) -> None:
     logger.info("%s: layers are XLA's own, which are slower on a CPU", reason)
 
 
 def _calls(compiler: list[str]) -> dict[str, Any]:
     """The functions of TARGETS, of the library in the cache or of one that is built into it."""
-    told = _run([*compiler, "--version"])
+    version_text = _run([*compiler, "--version"])
     files = [path for path in sorted(FOLDER.iterdir()) if path.suffix in (".cc", ".h")]
     sources = [path.read_text(encoding="utf-8") for path in files]
-    made_of = [*sources, *compiler, told, *_FLAGS, version("jaxlib"), _processor()]
+    made_of = [*sources, *compiler, version_text, *_FLAGS, version("jaxlib"), _processor()]
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
     path = Path("~/.cache/jaxcnn/native").expanduser() / f"{key}.so"
     if path.exists():
@@ -100,13 +100,15 @@ def _build(compiler: list[str], path: Path) -> None:
 
 def _run(line: list[str]) -> str:
     """What a command says."""
-    how: Any = {"capture_output": True, "text": True, "errors": "replace", "timeout": _PATIENCE}
-    return subprocess.run(line, check=True, **how).stdout
+    options: Any = {"capture_output": True, "text": True, "errors": "replace", "timeout": _PATIENCE}
+    return subprocess.run(line, check=True, **options).stdout
 
 
 def _processor() -> str:
     """What the compiler would make the library for."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    told = [line for line in lines if line.startswith(("model name", "flags", "Features", "CPU"))]
-    return "\n".join(sorted(set(told)) or [platform.processor(), platform.machine()])
+    described = [
+        line for line in lines if line.startswith(("model name", "flags", "Features", "CPU"))
+    ]
+    return "\n".join(sorted(set(described)) or [platform.processor(), platform.machine()])

@@ -57,8 +57,8 @@ class _Quieter(NamedTuple):
     with the first array that failed.
     """
 
-    before: Callable[[Any], Any]
+    previous: Callable[[Any], Any]
 
     def hear(self, unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
-            self.before(unraisable)
+            self.previous(unraisable)

@@ -49,8 +49,8 @@ def connect(
     heartbeat_seconds: int = 100,
     connect_seconds: int = 300,
 ) -> None:
-    """Joins the processes of a run. Without arguments, where the environment tells of several
-    (see `found_in`); else this process stays alone. To be called before any device is asked for.
+    """Joins the processes of a run. Without arguments, if the environment names several (see
+    `count_processes`); else this process stays alone. Call it before any device is asked for.
 
     coordinator: HOST:PORT of process 0, or "auto": as JAX finds out itself, on a Cloud TPU VM too.
     heartbeat_seconds: a process that has not been heard of for so long counts as dead, and the
@@ -58,17 +58,17 @@ def connect(
     Raises UserError for what does not go together; where others do not come, it ends the process
     with 134, as when they die.
     """
-    given = coordinator, num_processes, process_id
-    found = found_in(os.environ)
-    _check(coordinator, num_processes, process_id, found)
-    alone = found in (None, 1) if given == (None, None, None) else num_processes == 1
+    arguments = coordinator, num_processes, process_id
+    num_found = count_processes(os.environ)
+    _check(coordinator, num_processes, process_id, num_found)
+    alone = num_found in (None, 1) if arguments == (None, None, None) else num_processes == 1
     if alone:
         return
     # Our own handlers of SIGTERM save; JAX's would take the place of the default before that.
     jax.config.update("jax_enable_preemption_service", False)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     # JAX aborts in C++, with a stack trace, where it cannot connect: we are there before it.
-    patience = threading.Timer(connect_seconds, _give_up, (given, connect_seconds))
+    patience = threading.Timer(connect_seconds, _give_up, (arguments, connect_seconds))
     patience.daemon = True
     patience.start()
     try:
@@ -77,7 +77,7 @@ def connect(
             num_processes,
             process_id,
             # Where all is told, a scheduler's variables shall not choose the devices.
-            cluster_detection_method="deactivate" if None not in given else None,
+            cluster_detection_method="deactivate" if None not in arguments else None,
             initialization_timeout=connect_seconds + 60,
             heartbeat_timeout_seconds=heartbeat_seconds,
             shutdown_timeout_seconds=_SECONDS_AT_THE_END,
@@ -92,7 +92,7 @@ def connect(
     logger.info("%d processes with %d devices", jax.process_count(), jax.device_count())
 
 
-def found_in(environ: Mapping[str, str]) -> int | None:
+def count_processes(environ: Mapping[str, str]) -> int | None:
     """How many processes a scheduler has started for this run; None if there is none that
     `jax.distributed.initialize` would recognise: SLURM (srun), Open MPI (mpirun), TPUs on GKE, a
     JobSet of them, or several slices.
@@ -107,16 +107,19 @@ def found_in(environ: Mapping[str, str]) -> int | None:
 
 
 def _check(
-    coordinator: str | None, num_processes: int | None, process_id: int | None, found: int | None
+    coordinator: str | None,
+    num_processes: int | None,
+    process_id: int | None,
+    num_found: int | None,
 ) -> None:
-    """UserError for flags that do not go together. found: see `found_in`."""
+    """UserError for flags that do not go together. num_found: see `count_processes`."""
     numbers = {"num-processes": num_processes, "process-id": process_id}
-    told = [f"--{name}={value}" for name, value in numbers.items() if value is not None]
-    if told and coordinator in (None, "auto"):
+    flags = [f"--{name}={value}" for name, value in numbers.items() if value is not None]
+    if flags and coordinator in (None, "auto"):
         raise UserError(
-            f"{told[0]}: give --coordinator=HOST:PORT too, the address of process 0"
+            f"{flags[0]}: give --coordinator=HOST:PORT too, the address of process 0"
             if coordinator is None
-            else f"{told[0]}: --coordinator=auto finds it out; leave it out"
+            else f"{flags[0]}: --coordinator=auto finds it out; leave it out"
         )
     if num_processes is not None and num_processes < 1:
         raise UserError(f"--num-processes={num_processes}: expected 1 or more")
@@ -134,7 +137,7 @@ def _check(
             "port there, or auto"
         )
     missing = [f"--{name}" for name, value in numbers.items() if value is None]
-    if missing and not found:
+    if missing and not num_found:
         raise UserError(f"--coordinator={coordinator}: give {' and '.join(missing)} too")
 
 
@@ -152,11 +155,11 @@ def _refused(coordinator: str | None, reason: str) -> str:
     )
 
 
-def _give_up(given: tuple[str | None, int | None, int | None], seconds: int) -> None:
+def _give_up(arguments: tuple[str | None, int | None, int | None], seconds: int) -> None:
     """Ends a process that waits for others in vain: with the code of a death, since another start
     may find them (a machine was slow to come, an image to load).
     """
-    coordinator, num_processes, process_id = given
+    coordinator, num_processes, process_id = arguments
     others = f"{num_processes} processes" if num_processes else "the processes of this run"
     hint = (
         f"start the others with the same --coordinator and --num-processes={num_processes}"
@@ -206,8 +209,8 @@ def from_first(number: int | None) -> int | None:
     """The first process' number (from 0) or None, in all processes. All must call this."""
     if jax.process_count() == 1:
         return number
-    told = int(multihost_utils.broadcast_one_to_all(np.int32(-1 if number is None else number)))
-    return None if told < 0 else told
+    value = int(multihost_utils.broadcast_one_to_all(np.int32(-1 if number is None else number)))
+    return None if value < 0 else value
 
 
 def check_alike(facts: Mapping[str, str]) -> None:

@@ -71,6 +71,6 @@ def memory_peak() -> dict[str, float]:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether a device, or the operating system, had too little memory for what raised this."""
-    told = str(error).lower()
-    names = "resource_exhausted" in told or "out of memory" in told
+    message = str(error).lower()
+    names = "resource_exhausted" in message or "out of memory" in message
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and names)

@@ -46,8 +46,8 @@ class Progress:
         seconds = self._last - self._started
         if self._first is None:
             count = step - self._start_step
-            told = "the first step" if count == 1 else f"the first {count} steps"
-            logger.info("step %d · loss %.4f · %.2f s for %s", step, loss, seconds, told)
+            steps = "the first step" if count == 1 else f"the first {count} steps"
+            logger.info("step %d · loss %.4f · %.2f s for %s", step, loss, seconds, steps)
             # What the first step costs more is no part of the rate.
             self._first, self._started = step, self._last
             return

@@ -28,7 +28,7 @@ class MetricWindow:
         self.times = StepTimes()
         self._programs: list[tuple[range, Any]] = []
         # Enough to keep a device busy; on the CPU the host has to share its cores with the steps.
-        self._ahead = 2 if jax.default_backend() == "cpu" else 16
+        self._max_pending = 2 if jax.default_backend() == "cpu" else 16
         self._signal = 0
         self.restart_clock()
 
@@ -55,11 +55,12 @@ class MetricWindow:
             with self.times.spent("device"):
                 oldest["loss"].block_until_ready()
             if "signal" in oldest:
-                self._heed(self._each({"signal": oldest["signal"]}))
+                self._note_signal(self._each({"signal": oldest["signal"]}))
 
     def _waited_for(self, step: int) -> Any:
         """The metrics of the program that so many steps have come after; None if there is none."""
-        known = [metrics for steps, metrics in self._programs if steps[-1] <= step - self._ahead]
+        newest = step - self._max_pending
+        known = [metrics for steps, metrics in self._programs if steps[-1] <= newest]
         return known[-1] if known else None
 
     def latest(self) -> tuple[int, float] | None:
@@ -69,7 +70,7 @@ class MetricWindow:
         if not self._programs:
             return None
         newest = self._programs[-1][0][-1]
-        done = [one for one in self._programs if one[0][-1] <= newest - self._ahead]
+        done = [one for one in self._programs if one[0][-1] <= newest - self._max_pending]
         steps, metrics = done[-1] if done else self._programs[0]
         with self.times.spent("device"):
             loss = _mean(self._of_steps(steps, metrics)[-1:], "loss")
@@ -92,7 +93,7 @@ class MetricWindow:
         seconds = time.perf_counter() - self._started
         self.restart_clock()
         for metrics in fetched:
-            self._heed(metrics)
+            self._note_signal(metrics)
         del self._programs[: len(taken)]
         accuracy = _mean(fetched, "correct")
         rate = np.sum([metrics["count"] for metrics in fetched], axis=0) / seconds
@@ -119,7 +120,7 @@ class MetricWindow:
             return [fetched]
         return [{name: v[:, place] for name, v in fetched.items()} for place in range(len(steps))]
 
-    def _heed(self, metrics: dict[str, np.ndarray]) -> None:
+    def _note_signal(self, metrics: dict[str, np.ndarray]) -> None:
         if "signal" in metrics:
             self._signal = max(self._signal, int(metrics["signal"].max()))
 

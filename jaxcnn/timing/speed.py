@@ -184,7 +184,8 @@ def _look(config: ConfigDict, seconds: float) -> _Look:
     while took * steps < 1e3 * _LOOK:
         steps *= 2
         state, took, _ = time_steps(run, state, repeat(first), steps)
-    block = run.steps_at_once * max(1, round(1e3 * seconds / 2 / took / run.steps_at_once))
+    count = run.steps_per_dispatch
+    block = count * max(1, round(1e3 * seconds / 2 / took / count))
     few = with_fewer(run, role, 2 * config.batch_size)
     speed = max(time_evaluation(few, state, role) for _ in range(2))
     images = max(1, round(seconds * speed / config.batch_size)) * config.batch_size
@@ -199,7 +200,7 @@ def _look(config: ConfigDict, seconds: float) -> _Look:
         "training_images": len(dataset.splits["train"]),
         "data_mode": dataset.mode,
         "steps_of_a_round": 2 * block,
-        "steps_per_dispatch": run.steps_at_once,
+        "steps_per_dispatch": run.steps_per_dispatch,
         "native_layers": has_native_layers(config),
         "checkpoint_every_steps": checkpoint_every,
         "evaluated": f"{images} images of {role}",
@@ -238,7 +239,7 @@ def _bare(config: ConfigDict, run: Run, state: TrainState) -> Bare:
         run.parallel,
     )
     one = compile_step(bare.train_step, state, run.example_batch("train", own=True))
-    if run.steps_at_once == 1:
+    if run.steps_per_dispatch == 1:
         return Bare(one, run.train_steps)
     return Bare(one, compile_step(bare.train_steps, state, run.example_batches()))
 

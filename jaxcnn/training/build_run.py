@@ -63,7 +63,7 @@ def build_run(
     preprocess = partial(normalize, mean=facts["mean"], std=facts["std"])
     # Under `pmap` a step sees its device's share of a batch.
     seen_at_once = config.batch_size // (parallel.num_devices if parallel.axis_name else 1)
-    how: dict[str, Any] = {
+    options: dict[str, Any] = {
         "augment": build_augment(config, num_classes, dataset.image_shape, seen_at_once),
         "normalize": preprocess,
         "axis_name": parallel.axis_name,
@@ -77,11 +77,11 @@ def build_run(
 
     def train_step_of(config: ConfigDict) -> TrainStep:
         loss_fn = build_loss(config, counts)
-        step = make_train_step(model, tx_of(config), average=average, loss_fn=loss_fn, **how)
+        step = make_train_step(model, tx_of(config), average=average, loss_fn=loss_fn, **options)
         return ON_NONFINITE[config.on_nonfinite](step)
 
     def gradients_of(config: ConfigDict) -> Callable[..., Any]:
-        return make_gradients(model, loss_fn=build_loss(config, counts), **how)
+        return make_gradients(model, loss_fn=build_loss(config, counts), **options)
 
     values = differing_values(configs)
     train_step, gradients = (
@@ -112,7 +112,7 @@ def build_run(
         from_data=partial(from_images, model, preprocess, dataset.splits["train"]),
         train_step=parallel.transform(train_step, donate=True),
         train_steps=parallel.transform(scan_steps(train_step), donate=True),
-        steps_at_once=steps_per_dispatch(
+        steps_per_dispatch=steps_per_dispatch(
             config, plan, parallel, dataset.mode, math.prod(dataset.image_shape[:2])
         ),
         eval_steps=dict.fromkeys(
@@ -130,16 +130,16 @@ def _rate(schedule: optax.Schedule, config: ConfigDict) -> optax.Schedule:
 def _check_plan(plan: Plan, accumulate: int, dataset: Dataset) -> None:
     """UserError for what the data do not allow; warnings for what comes to nothing."""
     if (plan.warmup_steps or 0) >= plan.num_steps:
-        told = "the warm-up of %d steps does not end within the %d steps of the run"
-        logger.warning(told, plan.warmup_steps, plan.num_steps)
+        message = "the warm-up of %d steps does not end within the %d steps of the run"
+        logger.warning(message, plan.warmup_steps, plan.num_steps)
     if plan.patience is not None and "validation" not in dataset.splits:
         raise UserError(
             "config.early_stop.patience: there are no validation images to decide by; give a "
             "config.data.holdout"
         )
     if unused := plan.num_steps % accumulate:
-        told = "config.optimizer.accumulate=%d: the last %d of %d steps make no whole update"
-        logger.warning(told, accumulate, unused, plan.num_steps)
+        message = "config.optimizer.accumulate=%d: the last %d of %d steps make no whole update"
+        logger.warning(message, accumulate, unused, plan.num_steps)
 
 
 def _place_images(dataset: Dataset, parallel: Parallel) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def compile_run(run: Run, state: TrainState) -> Run:
     clock = time.perf_counter()
     batch = run.example_batch("train", own=True)
     steps = {"train_step": run.train_step.lower(state, batch)}
-    if run.steps_at_once > 1:
+    if run.steps_per_dispatch > 1:
         steps["train_steps"] = run.train_steps.lower(state, run.example_batches())
     for role, step in run.eval_steps.items():
         if (name := f"eval {id(run.stores.get(role))}") not in steps:

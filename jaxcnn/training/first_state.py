@@ -101,8 +101,8 @@ def first_state(
     begin_with: asked where there is no checkpoint.
     """
     clock = time.perf_counter()
-    if (found := checkpoints.restore_latest(state_shapes(make_state))) is not None:
-        state, step = found
+    if (restored := checkpoints.restore_latest(state_shapes(make_state))) is not None:
+        state, step = restored
         logger.info("resuming from step %d (%.1f s)", step, time.perf_counter() - clock)
         return state, step, None
     state = make_state()

@@ -76,7 +76,7 @@ class Training:
         tensorboard: bool = True,
         profile: bool = False,
     ):
-        self._given = list(zip(configs, map(as_path, workdirs), strict=True))
+        self._runs = list(zip(configs, map(as_path, workdirs), strict=True))
         self._exit = ExitStack()
         self._tensorboard = TensorBoard() if tensorboard and is_first() else None
         self._histograms = tensorboard and configs[0].report.histograms
@@ -93,7 +93,7 @@ class Training:
         with ExitStack() as stack:
             if self._tensorboard is not None:
                 stack.callback(self._tensorboard.close)
-            for config, workdir in self._given:
+            for config, workdir in self._runs:
                 if is_first():
                     stack.enter_context(lock_directory(workdir))
                 check_shared(workdir)
@@ -194,8 +194,8 @@ class Training:
                 line["mfu"] = round(self.run.least_step_ms / line["step_ms"], 4)
             line |= memory_peak()
             if line.get("skipped"):
-                told = "%s: %d updates up to step %d were not finite and are left out"
-                logger.warning(told, self.members[number].workdir, line["skipped"], step)
+                message = "%s: %d updates up to step %d were not finite and are left out"
+                logger.warning(message, self.members[number].workdir, line["skipped"], step)
             self.members[number].write(step, self.run.epoch(step), "train", line)
             found[number] = line
         return found
@@ -242,10 +242,10 @@ class Training:
         dataset = load_data(configs[0])
         check_alike(what_is_alike(configs[0], dataset))
         for member in self.members:
-            if member.begun:
+            if member.has_checkpoint:
                 check_same_data(dataset, member.workdir)
-        begun = next((member.workdir for member in self.members if member.begun), None)
-        self.facts = facts = describe_data(configs[0], dataset, begun)
+        previous = next((member.workdir for member in self.members if member.has_checkpoint), None)
+        self.facts = facts = describe_data(configs[0], dataset, previous)
         self.run = run = build_run(configs, dataset, facts, build_parallel(configs))
         describe_parameters(run.make_states[0], run.rules)
         self._place_first_states()

@@ -28,14 +28,14 @@ History = Sequence[tuple[int, float]]
 class Member:
     """A run directory and how its run fares.
 
-    begun: whether there is a checkpoint to go on from. going: whether it still learns.
+    has_checkpoint: whether there is a checkpoint to go on from. going: whether it still learns.
     failed: why it does not, in one line for the user; None if that was as planned.
     """
 
     config: ConfigDict
     workdir: Path
     checkpoints: Checkpoints
-    begun: bool
+    has_checkpoint: bool
     going: bool = True
     failed: str | None = None
     writer: Any = None
@@ -106,14 +106,14 @@ def open_member(config: ConfigDict, workdir: Path) -> Member:
         workdir / CHECKPOINTS, config.best_metric, gap=config.checkpoint_gap_seconds
     )
     try:
-        if begun := checkpoints.latest_step() is not None:
+        if has_checkpoint := checkpoints.latest_step() is not None:
             check_same_config(config, workdir, finished=False)
         else:
             check_pretrained(config)
     except BaseException:
         checkpoints.close()
         raise
-    return Member(config, workdir, checkpoints, begun)
+    return Member(config, workdir, checkpoints, has_checkpoint)
 
 
 def best_step(history: History, *, lower_is_better: bool, min_delta: float = 0.0) -> int:

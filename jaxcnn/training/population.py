@@ -47,13 +47,13 @@ def groups(configs: Sequence[ConfigDict], workdirs: Sequence[str | Path]) -> lis
     Only those that stand at the same step can be. `config.parallel.population` says whether they
     are; None: on accelerators. Several processes train one run after the other.
     """
-    found: dict[Any, list[int]] = {}
+    by_key: dict[Any, list[int]] = {}
     for number, (config, workdir) in enumerate(zip(configs, workdirs, strict=True)):
         key: Any = number
         if is_wanted(config):
             key = (*_what_is_common(config), _latest_step(as_path(workdir), config))
-        found.setdefault(key, []).append(number)
-    return [all_[i : i + MOST] for all_ in found.values() for i in range(0, len(all_), MOST)]
+        by_key.setdefault(key, []).append(number)
+    return [all_[i : i + MOST] for all_ in by_key.values() for i in range(0, len(all_), MOST)]
 
 
 def is_wanted(config: ConfigDict) -> bool:

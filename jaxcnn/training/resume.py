@@ -41,12 +41,12 @@ def check_same_config(config: ConfigDict, workdir: Path, finished: bool) -> None
 
 def check_same_data(dataset: Dataset, workdir: Path) -> None:
     """UserError where the run in `workdir`, if there is one, began with other data."""
-    before = read_json(workdir / DATASET)
-    if before is not None and before["identity"] != dataset.identity:
+    previous = read_json(workdir / DATASET)
+    if previous is not None and previous["identity"] != dataset.identity:
         sizes = {role: len(split) for role, split in dataset.splits.items()}
         raise UserError(
             f"--workdir={workdir}: the data have changed since the run in it began (images: "
-            f"{before['splits']} then, {sizes} now); give a new --workdir"
+            f"{previous['splits']} then, {sizes} now); give a new --workdir"
         )
 
 
@@ -62,12 +62,12 @@ def what_is_alike(config: ConfigDict, dataset: Dataset) -> dict[str, str]:
     }
 
 
-def describe_data(config: ConfigDict, dataset: Dataset, begun: Path | None) -> dict[str, Any]:
+def describe_data(config: ConfigDict, dataset: Dataset, workdir: Path | None) -> dict[str, Any]:
     """The content of `dataset.json`; what a run began with is kept, to normalise as it did.
 
-    begun: the directory of a run that goes on.
+    workdir: of a run that goes on; None for a new run.
     """
-    before = None if begun is None else read_json(begun / DATASET)
-    if before is not None and before.get("identity") == dataset.identity:
-        return before
+    previous = None if workdir is None else read_json(workdir / DATASET)
+    if previous is not None and previous.get("identity") == dataset.identity:
+        return previous
     return describe(dataset, config.data.mean, config.data.std)

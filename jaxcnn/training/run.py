@@ -33,7 +33,7 @@ class Run:
     eval_steps: by role, too: a compiled step is for a store of one size.
     values: what the members' steps differ in, on the devices: {key: float32[members]}.
     from_data: first variables -> those with what the model takes from the training images.
-    train_steps: `steps_at_once` of them in one program.
+    train_steps: `steps_per_dispatch` of them in one program.
     least_step_ms: a train step's arithmetic at the devices' peak, where that is known.
     """
 
@@ -50,7 +50,7 @@ class Run:
     from_data: Callable[[dict[str, Any]], dict[str, Any]]
     train_step: Any
     train_steps: Any
-    steps_at_once: int
+    steps_per_dispatch: int
     eval_steps: dict[str, Any]
     gradients: Callable[..., Any]
     least_step_ms: float | None = None
@@ -74,7 +74,7 @@ class Run:
         """
         step, inputs = start, self._train_inputs(start, stop)
         while step < self.plan.num_steps:
-            count = self.plan.steps_at_once(step, self.steps_at_once)
+            count = self.plan.steps_at_once(step, self.steps_per_dispatch)
             yield count, self._place_steps(list(islice(inputs, count)))
             step += count
 
@@ -113,7 +113,7 @@ class Run:
 
     def example_batches(self) -> StepInput:
         """The placed input of several updates, to compile for; of images on the devices."""
-        return self._place_steps(list(islice(self._train_inputs(0, None), self.steps_at_once)))
+        return self._place_steps(list(islice(self._train_inputs(0, None), self.steps_per_dispatch)))
 
     def _with_batches_of_their_own(self) -> list[tuple[ConfigDict, Sampling]]:
         """(config, sampling) of the members, of one if all see the same batches."""
@@ -124,7 +124,7 @@ class Run:
         """The inputs of updates that are one program, or that of one by itself."""
         if len(inputs) == 1:
             return self._place(inputs[0], "train", self.values)
-        assert self.parallel.place_batches is not None  # `steps_at_once` has seen to it
+        assert self.parallel.place_batches is not None  # `steps_per_dispatch` has seen to it
         return self.parallel.place_batches(inputs)._replace(store=self.stores["train"])
 
     def _place(

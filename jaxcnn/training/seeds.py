@@ -68,15 +68,15 @@ def train_seeds(
         for seed in range(config.seed, config.seed + count)
     }
     make_writable(workdir)
-    found, failed = _train(configs, {seed: seed_folder(workdir, seed) for seed in configs})
+    results, failed = _train(configs, {seed: seed_folder(workdir, seed) for seed in configs})
     if failed:
-        rest = "; the others are finished" if found else ""
-        told = f" ({len(failed)} of {count} seeds failed{rest})" if count > 1 else ""
-        raise UserError(f"seed {min(failed)}: {failed[min(failed)]}{told}")
-    content = seeds_eval(found)
+        rest = "; the others are finished" if results else ""
+        summary = f" ({len(failed)} of {count} seeds failed{rest})" if count > 1 else ""
+        raise UserError(f"seed {min(failed)}: {failed[min(failed)]}{summary}")
+    content = seeds_eval(results)
     if is_first():
         write_json(workdir / EVALUATION, content)
-        _report(configs[config.seed], workdir, found, command_line)
+        _report(configs[config.seed], workdir, results, command_line)
     logger.info("%s", seeds_headline(content))
     return content
 
@@ -84,37 +84,39 @@ def train_seeds(
 def _train(
     configs: Mapping[int, ConfigDict], workdirs: Mapping[int, Path]
 ) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
-    """By seed, the final tests, and why there is none."""
-    found: dict[int, dict[str, Any]] = {}
+    """Returns the final tests by seed, and by seed why there is none."""
+    results: dict[int, dict[str, Any]] = {}
     failed: dict[int, str] = {}
     for seed, config in configs.items():
         make_writable(workdirs[seed])
         if (metrics := finished_run(config, workdirs[seed])) is not None:
-            found[seed] = metrics
-    rest = [seed for seed in configs if seed not in found]
+            results[seed] = metrics
+    rest = [seed for seed in configs if seed not in results]
     together = groups([configs[seed] for seed in rest], [workdirs[seed] for seed in rest])
     waiting = deque([rest[number] for number in numbers] for numbers in together)
     while waiting:
         group = waiting.popleft()
         logger.info("seed %s of %s", ", ".join(map(str, group)), ", ".join(map(str, configs)))
-        done = _train_group(configs, workdirs, group)
-        if done is None:
+        outcome = _train_group(configs, workdirs, group)
+        if outcome is None:
             logger.warning("%d seeds at once have no room on the device: half as many", len(group))
             half = len(group) // 2
             waiting.extendleft([group[half:], group[:half]])
             continue
-        found |= done[0]
-        failed |= done[1]
-    return dict(sorted(found.items())), failed
+        results |= outcome[0]
+        failed |= outcome[1]
+    return dict(sorted(results.items())), failed
 
 
 def _train_group(
     configs: Mapping[int, ConfigDict], workdirs: Mapping[int, Path], group: Sequence[int]
 ) -> tuple[dict[int, dict[str, Any]], dict[int, str]] | None:
-    """By seed as `_train`, of seeds that are one program; None where several have no room."""
+    """`_train` for seeds that are one program; None if the device has no room for several."""
     try:
-        found, failed = _train_at_once([configs[s] for s in group], [workdirs[s] for s in group])
-        return {group[n]: one for n, one in found.items()}, {group[n]: w for n, w in failed.items()}
+        own = [configs[seed] for seed in group], [workdirs[seed] for seed in group]
+        results, failed = _train_population(*own)
+        by_seed = {group[number]: metrics for number, metrics in results.items()}
+        return by_seed, {group[number]: reason for number, reason in failed.items()}
     except Exception as error:
         if not out_of_memory(error) or len(group) == 1:
             raise
@@ -123,10 +125,10 @@ def _train_group(
     return None
 
 
-def _train_at_once(
+def _train_population(
     configs: Sequence[ConfigDict], workdirs: Sequence[Path]
 ) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
-    """By number, the final tests, and why there is none."""
+    """Trains runs as one program; returns the final tests by number, and why there is none."""
     with Training(configs, workdirs) as training:
         for _ in training:
             pass
@@ -136,7 +138,7 @@ def _train_at_once(
 def _report(
     config: ConfigDict,
     workdir: Path,
-    found: Mapping[int, Mapping[str, Any]],
+    results: Mapping[int, Mapping[str, Any]],
     command_line: str,
 ) -> None:
     """Writes `report/` about all seeds."""
@@ -144,8 +146,8 @@ def _report(
         return
     files = seeds_files(
         title=f"{config.model.name} on {config.data.get('name') or config.data.source}",
-        metrics=found,
-        histories={seed: history(seed_folder(workdir, seed)) for seed in found},
+        metrics=results,
+        histories={seed: history(seed_folder(workdir, seed)) for seed in results},
         config={k: str(v) for k, v in flatten(config).items() if v is not None and k != "seed"},
         command_line=command_line,
     )

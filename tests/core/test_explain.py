@@ -134,7 +134,7 @@ def test_occlusion_is_the_mean_drop_over_the_squares_that_cover_a_pixel(trained,
         logits = MODEL.apply(trained, image, train=False)
         return jax.nn.softmax(logits)[np.arange(2), label]
 
-    occluded = partial(occlusion, MODEL, patch=2, stride=2, at_once=6)
+    occluded = partial(occlusion, MODEL, patch=2, stride=2, max_images=6)
     maps = jax.jit(occluded)(trained, image, label)
     mean = image.mean((1, 2), keepdims=True)
     drops = {

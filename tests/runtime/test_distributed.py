@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 from jaxcnn.errors import UserError
 from jaxcnn.files.rundir import lock_directory
 from jaxcnn.runtime.disk_errors import DiskErrors
-from jaxcnn.runtime.distributed import check_alike, connect, found_in, is_about_others
+from jaxcnn.runtime.distributed import check_alike, connect, count_processes, is_about_others
 
 DIGITS = ("--config", "experiments/digits.py")
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n[1-2]", "SLURM_PROCID": "1"}
@@ -58,7 +58,7 @@ def test_flags_that_do_not_go_together_are_one_line(flags, expected):
     ],
 )
 def test_a_scheduler_tells_how_many_there_are(environ, count):
-    assert found_in(environ) == count
+    assert count_processes(environ) == count
 
 
 def test_auto_where_there_is_nothing_to_find(command, tmp_path):

@@ -35,7 +35,7 @@ class Block(NamedTuple):
     """Where one block differs from others.
 
     hidden: channels between; as many as come in: no expanding convolution.
-    width: channels given.
+    width: channels of the output.
     kernel_size, stride: of the depthwise convolution, in pixels.
     squeeze: channels its squeeze-and-excitation squeezes to; 0: it has none.
     activation: None for the net's own.
@@ -201,7 +201,7 @@ def check_positive(**values: float) -> None:
 
 
 def plan_stages(
-    table: Iterable[StageSizes], before: int, squeeze_share: float = 0.0
+    table: Iterable[StageSizes], input_width: int, squeeze_share: float = 0.0
 ) -> tuple[tuple[Block, ...], ...]:
     """The blocks of each stage of a table; `before` channels come in.
 
@@ -210,25 +210,25 @@ def plan_stages(
     """
     stages = []
     for sizes in table:
-        stages.append(_plan_stage(sizes, before, squeeze_share))
-        before = sizes.width
+        stages.append(_plan_stage(sizes, input_width, squeeze_share))
+        input_width = sizes.width
     return tuple(stages)
 
 
-def _plan_stage(sizes: StageSizes, before: int, squeeze_share: float) -> tuple[Block, ...]:
+def _plan_stage(sizes: StageSizes, input_width: int, squeeze_share: float) -> tuple[Block, ...]:
     blocks = []
     for position in range(sizes.blocks):
         blocks.append(
             Block(
-                hidden=make_divisible(before * sizes.expansion),
+                hidden=make_divisible(input_width * sizes.expansion),
                 width=sizes.width,
                 kernel_size=sizes.kernel_size,
                 stride=1 if position else sizes.stride,
-                squeeze=max(1, int(before * squeeze_share)) if squeeze_share else 0,
+                squeeze=max(1, int(input_width * squeeze_share)) if squeeze_share else 0,
                 fused=sizes.fused,
             )
         )
-        before = sizes.width
+        input_width = sizes.width
     return tuple(blocks)
 
 

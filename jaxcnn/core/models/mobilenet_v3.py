@@ -8,7 +8,7 @@ from jaxcnn.core.models.inverted_residual import (
     make_divisible,
 )
 
-# Tables 1 and 2 of the paper, a stage a row: hidden and given channels, kernel size, stride,
+# Tables 1 and 2 of the paper, a stage a row: hidden and output channels, kernel size, stride,
 # squeeze-and-excitation, activation of each block.
 LARGE = (
     ((16, 16, 3, 1, False, "relu"),),

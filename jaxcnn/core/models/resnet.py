@@ -35,7 +35,7 @@ Layer = Callable[..., Any]
 STEMS = ("cifar", "imagenet", "deep")
 SHORTCUTS = ("conv", "pool", "pad")
 
-# The width of the first stage that `group_width` is told for.
+# The width of the first stage for which `group_width` holds.
 _USUAL_WIDTH = 64
 
 
