@@ -11,6 +11,13 @@ class UserError(Exception):
     """A mistake in a config, a path or the data: one line saying what, where and what to do.
 
     Commands print it as `error: ...` and end with exit code 2; a notebook shows that line.
+
+    >>> import jaxcnn
+    >>> config = jaxcnn.default_config()
+    >>> config.optimizer.name = "adan"
+    >>> jaxcnn.resolve(config)
+    Traceback (most recent call last):
+    jaxcnn.errors.UserError: ...
     """
 
     def _render_traceback_(self) -> list[str]:

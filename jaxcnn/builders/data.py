@@ -179,6 +179,12 @@ def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = No
     """The linen module `config.model` names.
 
     axis_name: the mapped axis BatchNorm averages over under `pmap`; None under `jit`.
+
+    >>> import jaxcnn
+    >>> config = jaxcnn.default_config()
+    >>> config.model.name = "resnet20_cifar"
+    >>> type(jaxcnn.build_model(config, num_classes=10)).__name__
+    'ResNet'
     """
     return MODELS[config.model.name](
         num_classes=num_classes,

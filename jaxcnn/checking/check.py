@@ -59,6 +59,13 @@ def check(config: ConfigDict, output: str | Path) -> CheckResult:
     """Looks at all images a resolved config names, and writes what it finds into `output`.
 
     Raises UserError where there are no data to look at, or `output` cannot be written.
+
+    >>> import jaxcnn
+    >>> config = jaxcnn.default_config()
+    >>> config.num_epochs = 1
+    >>> checked = jaxcnn.check(jaxcnn.resolve(config), "digits-data")
+    >>> [finding.what for finding in checked.findings if finding.harm]
+    []
     """
     output, clock = as_path(output), time.perf_counter()
     check_writable(output, "output")

@@ -17,6 +17,7 @@ from jaxcnn.config.durations import DURATIONS, UNITS, resolve_durations
 from jaxcnn.config.typecheck import describe, matches
 from jaxcnn.config.values import check_values
 from jaxcnn.errors import UserError, nearest
+from jaxcnn.files.paths import as_path
 
 # Keys that do not change what is trained, so that they may differ when a run is resumed. (How often
 # checkpoints are written does decide which one can be the best.)
@@ -132,6 +133,12 @@ def resolve(config: ConfigDict, overrides: Collection[str] = ()) -> ConfigDict:
     overrides: dotted names given on the command line. They replace what the file says in other
       words: `num_steps` the file's `num_epochs`; and with another `model.name` the file's `model.*`
       which that model does not take are dropped (likewise data, optimizer and schedule).
+
+    >>> import jaxcnn
+    >>> config = jaxcnn.default_config()
+    >>> config.num_epochs = 3
+    >>> jaxcnn.resolve(config).checkpoint_every_epochs
+    1.0
     """
     values = flatten(config)
     known = flatten(default_config())
@@ -205,10 +212,15 @@ def to_json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2) + "\n"
 
 
-def load_config(path: Path) -> ConfigDict:
-    """Reads a run's `config.json`; raises UserError if it is none."""
+def load_config(path: str | Path) -> ConfigDict:
+    """Reads a run's `config.json`; raises UserError if it is none.
+
+    >>> import jaxcnn
+    >>> jaxcnn.load_config("runs/digits/config.json").data.source
+    'digits'
+    """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(as_path(path).read_text())
         if not isinstance(content, dict):
             raise ValueError(f"it holds {content!r}")
         return resolve(ConfigDict(content))

@@ -22,6 +22,11 @@ def cross_entropy(
     class_weights: K numbers, or None for 1 each.
     Returns float32[B]. It is not divided by the weights: the mean over data with balanced weights
     (`balanced_weights`) has the scale of the mean without.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxcnn import cross_entropy
+    >>> cross_entropy(jnp.zeros((1, 4)), jnp.array([2]))  # log 4
+    Array([1.3862944], dtype=float32)
     """
     log_probabilities = jax.nn.log_softmax(logits)
     if class_weights is not None:
@@ -76,6 +81,10 @@ def balanced_weights(counts: np.ndarray) -> np.ndarray:
 
     counts: int[K], the examples of each class. Returns float64[K]: N / (K' n_k), where K' is the
     number of classes that occur (King & Zeng 2001); 0 for a class that does not.
+
+    >>> from jaxcnn import balanced_weights
+    >>> balanced_weights([30, 10]).round(3).tolist()  # 40 / (2 * 30), 40 / (2 * 10)
+    [0.667, 2.0]
     """
     counts = np.asarray(counts, np.float64)
     present = counts > 0

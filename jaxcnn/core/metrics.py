@@ -85,6 +85,11 @@ def summarize(sums: dict[str, np.ndarray]) -> dict[str, float]:
     sums: what `eval_step` returns, added over batches (`confusion` in int64, `loss` in float64).
     Returns num_examples, loss (mean, nats), accuracy, top5_accuracy (where K > 5) and what
     `averages` gives. Empty data gives NaN losses and accuracies are NaN too: nothing was measured.
+
+    >>> import numpy as np
+    >>> from jaxcnn import summarize
+    >>> summarize({"confusion": np.array([[3, 1], [0, 4]]), "loss": 2.0, "top5": 8})["accuracy"]
+    0.875
     """
     confusion = np.asarray(sums["confusion"])
     count = int(confusion.sum())

@@ -181,6 +181,12 @@ def make_optimizer(
     accumulate: train steps whose gradients are averaged for one update. The learning rate of an
       update is that of the first of its steps.
     keywords: the optimiser's own.
+
+    >>> from jaxcnn import SCHEDULES, make_optimizer
+    >>> rate = SCHEDULES["cosine"](0.1, num_steps=1000, warmup_steps=50)
+    >>> tx = make_optimizer("sgd", rate, momentum=0.9, weight_decay=5e-4, clip_norm=1.0)
+    >>> float(rate(1000))
+    0.0
     """
     if accumulate > 1:
         rules = [rule._replace(frozen=_in_updates(rule.frozen, accumulate)) for rule in rules]

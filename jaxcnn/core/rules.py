@@ -31,6 +31,10 @@ class Rule(NamedTuple):
     frozen: True: never changed. A number: not changed by so many first updates.
     freeze_statistics: their BatchNorm layers normalise with the running statistics, as in
       evaluation, and leave them as they are, in all steps (see `keeping_statistics`).
+
+    >>> from jaxcnn import Rule, make_optimizer
+    >>> rules = [Rule("head"), Rule("rest", learning_rate=0.1, frozen=100)]  # thaws later
+    >>> tx = make_optimizer("adam", 1e-3, rules=rules)
     """
 
     pattern: str
@@ -184,6 +188,11 @@ def parameter_stages(model: nn.Module, image_shape: tuple[int, int, int]) -> dic
     A parameter belongs to the first of the outputs `features=True` names that depends on it, to
     "head" if the logits alone do. Nothing is computed. Raises ValueError for a model that does not
     take `features`.
+
+    >>> from jaxcnn import MODELS, parameter_stages
+    >>> stages = parameter_stages(MODELS["cnn"](num_classes=10), image_shape=(8, 8, 1))
+    >>> list(dict.fromkeys(stages.values()))
+    ['stage1', 'stage2', 'stage3', 'head']
     """
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -228,6 +237,11 @@ def layer_decay_rules(stages: Mapping[str, str], decay: float) -> tuple[Rule, ..
     the full rate (layer-wise learning-rate decay; Howard & Ruder 2018, arXiv:1801.06146).
 
     stages: of a model's parameters, see `parameter_stages`. decay: above 0, up to 1.
+
+    >>> from jaxcnn import layer_decay_rules
+    >>> rules = layer_decay_rules({"conv/kernel": "stage1", "dense/kernel": "head"}, 0.5)
+    >>> [(rule.pattern, rule.learning_rate) for rule in rules]
+    [('^(conv)(/|$)', 0.5), ('^(dense)(/|$)', 1.0)]
     """
     order = list(dict.fromkeys(stages.values()))
     rules = []

@@ -24,6 +24,13 @@ class TrainState(struct.PyTreeNode):
     key: the run's typed PRNG key. It never changes; steps fold their number into it.
     averaged: {"params", "batch_stats"} averaged over training, see `jaxcnn.core.average`; None
       where nothing is.
+
+    >>> import jax, optax
+    >>> from jaxcnn import MODELS, create_train_state
+    >>> model = MODELS["lenet5"](num_classes=10)
+    >>> state = create_train_state(model, optax.sgd(0.1), jax.random.key(0), (32, 32, 1))
+    >>> int(state.replace(step=state.step + 1).step), sorted(state.variables)
+    (1, ['batch_stats', 'params'])
     """
 
     step: jax.Array
@@ -65,6 +72,13 @@ def create_train_state(
     variables: {"params": ..., "batch_stats": ...} to begin with, trained weights for example; None:
       those the model draws.
     averaged: whether the state keeps an average of the model, for a train step with `average`.
+
+    >>> import jax, optax
+    >>> from jaxcnn import MODELS, create_train_state
+    >>> model = MODELS["lenet5"](num_classes=10)
+    >>> state = create_train_state(model, optax.sgd(0.1), jax.random.key(0), (32, 32, 1))
+    >>> sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    61706
     """
     init_key, run_key = jax.random.split(key)
     if variables is None:

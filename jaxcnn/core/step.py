@@ -83,6 +83,16 @@ def make_train_step(
 
     `metrics` are sums over the (global) batch, so that they add: {"loss", "correct", "count"}.
     The right class of a soft label is its largest.
+
+    >>> import jax, numpy as np, optax
+    >>> from jaxcnn import MODELS, create_train_state, make_train_step
+    >>> model, tx = MODELS["lenet5"](num_classes=10), optax.sgd(0.1)
+    >>> state = create_train_state(model, tx, jax.random.key(0), image_shape=(32, 32, 1))
+    >>> batch = {"image": np.zeros((4, 32, 32, 1), np.uint8), "label": np.arange(4),
+    ...          "mask": np.ones(4, bool), "index": np.arange(4)}
+    >>> state, metrics = make_train_step(model, tx)(state, batch)
+    >>> int(state.step), float(metrics["count"])
+    (1, 4.0)
     """
     gradients = make_gradients(
         model,
@@ -122,6 +132,16 @@ def make_gradients(
 ) -> Callable[[TrainState, Batch], tuple[PyTree, PyTree, Metrics]]:
     """Returns the first half of a train step, a pure `gradients(state, batch) -> (gradients of the
     mean loss, new batch statistics, metrics)`; see `make_train_step`.
+
+    >>> import jax, numpy as np, optax
+    >>> from jaxcnn import MODELS, create_train_state, make_gradients
+    >>> model = MODELS["lenet5"](num_classes=10)
+    >>> state = create_train_state(model, optax.sgd(0.1), jax.random.key(0), (32, 32, 1))
+    >>> batch = {"image": np.zeros((4, 32, 32, 1), np.uint8), "label": np.arange(4),
+    ...          "mask": np.ones(4, bool), "index": np.arange(4)}
+    >>> grads, batch_stats, metrics = make_gradients(model)(state, batch)
+    >>> jax.tree.structure(grads) == jax.tree.structure(state.params)
+    True
     """
     # The rules have their say first: what is entered first is called first.
     apply = keeping_statistics(_through(interceptor, model.apply), rules)
@@ -196,6 +216,15 @@ def make_eval_step(
     `sums` add over batches; `jaxcnn.core.metrics.summarize` divides them once, at the end:
     {"loss": float32[], "top5": int32[], "confusion": int32[K, K] (rows: label, columns:
     prediction)}.
+
+    >>> import jax, numpy as np, optax
+    >>> from jaxcnn import MODELS, create_train_state, make_eval_step, summarize
+    >>> model = MODELS["lenet5"](num_classes=10)
+    >>> state = create_train_state(model, optax.sgd(0.1), jax.random.key(0), (32, 32, 1))
+    >>> batch = {"image": np.zeros((4, 32, 32, 1), np.uint8), "label": np.arange(4),
+    ...          "mask": np.array([True, True, True, False])}  # the last one is padding
+    >>> summarize(make_eval_step(model)(state, batch))["num_examples"]
+    3
     """
     apply = _through(interceptor, model.apply)
 
@@ -229,6 +258,14 @@ def make_predict_step(
     `outputs` are those of the whole (global) batch in its order, padding too, the same on all
     devices: {"logits": float32[B, K]} and with `features` {"penultimate": float32[B, D]}, what the
     last dense layer sees, from a model that takes `features`. Of a batch only "image" is needed.
+
+    >>> import jax, numpy as np, optax
+    >>> from jaxcnn import MODELS, create_train_state, make_predict_step
+    >>> model = MODELS["lenet5"](num_classes=10)
+    >>> state = create_train_state(model, optax.sgd(0.1), jax.random.key(0), (32, 32, 1))
+    >>> batch = {"image": np.zeros((4, 32, 32, 1), np.uint8)}
+    >>> make_predict_step(model)(state, batch)["logits"].shape
+    (4, 10)
     """
     apply = _through(interceptor, model.apply)
 

@@ -124,6 +124,11 @@ def skip_nonfinite(train_step: TrainStep) -> TrainStep:
 
     `metrics` of an update left out are 0, so that sums have nothing of it, and all have "skipped",
     int32[]: 1 where it was left out.
+
+    >>> import jax, optax
+    >>> from jaxcnn import MODELS, make_train_step, skip_nonfinite
+    >>> model, tx = MODELS["cnn"](num_classes=10), optax.adam(1e-3)
+    >>> train_step = jax.jit(skip_nonfinite(make_train_step(model, tx)))
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:

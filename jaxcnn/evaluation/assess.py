@@ -91,6 +91,10 @@ def find_data(trained: Trained, split: str | None = None) -> Examined:
 
     split: "train", "validation", "test" or "all"; None: test, else validation, else train, of the
       data of the training; of other data their test if they bring one along, else all.
+
+    >>> import jaxcnn
+    >>> jaxcnn.find_data(jaxcnn.load_trained("runs/digits")).split
+    'test'
     """
     if split is not None and split not in SPLITS:
         raise UserError(f"--split={split}: expected one of {', '.join(SPLITS)}")
@@ -140,7 +144,14 @@ def examine(trained: Trained, dataset: Dataset, split: str, own: bool = True) ->
 
 
 def assess(trained: Trained, examined: Examined) -> Assessment:
-    """Predicts every example once and measures; raises UserError for logits that are no numbers."""
+    """Predicts every example once and measures; raises UserError for logits that are no numbers.
+
+    >>> import jaxcnn
+    >>> trained = jaxcnn.load_trained("runs/digits")
+    >>> assessment = jaxcnn.assess(trained, jaxcnn.find_data(trained))
+    >>> assessment.measured.metrics["accuracy"]
+    Estimate(value=..., low=..., high=..., reason=None)
+    """
     config = trained.config
     say = _predictor(trained, ())
     logits = np.concatenate([say(part) for part in examined.parts])

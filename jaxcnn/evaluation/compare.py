@@ -17,7 +17,7 @@ from jaxcnn.config.keys import differences, flatten
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation.report import history
 from jaxcnn.files.folders import write_files
-from jaxcnn.files.paths import absolute
+from jaxcnn.files.paths import absolute, as_path
 from jaxcnn.files.rundir import REPORT, read_json
 from jaxcnn.inference.trained import run_config
 from jaxcnn.report.compare_curves import compared_curves
@@ -42,24 +42,29 @@ class Answers(NamedTuple):
     loss: np.ndarray
 
 
-def compare_runs(runs: Sequence[Path], output: Path) -> str:
+def compare_runs(runs: Sequence[str | Path], output: str | Path) -> str:
     """Writes compare.html, compare.json and curves.png; returns a table for a terminal.
 
     Raises UserError for a folder without a run or a report.
+
+    >>> import jaxcnn
+    >>> "accuracy" in jaxcnn.compare_runs(["runs/digits", "runs/again"], "comparison")
+    True
     """
-    names = short_names(runs)
-    metrics = {name: read_metrics(run) for name, run in zip(names, runs, strict=True)}
-    answers = {name: read_answers(run) for name, run in zip(names, runs, strict=True)}
+    folders, output = [as_path(run) for run in runs], as_path(output)
+    names = short_names(folders)
+    metrics = {name: read_metrics(run) for name, run in zip(names, folders, strict=True)}
+    answers = {name: read_answers(run) for name, run in zip(names, folders, strict=True)}
     pairs, different = _pairs(answers)
     content = Compared(
         metrics={name: estimates(found) for name, found in metrics.items()},
         facts={name: _facts(found) for name, found in metrics.items()},
         pairs=pairs,
         different=different,
-        config=_configs(dict(zip(names, runs, strict=True))),
+        config=_configs(dict(zip(names, folders, strict=True))),
         curves=in_both_themes(
             lambda theme: compared_curves(
-                {name: history(run) for name, run in zip(names, runs, strict=True)}, theme
+                {name: history(run) for name, run in zip(names, folders, strict=True)}, theme
             )
         ),
     )

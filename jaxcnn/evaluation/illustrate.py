@@ -39,6 +39,12 @@ def illustrate(
     """Galleries by name: what the pictures in the report's folder are called.
 
     doubtful: what `suspects` gives, where that is known already.
+
+    >>> import jaxcnn
+    >>> trained = jaxcnn.load_trained("runs/digits")
+    >>> galleries = jaxcnn.illustrate(jaxcnn.assess(trained, jaxcnn.find_data(trained)))
+    >>> "grad_cam" in galleries
+    True
     """
     shares = assessment.probabilities
     spread = _spread(assessment.label, SAMPLES)

@@ -49,6 +49,14 @@ def write_report(assessment: Assessment, output: str | Path) -> tuple[str, dict[
     """Makes the pictures and writes everything into `output`, whole or not at all.
 
     Returns (the numbers as a text for a terminal, the pictures as PNG files by name).
+
+    >>> import jaxcnn
+    >>> trained = jaxcnn.load_trained("runs/digits")
+    >>> text, pictures = jaxcnn.write_report(
+    ...     jaxcnn.assess(trained, jaxcnn.find_data(trained, "validation")), "report-of-mine"
+    ... )
+    >>> "misclassified" in pictures
+    True
     """
     output, clock = as_path(output), time.perf_counter()
     robustness = examine_robustness(assessment)
@@ -151,7 +159,12 @@ def draw_charts(assessment: Assessment, robustness: Robustness | None) -> dict[s
 
 
 def history(workdir: str | Path) -> list[dict[str, Any]]:
-    """The lines of a run's `metrics.jsonl`; a last one that is not whole is left out."""
+    """The lines of a run's `metrics.jsonl`; a last one that is not whole is left out.
+
+    >>> import jaxcnn
+    >>> sorted({line["split"] for line in jaxcnn.history("runs/digits")})
+    ['train', 'validation']
+    """
     return metric_lines(as_path(workdir))
 
 

@@ -71,6 +71,11 @@ def export(
 
     batch: the number of images the files take; None for any. int8, triton: also those, which are
       made of the ONNX file; without them, such files of an earlier one go.
+
+    >>> import jaxcnn
+    >>> trained = jaxcnn.load_trained("runs/digits")
+    >>> [name for name, _ in jaxcnn.export(trained, "exported", ["stablehlo"]).lines]
+    ['model.stablehlo', 'model.json']
     """
     place = LocalFolder(as_path(folder))
     try:

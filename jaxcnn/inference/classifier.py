@@ -38,6 +38,11 @@ class Classifier(NamedTuple):
     card: what `model.json` holds, see `model_card`.
     probabilities: uint8[B, H, W, C] -> float32[B, K], for any B from 1; safe to call from threads.
     trained: the run it came from; None for an exported file.
+
+    >>> import numpy as np, jaxcnn
+    >>> classifier = jaxcnn.load_classifier("runs/digits")
+    >>> classifier.read(np.zeros((8, 8, 1), np.uint8)).shape
+    (8, 8, 1)
     """
 
     card: dict[str, Any]
@@ -84,6 +89,11 @@ def load_classifier(
 
     checkpoint: of a run, see `load_trained`.
     threads: that one call of an exported file uses; None: as many as there are cores.
+
+    >>> import numpy as np, jaxcnn
+    >>> classifier = jaxcnn.load_classifier("runs/digits")
+    >>> classifier.probabilities(np.zeros((2, 8, 8, 1), np.uint8)).shape
+    (2, 10)
     """
     path = as_path(path)
     if path.suffix == ".onnx":

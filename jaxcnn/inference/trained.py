@@ -57,6 +57,10 @@ class Trained(NamedTuple):
       run keeps an average.
     temperature: what logits are divided by (Guo et al. 2017, arXiv:1706.04599) where one was fitted
       for this checkpoint; else None.
+
+    >>> import jaxcnn
+    >>> jaxcnn.load_trained("runs/digits").class_names[:3]
+    ('0', '1', '2')
     """
 
     workdir: Path
@@ -97,6 +101,11 @@ def load_trained(workdir: str | Path, checkpoint: str = "best") -> Trained:
     """Reads a run directory; raises UserError where there is no whole run.
 
     checkpoint: "best" (by validation, see `config.best_metric`), "latest", or a step.
+
+    >>> import jaxcnn
+    >>> trained = jaxcnn.load_trained("runs/digits")
+    >>> trained.image_shape
+    (8, 8, 1)
     """
     workdir = as_path(workdir)
     config = run_config(workdir)

@@ -67,6 +67,14 @@ class Training:
     tensorboard: whether TensorBoard's files are written. profile: whether a few steps are traced.
     Raises UserError, in `__enter__` and the loop, for what the user can mend; Interrupted after
     Ctrl-C or SIGTERM, when all is saved.
+
+    >>> import jaxcnn
+    >>> config = jaxcnn.load_config("runs/digits/config.json")
+    >>> config.num_epochs = 1
+    >>> with jaxcnn.Training([jaxcnn.resolve(config)], ["runs/loop"]) as training:
+    ...     for step, validations in training:
+    ...         print(step, "accuracy" in validations[0])
+    21 True
     """
 
     def __init__(

@@ -46,6 +46,13 @@ def groups(configs: Sequence[ConfigDict], workdirs: Sequence[str | Path]) -> lis
 
     Only those that stand at the same step can be. `config.parallel.population` says whether they
     are; None: on accelerators. Several processes train one run after the other.
+
+    >>> import jaxcnn
+    >>> config = jaxcnn.default_config()
+    >>> config.num_epochs, config.parallel.population = 1, True
+    >>> configs = [jaxcnn.resolve(config)] * 3
+    >>> jaxcnn.groups(configs, ["runs/a", "runs/b", "runs/c"])
+    [[0, 1, 2]]
     """
     by_key: dict[Any, list[int]] = {}
     for number, (config, workdir) in enumerate(zip(configs, workdirs, strict=True)):

@@ -52,6 +52,12 @@ def train_seeds(
     Returns the content of `eval.json`: the means, with "std" and "ci95". The seeds that can be are
     trained as one population, see `population.groups`. One that fails is named when the
     others are done. Raises UserError and Interrupted as `train` does.
+
+    >>> import jaxcnn
+    >>> config = jaxcnn.load_config("runs/digits/config.json")
+    >>> config.num_epochs, config.report.at_end = 1, False
+    >>> jaxcnn.train_seeds(config, "runs/seeds", 2)["seeds"]
+    [0, 1]
     """
     setup_logging()
     enable_compile_cache()

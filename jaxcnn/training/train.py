@@ -49,6 +49,12 @@ def train(config: ConfigDict, workdir: str | Path, profile: bool = False) -> dic
     profile: whether a few steps are traced, see `jaxcnn.runtime.profile`.
     Returns the content of `eval.json`: the metrics of the final test. Raises UserError for what the
     user can mend, and Interrupted after Ctrl-C or SIGTERM, when the state is saved.
+
+    >>> import jaxcnn
+    >>> config = jaxcnn.load_config("runs/digits/config.json")
+    >>> metrics = jaxcnn.train(config, "runs/digits")  # it is finished: nothing is trained again
+    >>> metrics["split"]
+    'test'
     """
     setup_logging()
     enable_compile_cache()
@@ -87,6 +93,16 @@ def finish(training: Training) -> dict[int, dict[str, Any]]:
     """The final test of all members that have not failed: each one's `eval.json` and `report/`.
 
     Returns {number of a member: the content of its eval.json}.
+
+    >>> import jaxcnn
+    >>> config = jaxcnn.load_config("runs/digits/config.json")
+    >>> config.num_epochs, config.report.at_end = 1, False
+    >>> with jaxcnn.Training([jaxcnn.resolve(config)], ["runs/finish"]) as training:
+    ...     for step, validations in training:
+    ...         pass
+    ...     metrics = jaxcnn.finish(training)[0]
+    >>> metrics["split"]
+    'test'
     """
     run = training.run
     if len(training.failed) == len(training.members):

@@ -49,6 +49,13 @@ def on_image(op: Callable[..., jax.Array]) -> Callable[..., Batch]:
     """The batch operation that changes a batch's "image" by `op(keys, image, ...) -> image`.
 
     It takes the same further arguments, and `inspect.signature` shows them.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from jaxcnn import on_image
+    >>> invert = on_image(lambda keys, image: 255 - image)
+    >>> batch = {"image": jnp.zeros((2, 4, 4, 1), jnp.uint8), "label": jnp.arange(2)}
+    >>> int(invert(jax.random.split(jax.random.key(0), 2), batch)["image"].max())
+    255
     """
 
     @functools.wraps(op)
@@ -84,7 +91,15 @@ AUGMENTATIONS: dict[str, Callable[..., Batch]] = {
 
 
 def compose(operations: Sequence[Operation]) -> Operation:
-    """One batch operation that applies `operations` in order, each with keys of its own."""
+    """One batch operation that applies `operations` in order, each with keys of its own.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from jaxcnn import AUGMENTATIONS, compose
+    >>> augment = compose([AUGMENTATIONS["flip"], AUGMENTATIONS["noise"]])
+    >>> batch = {"image": jnp.zeros((2, 4, 4, 1), jnp.uint8), "label": jnp.arange(2)}
+    >>> augment(jax.random.split(jax.random.key(0), 2), batch)["image"].shape
+    (2, 4, 4, 1)
+    """
 
     def augment(keys: jax.Array, batch: Batch) -> Batch:
         for position, operation in enumerate(operations):
@@ -103,6 +118,11 @@ def normalize(image: jax.Array, *, mean: Sequence[float], std: Sequence[float]) 
     """image[..., C] in 0..255 -> float32[..., C], (image / 255 - mean) / std.
 
     mean, std: C numbers each, in units of the full range 0..1.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxcnn import normalize
+    >>> normalize(jnp.array([[[0, 255]]]), mean=(0.5, 0.5), std=(0.25, 0.25)).tolist()
+    [[[-2.0, 2.0]]]
     """
     # One multiply-add instead of two divisions; constants are rounded once, from float64.
     scale = 1 / (255 * np.asarray(std, np.float64))
