@@ -146,6 +146,7 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """The step of the best checkpoint by validation; the latest if none was validated."""
+        self._open()  # all processes meet in it
         return from_first(self._best_step() if is_first() else None)
 
     def _best_step(self) -> int | None:

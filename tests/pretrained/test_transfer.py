@@ -27,6 +27,8 @@ from jaxcnn.training.build_run import build_run
 from jaxcnn.training.first_state import first_state, state_maker
 from jaxcnn.training.train import train
 from tests.pretrained.resnet20_reference import FILE, MEAN, STD
+from tests.processes import command_line, finish
+from tests.several import start_pair
 
 NAMES = ((r"conv(\d)", r"Conv_\1"), (r"bn(\d)", r"BatchNorm_\1"), (r"fc", "Dense_0"))
 
@@ -285,3 +287,17 @@ def test_the_names_of_a_files_layers_are_known_for_every_model_but_our_own(name)
     """They lead to layers that the model has: the head's, for one."""
     rules = rules_of(name, Path("weights.npz"))
     assert any(ours == "head" for _, ours in rules) or name == "cnn"
+
+
+def test_two_processes_begin_with_the_weights_of_a_run(workdir, cache_dir, tmp_path):
+    """They meet wherever Orbax waits for all of them."""
+    line = command_line(
+        "--config", "experiments/digits.py", f"--workdir={tmp_path / 'run'}",
+        f"--config.pretrained.path={workdir}", "--config.model.filters=(8,16)",
+        "--config.model.convs_per_stage=1", "--config.num_steps=1",
+        cache_dir=cache_dir,
+    )  # fmt: skip
+    for process in start_pair(line):
+        code, _, log = finish(process)
+        assert code == 0, log
+    assert json.loads((tmp_path / "run/pretrained.json").read_text())["path"] == str(workdir)
