@@ -9,14 +9,15 @@ other names are the same.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from jaxcnn.pretrained.names import Rules
+
 PyTree = Any
-Rules = Sequence[tuple[str, str]]
 
 # Counts batches for a kind of averaging that nobody uses here.
 _IGNORED = "num_batches_tracked"
@@ -51,7 +52,7 @@ def convert(
 
     like: {"params": ..., "batch_stats": ...} of the model. Arrays keep the dtypes of `like`.
     """
-    ours = _flatten(like)
+    ours = named_arrays(like)
     found: dict[str, np.ndarray] = {}
     loaded, misfits, left_over = [], [], []
     for name, tensor in state_dict.items():
@@ -68,10 +69,7 @@ def convert(
         found[place] = value.astype(ours[place].dtype)
         loaded.append((name, place))
     missing = [place for place in ours if place not in found]
-    paths, tree = jax.tree_util.tree_flatten_with_path(dict(like))
-    leaves = [found.get(_name(path), leaf) for path, leaf in paths]
-    variables = jax.tree_util.tree_unflatten(tree, leaves)
-    return Converted(variables, loaded, misfits, left_over, missing)
+    return Converted(replace_arrays(like, found), loaded, misfits, left_over, missing)
 
 
 def in_our_layout(tensor: np.ndarray, name: str) -> np.ndarray:
@@ -97,9 +95,18 @@ def _place(name: str, rules: Rules, ours: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _flatten(tree: Mapping[str, PyTree]) -> dict[str, Any]:
-    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(dict(tree))}
+def named_arrays(tree: Mapping[str, PyTree]) -> dict[str, Any]:
+    """Returns {"params/head/kernel": array, ...}."""
+    leaves = jax.tree_util.tree_leaves_with_path(dict(tree))
+    return {_name(path): leaf for path, leaf in leaves}
+
+
+def replace_arrays(tree: Mapping[str, PyTree], arrays: Mapping[str, Any]) -> dict[str, PyTree]:
+    """Returns the tree with other arrays under some names."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: arrays.get(_name(path), leaf), dict(tree)
+    )
 
 
 def _name(path: tuple[Any, ...]) -> str:
-    return "/".join(str(key.key) for key in path)
+    return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -8,11 +8,16 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from jaxcnn.errors import UserError
-from jaxcnn.pretrained.convert import Converted, Rules, convert
+from jaxcnn.pretrained.convert import (
+    Converted,
+    convert,
+    named_arrays,
+    replace_arrays,
+)
+from jaxcnn.pretrained.names import Rules
 
 PyTree = Any
 
@@ -60,7 +65,7 @@ def load_tensors(
     ignored = [name for name in state_dict if any(re.fullmatch(p, name) for p in ignore)]
     rest = {name: tensor for name, tensor in state_dict.items() if name not in ignored}
     converted = convert(rest, rules, fresh)
-    return _judged(converted, fresh, head, take_head, ignored, channels)
+    return _check_loaded(converted, fresh, head, take_head, ignored, channels)
 
 
 def load_variables(
@@ -72,19 +77,19 @@ def load_variables(
     channels: int = 3,
 ) -> Loaded:
     """The same for variables of a model of ours."""
-    theirs, ours = _by_name(variables), _by_name(fresh)
+    theirs, ours = named_arrays(variables), named_arrays(fresh)
     fits = {n: theirs[n] for n in ours if n in theirs and theirs[n].shape == ours[n].shape}
     converted = Converted(
-        _replaced(fresh, fits),
+        replace_arrays(fresh, fits),
         [(name, name) for name in fits],
         [(n, theirs[n].shape, n, ours[n].shape) for n in ours if n in theirs and n not in fits],
         [name for name in theirs if name not in ours],
         [name for name in ours if name not in fits],
     )
-    return _judged(converted, fresh, head, take_head, [], channels)
+    return _check_loaded(converted, fresh, head, take_head, [], channels)
 
 
-def _judged(
+def _check_loaded(
     converted: Converted,
     fresh: Mapping[str, PyTree],
     head: Collection[str],
@@ -93,7 +98,7 @@ def _judged(
     channels: int,
 ) -> Loaded:
     """What was converted, with a classifier taken whole or not at all; or a UserError."""
-    ours = _by_name(fresh)
+    ours = named_arrays(fresh)
     fits = bool(head) and not {*head} & {*converted.missing}
     new_head = take_head is False or (take_head is None and not fits)
     allowed = {*head} if new_head else set()
@@ -113,7 +118,7 @@ def _judged(
             theirs, shape = their_shapes[name]
             new[name] = f"{theirs} is {_size(shape)}, this is {_size(ours[name].shape)}"
     return Loaded(
-        _replaced(converted.variables, {name: ours[name] for name in new}),
+        replace_arrays(converted.variables, {name: ours[name] for name in new}),
         [(theirs, place) for theirs, place in converted.loaded if place not in new],
         new,
         ignored,
@@ -157,20 +162,3 @@ def _some(names: Sequence[str]) -> str:
 
 def _size(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "one number"
-
-
-def _by_name(tree: Mapping[str, PyTree]) -> dict[str, Any]:
-    """{"params/head/kernel": array, ...}."""
-    leaves = jax.tree_util.tree_leaves_with_path(dict(tree))
-    return {_name(path): leaf for path, leaf in leaves}
-
-
-def _replaced(tree: Mapping[str, PyTree], arrays: Mapping[str, Any]) -> dict[str, PyTree]:
-    """The tree with other arrays under some names."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: arrays.get(_name(path), leaf), dict(tree)
-    )
-
-
-def _name(path: tuple[Any, ...]) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")

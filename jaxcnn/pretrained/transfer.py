@@ -4,7 +4,6 @@ They are looked at once: a run that is resumed goes on with its own.
 """
 
 import hashlib
-import importlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,9 +22,9 @@ from jaxcnn.files.folders import local_file
 from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import CHECKPOINTS, PRETRAINED, write_json
 from jaxcnn.inference.trained import load_trained, run_config
-from jaxcnn.pretrained.convert import Rules
+from jaxcnn.pretrained.convert import named_arrays
 from jaxcnn.pretrained.load import Loaded, load_tensors, load_variables
-from jaxcnn.pretrained.names import keras
+from jaxcnn.pretrained.names import KERAS, TORCH, Rules
 from jaxcnn.pretrained.read import check_format, read_weights
 
 logger = logging.getLogger(__name__)
@@ -83,23 +82,14 @@ def keep_origin(workdir: Path, origin: dict[str, Any] | None) -> None:
 
 
 def rules_of(model: str, path: Path) -> Rules:
-    """What the layers of a name in MODELS are called in a file; () where nobody has said.
+    """Returns what a file calls the layers of a model in MODELS; () where that is not known.
 
-    A family's rules are in the file of its name in `jaxcnn.pretrained.names`; by the model's name
-    where one table does not do for all of the family.
+    Rules are found by the family, which is the name of its module, or by the model's own name.
     """
     make = MODELS[model]
     family = getattr(make, "func", make).__module__.rpartition(".")[2]
-    if path.suffix.lower() == ".h5":
-        return keras.RULES.get(family, ())
-    module = f"jaxcnn.pretrained.names.{family}"
-    try:
-        rules = importlib.import_module(module).RULES
-        return rules[model] if isinstance(rules, dict) else rules
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise
-        return ()
+    rules = KERAS if path.suffix.lower() == ".h5" else TORCH
+    return rules.get(family, rules.get(model, ()))
 
 
 def head_arrays(
@@ -111,11 +101,7 @@ def head_arrays(
         init = partial(build_model(config, classes).init, train=False)
         image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
         variables = jax.eval_shape(init, jax.random.key(0), image)
-        leaves = jax.tree_util.tree_leaves_with_path(variables)
-        return {
-            jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape
-            for path, leaf in leaves
-        }
+        return {name: array.shape for name, array in named_arrays(variables).items()}
 
     one_more = shapes(num_classes + 1)
     return {name for name, shape in shapes(num_classes).items() if shape != one_more[name]}

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from jaxcnn import MODELS, normalize
-from jaxcnn.pretrained.names.cifar_resnet import RULES
+from jaxcnn.pretrained.names import CIFAR_RESNET
 from tests.core.models.parity import REFERENCES, all_converted, compiled_fast
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -17,7 +17,7 @@ def test_published_weights_reach_their_accuracy_and_pytorchs_logits(shared):
     with np.load(shared / "cifar10_lossless_1000.npz") as data:
         image, label = data["image"], data["label"]
     model = MODELS["resnet20_cifar"](num_classes=10)
-    converted = all_converted(state, RULES, model, (32, 32, 3))
+    converted = all_converted(state, CIFAR_RESNET, model, (32, 32, 3))
     assert len(converted.loaded) == len(state)
     apply = compiled_fast(partial(model.apply, converted.variables, train=False))
     parts = np.split(normalize(image, mean=MEAN, std=STD), 4)

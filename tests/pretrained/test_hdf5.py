@@ -9,7 +9,7 @@ import pytest
 from jaxcnn.core.models import MODELS
 from jaxcnn.errors import UserError
 from jaxcnn.pretrained.convert import convert
-from jaxcnn.pretrained.names.keras import RULES
+from jaxcnn.pretrained.names import KERAS
 from jaxcnn.pretrained.read import read_weights
 from tests.pretrained import keras_reference
 
@@ -112,7 +112,7 @@ def test_keras_applications_convnext_gives_its_logits(keras, tmp_path):
     like = jax.eval_shape(
         lambda: module.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), train=False)
     )
-    converted = convert(read_weights(tmp_path / "w.weights.h5"), RULES["convnext"], like)
+    converted = convert(read_weights(tmp_path / "w.weights.h5"), KERAS["convnext"], like)
     assert not (converted.missing or converted.left_over or converted.misfits)
     ours = jax.jit(lambda v, x: module.apply(v, x, train=False))(converted.variables, image)
     theirs = np.asarray(net(image))

@@ -3,7 +3,7 @@
 from functools import partial
 
 from jaxcnn.core.models import MODELS
-from jaxcnn.pretrained.names import cifar_resnet, lenet, resnet, vgg, wide_resnet
+from jaxcnn.pretrained.names import CIFAR_RESNET, LENET, RESNET, VGG, WIDE_RESNET
 from tests.core.models.parity import NUM_CLASSES, Case
 
 
@@ -15,23 +15,23 @@ def case(family, name, model, rules, twin, shape=(17, 16, 3), **keywords):
 
 def resnet_case(name, model, twin, width=16, stage_sizes=(1, 1), **keywords):
     shared = {"width": width, "stage_sizes": stage_sizes}
-    return case("resnet", name, model, resnet.RULES, shared | twin, **shared, **keywords)
+    return case("resnet", name, model, RESNET, shared | twin, **shared, **keywords)
 
 
 def cifar_case(shortcut):
     shared = {"width": 8, "stage_sizes": (1, 1), "shortcut": shortcut}
-    rules = cifar_resnet.RULES
+    rules = CIFAR_RESNET
     return case("cifar_resnet", shortcut, "resnet20_cifar", rules, shared, **shared)
 
 
 def wide_case():
     shared = {"stage_sizes": (2, 1), "width": 4, "widen": 2}
-    return case("wide_resnet", "wide", "wide_resnet16_4", wide_resnet.RULES, shared, **shared)
+    return case("wide_resnet", "wide", "wide_resnet16_4", WIDE_RESNET, shared, **shared)
 
 
 def vgg_case(name, model, grid, **twin):
     shared = {"stage_sizes": (1, 2), "width": 4, "grid": grid, "dense": (6, 7)}
-    return case("vgg", name, model, vgg.RULES, shared | twin, dropout=0.0, **shared)
+    return case("vgg", name, model, VGG, shared | twin, dropout=0.0, **shared)
 
 
 CASES = [
@@ -57,5 +57,5 @@ CASES = [
     wide_case(),
     vgg_case("vgg", "vgg11", 3),  # 4x4 pixels give 3x3 cells that overlap
     vgg_case("vgg_bn", "vgg11_bn", 7, norm="batch"),  # and 7x7 that repeat
-    case("lenet", "lenet5", "lenet5", lenet.RULES, {}, (32, 32, 1)),
+    case("lenet", "lenet5", "lenet5", LENET, {}, (32, 32, 1)),
 ]

@@ -3,7 +3,7 @@
 from functools import partial
 
 from jaxcnn.core.models import MODELS
-from jaxcnn.pretrained.names import airbench, convnext, densenet
+from jaxcnn.pretrained.names import AIRBENCH, CONVNEXT, DENSENET
 from tests.core.models.parity import NUM_CLASSES, Case
 
 
@@ -11,15 +11,13 @@ def convnext_case():
     """A stage with several blocks; sizes that the strides do not divide."""
     shared = {"depths": (1, 2), "widths": (8, 12), "patch_size": 2}
     build = partial(MODELS["convnext"], num_classes=NUM_CLASSES, stochastic_depth=0.0, **shared)
-    return Case(
-        "convnext", "convnext", build, convnext.RULES, shared, (11, 10, 3), "convnext_twins"
-    )
+    return Case("convnext", "convnext", build, CONVNEXT, shared, (11, 10, 3), "convnext_twins")
 
 
 def airbench_case(name, **twin):
     build = partial(MODELS["airbench94"], num_classes=NUM_CLASSES, **twin)
     shape = (19, 18, 3)
-    return Case("airbench", name, build, airbench.RULES, twin, shape, "airbench_twins")
+    return Case("airbench", name, build, AIRBENCH, twin, shape, "airbench_twins")
 
 
 def densenet_case(stem):
@@ -27,9 +25,7 @@ def densenet_case(stem):
     shared = {"depths": (1, 2), "growth": 3, "stem_width": 6, "stem": stem}
     build = partial(MODELS["densenet121"], num_classes=NUM_CLASSES, **shared)
     shape = (19, 18, 3)
-    return Case(
-        "densenet", f"densenet-{stem}", build, densenet.RULES, shared, shape, "densenet_twins"
-    )
+    return Case("densenet", f"densenet-{stem}", build, DENSENET, shared, shape, "densenet_twins")
 
 
 CASES = [

@@ -6,7 +6,7 @@ from jaxcnn.core.models.efficientnet import EfficientNet, EfficientNetLite0
 from jaxcnn.core.models.efficientnet_v2 import EfficientNetV2S
 from jaxcnn.core.models.mobilenet_v2 import MobileNetV2
 from jaxcnn.core.models.mobilenet_v3 import MobileNetV3
-from jaxcnn.pretrained.names import efficientnet, efficientnet_v2, mobilenet_v2, mobilenet_v3
+from jaxcnn.pretrained.names import EFFICIENTNET, EFFICIENTNET_V2, MOBILENET_V2, MOBILENET_V3
 from tests.core.models.parity import NUM_CLASSES, Case
 
 
@@ -43,43 +43,43 @@ def short_v3(size, rules):
 
 
 SHORT = [
-    short("mobilenet_v2", "short", MobileNetV2, (1, 2), mobilenet_v2.RULES),
-    short("efficientnet", "short", EfficientNet, (1, 2), efficientnet.RULES),
-    short("efficientnet_v2", "short", EfficientNetV2S, (1, 1, 1, 2), efficientnet_v2.RULES),
-    short_v3("small", mobilenet_v3.RULES["mobilenet_v3_small"]),
+    short("mobilenet_v2", "short", MobileNetV2, (1, 2), MOBILENET_V2),
+    short("efficientnet", "short", EfficientNet, (1, 2), EFFICIENTNET),
+    short("efficientnet_v2", "short", EfficientNetV2S, (1, 1, 1, 2), EFFICIENTNET_V2),
+    short_v3("small", MOBILENET_V3["mobilenet_v3_small"]),
 ]
 
 WHOLE = [
     case(
-        *("mobilenet_v2", "whole", MobileNetV2, mobilenet_v2.RULES),
+        *("mobilenet_v2", "whole", MobileNetV2, MOBILENET_V2),
         {"blocks": (1, 2, 3, 4, 3, 3, 1), "width": 0.35},
         width_multiplier=0.35,
     ),
     case(
-        *("efficientnet", "whole", EfficientNet, efficientnet.RULES),
+        *("efficientnet", "whole", EfficientNet, EFFICIENTNET),
         {"blocks": (1, 2, 2, 3, 3, 4, 1)},
     ),
     case(
-        *("timm_efficientnet", "whole", EfficientNetLite0, efficientnet.RULES),
+        *("timm_efficientnet", "whole", EfficientNetLite0, EFFICIENTNET),
         {"blocks": (1, 2, 2, 3, 3, 4, 1), "lite": True},
     ),
     case(
-        *("efficientnet_v2", "whole", EfficientNetV2S, efficientnet_v2.RULES),
+        *("efficientnet_v2", "whole", EfficientNetV2S, EFFICIENTNET_V2),
         {"blocks": (2, 4, 4, 6, 9, 15)},
     ),
     case(
-        *("mobilenet_v3", "small", MobileNetV3, mobilenet_v3.RULES["mobilenet_v3_small"]),
+        *("mobilenet_v3", "small", MobileNetV3, MOBILENET_V3["mobilenet_v3_small"]),
         {"large": False},
         size="small",
     ),
     case(
-        *("mobilenet_v3", "large", MobileNetV3, mobilenet_v3.RULES["mobilenet_v3_large"]),
+        *("mobilenet_v3", "large", MobileNetV3, MOBILENET_V3["mobilenet_v3_large"]),
         {"large": True},
         size="large",
     ),
 ]
 
 # A net that another case has proved, in other names.
-RENAMED = [short("timm_efficientnet", "short", EfficientNet, (1, 1, 2), efficientnet.RULES)]
+RENAMED = [short("timm_efficientnet", "short", EfficientNet, (1, 1, 2), EFFICIENTNET)]
 
 CASES = [*SHORT, *RENAMED, *WHOLE]

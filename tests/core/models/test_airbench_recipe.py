@@ -11,7 +11,7 @@ from jaxcnn.core.average import make_average, rising
 from jaxcnn.core.losses import cross_entropy
 from jaxcnn.core.optim import SCHEDULES
 from jaxcnn.core.rules import Rule
-from jaxcnn.pretrained.names.airbench import RULES
+from jaxcnn.pretrained.names import AIRBENCH
 from tests.core.models.parity import all_converted, compiled_fast
 
 WIDTHS, UPDATES, BATCH, RATE, MOMENTUM, DECAY = (5, 6, 7), 12, 16, 0.05, 0.85, 2e-3
@@ -96,7 +96,7 @@ def test_twelve_updates_of_the_recipe_are_those_of_its_paper_in_pytorch():
 
     def in_ours():
         state = {name: value.detach().numpy() for name, value in net.state_dict().items()}
-        return all_converted(state, RULES, model, SHAPE).variables
+        return all_converted(state, AIRBENCH, model, SHAPE).variables
 
     losses, evaluated = ours(model, in_ours())
     np.testing.assert_allclose(losses, theirs(torch, net), rtol=1e-4)

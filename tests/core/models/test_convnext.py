@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.core.models import MODELS
-from jaxcnn.pretrained.names.convnext import RULES
+from jaxcnn.pretrained.names import CONVNEXT
 from tests.core.models.parity import all_converted, seeded
 from tests.core.models.training import assert_learns
 from tests.core.test_models import count, shapes, some_variables
@@ -83,7 +83,7 @@ FOUR_STAGES = {"depths": (1, 2, 12, 1), "widths": (4, 5, 6, 7), "patch_size": 4}
 
 def test_every_tensor_of_torchvision_finds_its_place():
     model = small(**FOUR_STAGES)
-    all_converted(seeded(torchvision_names(**FOUR_STAGES)), RULES, model, (64, 64, 3))
+    all_converted(seeded(torchvision_names(**FOUR_STAGES)), CONVNEXT, model, (64, 64, 3))
 
 
 def timm_name(name):
@@ -114,7 +114,7 @@ def test_timm_has_other_names_for_the_same_tensors():
     places = [
         dict(converted.loaded)
         for converted in (
-            all_converted(seeded(names), RULES, model, (64, 64, 3)) for names in (theirs, timm)
+            all_converted(seeded(names), CONVNEXT, model, (64, 64, 3)) for names in (theirs, timm)
         )
     ]
     assert [places[1][timm_name(name)] for name in theirs] == [places[0][n] for n in theirs]

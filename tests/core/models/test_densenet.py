@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxcnn.core.models import MODELS
-from jaxcnn.pretrained.names.densenet import RULES
+from jaxcnn.pretrained.names import DENSENET
 from tests.core.models.convnext_cases import CASES
 from tests.core.models.parity import all_converted, kept_shapes, seeded
 from tests.core.models.training import assert_learns
@@ -37,7 +37,7 @@ def test_names_in_older_files_find_their_place():
         for name, shape in names.items()
     }
     assert older.keys() != names.keys()
-    all_converted(seeded(older), RULES, case.build(dtype=jnp.float32), case.shape)
+    all_converted(seeded(older), DENSENET, case.build(dtype=jnp.float32), case.shape)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
