@@ -216,6 +216,16 @@ def test_links_lead_to_files_and_headings_that_are_there(page):
             assert anchor in map(slug, headings), to
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_files_that_a_page_names_are_there(page):
+    if page.name == "CHANGELOG.md":
+        return  # it names what was
+    for path in re.findall(
+        r"`((?:jaxcnn|tests|benchmarks|launch|experiments)/[\w./]*)`", page.read_text()
+    ):
+        assert (ROOT / path).exists(), path
+
+
 def slug(heading):
     """The anchor of a heading, on the site and where the repository is shown."""
     plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading.lower()).replace("`", "")
