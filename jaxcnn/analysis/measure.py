@@ -20,7 +20,7 @@ from jaxcnn.analysis.intervals import (
 )
 from jaxcnn.analysis.outcomes import Outcomes, class_columns, not_finite, outcomes
 from jaxcnn.analysis.ranking import Ranking, class_means, one_vs_rest
-from jaxcnn.core.metrics import margins
+from jaxcnn.core.metrics import margins, summarize
 
 # The largest problem whose rankings and calibration are resampled.
 _EXAMPLES, _CLASSES = 10_000, 20
@@ -154,6 +154,22 @@ def measure(
         temperature=float(temperature),
         resamples=resamples,
         seed=seed,
+    )
+
+
+def plain_metrics(label: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """The metrics of `eval.json`, see `jaxcnn.core.metrics.summarize`; NaN where a logit is.
+
+    label: int[N]; logits: float[N, K].
+    """
+    with np.errstate(invalid="ignore"):  # of infinite logits the loss is NaN
+        found = outcomes(label, logits)
+    return summarize(
+        {
+            "loss": found.loss.sum(),
+            "top5": found.in_top5.sum(),
+            "confusion": confusion_counts(label, found.prediction, logits.shape[1]),
+        }
     )
 
 

@@ -44,18 +44,20 @@ def all_views(image: jax.Array, names: Sequence[str]) -> list[jax.Array]:
     return views
 
 
-def over_views(
+def with_views(
     predict_step: Callable[[TrainState, Batch], Batch], names: Sequence[str]
 ) -> Callable[[TrainState, Batch], Batch]:
-    """Returns a pure `predict_step(state, batch)` whose "logits" are the logarithms of the views'
-    mean probabilities.
+    """Returns the same step with one more output, "views": the logarithms of the views' mean
+    probabilities, float32[B, K], see `all_views`. Without names it is the step itself.
     """
+    if not names:
+        return predict_step
 
     def step(state: TrainState, batch: Batch) -> Batch:
-        def logits(image: jax.Array) -> jax.Array:
-            return predict_step(state, batch | {"image": image})["logits"]
-
-        return {"logits": mean_logits(logits, batch["image"], names)}
+        outputs = predict_step(state, batch)
+        _, *others = all_views(batch["image"], names)  # the first is the image itself
+        logits = [predict_step(state, batch | {"image": image})["logits"] for image in others]
+        return outputs | {"views": _mean([outputs["logits"], *logits])}
 
     return step
 
@@ -69,5 +71,9 @@ def mean_logits(
     """
     if not names:
         return logits(image)
-    log_probabilities = [jax.nn.log_softmax(logits(view)) for view in all_views(image, names)]
-    return jax.nn.logsumexp(jnp.stack(log_probabilities), axis=0) - jnp.log(len(log_probabilities))
+    return _mean([logits(view) for view in all_views(image, names)])
+
+
+def _mean(logits: Sequence[jax.Array]) -> jax.Array:
+    log_probabilities = jax.nn.log_softmax(jnp.stack(logits))
+    return jax.nn.logsumexp(log_probabilities, axis=0) - jnp.log(len(logits))

@@ -24,8 +24,9 @@ from jaxcnn.analysis.outcomes import probabilities
 from jaxcnn.builders.data import build_dataset
 from jaxcnn.config.keys import differences, flatten, load_config, resolve, unflatten
 from jaxcnn.core.step import Batch
-from jaxcnn.core.views import over_views
+from jaxcnn.core.views import with_views
 from jaxcnn.data.decode import Decoding
+from jaxcnn.data.pipeline import eval_batches
 from jaxcnn.data.source import Dataset, Split
 from jaxcnn.errors import UserError, first_few
 from jaxcnn.files.rundir import CONFIG
@@ -54,6 +55,18 @@ class Examined(NamedTuple):
     own: bool
     bad: tuple[str, ...] = ()
     how: Decoding = Decoding()
+
+
+class Predictions(NamedTuple):
+    """What a model says of the data it is assessed on: logits float32[N, K].
+
+    views: of test-time augmentation, see `jaxcnn.core.views`, if that is asked for.
+    validation: of the validation examples, if there are some to fit a temperature on.
+    """
+
+    logits: np.ndarray
+    views: np.ndarray | None = None
+    validation: np.ndarray | None = None
 
 
 class Assessment(NamedTuple):
@@ -143,8 +156,26 @@ def examine(trained: Trained, dataset: Dataset, split: str, own: bool = True) ->
     )
 
 
-def assess(trained: Trained, examined: Examined) -> Assessment:
-    """Predicts every example once and measures; raises UserError for logits that are no numbers.
+def predict_examples(trained: Trained, examined: Examined) -> Predictions:
+    """Predicts every example once, on the devices of this process."""
+    views, validation = trained.config.report.tta, examined.validation
+    step = predict_step_of(trained)
+    run = on_devices(trained, step)
+    run_views = on_devices(trained, with_views(step, views)) if views else run
+    outputs = [run_views(part) for part in examined.parts]
+    return Predictions(
+        np.concatenate([one["logits"] for one in outputs]),
+        np.concatenate([one["views"] for one in outputs]) if views else None,
+        None if validation is None else run(validation)["logits"],
+    )
+
+
+def assess(
+    trained: Trained, examined: Examined, predictions: Predictions | None = None
+) -> Assessment:
+    """Measures what a model says of every example; raises UserError for logits that are no numbers.
+
+    predictions: what `predict_examples` gives, where that is known already.
 
     >>> import jaxcnn
     >>> trained = jaxcnn.load_trained("runs/digits")
@@ -153,13 +184,13 @@ def assess(trained: Trained, examined: Examined) -> Assessment:
     Estimate(value=..., low=..., high=..., reason=None)
     """
     config = trained.config
-    say = _predictor(trained, ())
-    logits = np.concatenate([say(part) for part in examined.parts])
+    predictions = predict_examples(trained, examined) if predictions is None else predictions
+    logits = predictions.logits
     label = np.concatenate([part.label for part in examined.parts])
     _check_finite(logits, trained)
     fitted = None
-    if examined.validation is not None:
-        fitted = _fitted(examined.validation.label, say(examined.validation))
+    if examined.validation is not None and predictions.validation is not None:
+        fitted = _fitted(examined.validation.label, predictions.validation)
     if config.report.temperature:
         trained = _with_temperature(trained, examined, fitted)
     temperature = trained.temperature or 1.0
@@ -176,11 +207,6 @@ def assess(trained: Trained, examined: Examined) -> Assessment:
             resamples=config.report.resamples,
         )
 
-    views = None
-    if config.report.tta:
-        averaged = _predictor(trained, config.report.tta)
-        of_views = np.concatenate([averaged(part) for part in examined.parts])
-        views = numbers(of_views)
     paths = [part.paths for part in examined.parts]
     return Assessment(
         trained=trained,
@@ -198,7 +224,7 @@ def assess(trained: Trained, examined: Examined) -> Assessment:
             for one in (1.0, trained.temperature or fitted)
             if one is not None
         },
-        views=views,
+        views=None if predictions.views is None else numbers(predictions.views),
     )
 
 
@@ -248,17 +274,12 @@ def on_devices(
     batch_size = -(-trained.config.batch_size // parallel.num_devices) * parallel.num_devices
 
     def run(split: Split, *numbers: jax.Array) -> dict[str, np.ndarray]:
-        given = (state, *numbers) if numbers else state
-        return predict(compiled, given, split, batch_size, parallel)
+        batches = map(parallel.place_batch, eval_batches(split, batch_size))
+        arguments = (state, *numbers) if numbers else state
+        outputs = predict(compiled, arguments, batches, len(split), parallel)
+        return {name: value[0] for name, value in outputs.items()}
 
     return run
-
-
-def _predictor(trained: Trained, views: tuple[str, ...]) -> Callable[[Split], np.ndarray]:
-    """What gives the logits float32[N, K] of a split."""
-    step = predict_step_of(trained)
-    run = on_devices(trained, over_views(step, views) if views else step)
-    return lambda split: run(split)["logits"]
 
 
 def _as_trained(trained: Trained) -> ConfigDict:

@@ -16,7 +16,7 @@ from jaxcnn.core.state import TrainState
 from jaxcnn.core.step_wrappers import StepInput
 from jaxcnn.data.pipeline import Batch, Sampling, eval_batches, train_batches, train_rows
 from jaxcnn.data.source import Dataset
-from jaxcnn.inference.passes import evaluate
+from jaxcnn.inference.passes import evaluate, predict
 from jaxcnn.runtime.mesh import Parallel
 from jaxcnn.runtime.preemption import StopRequest
 from jaxcnn.training.first_state import StateMaker
@@ -149,14 +149,24 @@ class Run:
         }
         return [{name: leaf[i] for name, leaf in leaves.items()} for i in range(len(self.configs))]
 
-    def evaluate(self, state: TrainState, role: str, step: Any = None) -> list[dict[str, float]]:
-        """Metrics of each member on the examples of a role; step: not the run's, but this."""
+    def evaluate(self, state: TrainState, role: str) -> list[dict[str, float]]:
+        """Metrics of each member on the examples of a role, of sums that the devices make."""
+        return evaluate(self.eval_steps[role], state, self._eval_inputs(role), self.parallel)
+
+    def predict(self, step: Callable[..., Any], state: TrainState, role: str) -> dict[str, Any]:
+        """What a step says of each example of a role: {name: array[members, N, ...]}, in all
+        processes; see `jaxcnn.inference.passes.predict`.
+        """
+        num_examples = len(self.dataset.splits[role])
+        return predict(step, state, self._eval_inputs(role), num_examples, self.parallel)
+
+    def _eval_inputs(self, role: str) -> Iterator[StepInput]:
+        """The placed inputs of all examples of a role, in order."""
         on_host = self.dataset.mode != "device"
         batch_size = self.config.batch_size
         share = self.parallel.share(batch_size)
         batches = eval_batches(self.dataset.splits[role], batch_size, on_host, share)
-        placed = (self._place(StepInput(batch), role) for batch in batches)
-        return evaluate(step or self.eval_steps[role], state, placed, self.parallel)
+        return (self._place(StepInput(batch), role) for batch in batches)
 
 
 def _joined(batches: Sequence[Batch], stop: StopRequest | None) -> StepInput:

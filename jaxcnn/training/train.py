@@ -9,16 +9,25 @@ Resume if there is something to resume; step, log, evaluate, checkpoint; then th
 import logging
 import math
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
+from jaxcnn.analysis.measure import plain_metrics
 from jaxcnn.builders.auto import prepare
+from jaxcnn.builders.data import build_model
+from jaxcnn.builders.devices import build_interceptor
 from jaxcnn.config.keys import differences, load_config
+from jaxcnn.core.augment import normalize
 from jaxcnn.core.state import TrainState
+from jaxcnn.core.step import make_predict_step
+from jaxcnn.core.step_wrappers import with_input
+from jaxcnn.core.views import with_views
 from jaxcnn.errors import UserError
-from jaxcnn.evaluation.assess import assess, examine
+from jaxcnn.evaluation.assess import Predictions, assess, examine
 from jaxcnn.evaluation.report import write_report
 from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import (
@@ -31,14 +40,13 @@ from jaxcnn.files.rundir import (
     write_json,
 )
 from jaxcnn.inference.trained import Trained
-from jaxcnn.runtime.compile import enable_compile_cache
+from jaxcnn.runtime.compile import compile_step, enable_compile_cache
 from jaxcnn.runtime.distributed import is_first
 from jaxcnn.runtime.mesh import local_copy
 from jaxcnn.runtime.progress import setup_logging
 from jaxcnn.training.first_state import state_shapes
 from jaxcnn.training.loop import Training, load_data
 from jaxcnn.training.resume import check_same_config, check_same_data
-from jaxcnn.training.tta import evaluate_views
 
 logger = logging.getLogger(__name__)
 
@@ -110,27 +118,84 @@ def finish(training: Training) -> dict[int, dict[str, Any]]:
     role = _role_of_test(training)
     steps = _place_best(training)
     logger.info("final test on %s %s images", f"{len(run.dataset.splits[role]):,}", role)
-    found = run.evaluate(training.state, role)
-    with_views = evaluate_views(run, training.facts, training.state, role)
+    results, predictions = _test(training, role)
     metrics = {}
     for number, member in enumerate(training.members):
         if member.failed is not None:
             continue
         step = steps[number]
-        if not math.isfinite(loss := found[number]["loss"]):
+        if not math.isfinite(loss := results[number]["loss"]):
             member.failed = f"{member.workdir}: the {role} loss is {loss} at step {step}"
             continue
-        content = {"split": role, "checkpoint_step": step, **found[number], **with_views[number]}
+        content = {"split": role, "checkpoint_step": step, **results[number]}
         metrics[number] = content
+        reporting = predictions is not None and member.config.report.at_end
         # All processes take part in this.
-        state = run.parallel.member(training.state, number) if member.config.report.at_end else None
+        state = run.parallel.member(training.state, number) if reporting else None
         if not is_first():
             continue
         write_json(member.workdir / EVALUATION, content)
         logger.info("%s", _headline(content))
-        if state is not None:
-            _report(training, number, local_copy(state.variables), step, role)
+        if predictions is not None and state is not None:
+            variables = local_copy(state.variables)
+            _report(training, number, variables, step, role, predictions[number])
     return metrics
+
+
+def _test(training: Training, role: str) -> tuple[list[dict[str, float]], list[Predictions] | None]:
+    """The metrics of each member on the examples of a role, and what it says of each of them.
+
+    One pass over all devices and processes gives both. Where there is no report and no test-time
+    augmentation, metrics come from sums on the devices, and predictions are None: the step for that
+    is compiled already, and nothing as large as the test set (N x K numbers) is kept.
+    """
+    run, report = training.run, training.run.config.report
+    if not (report.at_end or report.tta):
+        return run.evaluate(training.state, role), None
+    try:
+        predictions = _predictions(training, role)
+    except MemoryError:
+        told = "no report, no test-time augmentation: predictions of %s images do not fit in memory"
+        logger.warning(told, f"{len(run.dataset.splits[role]):,}")
+        return run.evaluate(training.state, role), None
+    label, metrics = run.dataset.splits[role].label, []
+    for one in predictions:
+        metrics.append(plain_metrics(label, one.logits))
+        if one.views is not None:
+            views = plain_metrics(label, one.views)
+            metrics[-1] |= {f"tta_{name}": views[name] for name in ("accuracy", "loss")}
+    return metrics, predictions
+
+
+def _predictions(training: Training, role: str) -> list[Predictions]:
+    """What each member says of the examples of a role, and of validation if this is the test."""
+    run, parallel = training.run, training.run.parallel
+    step = make_predict_step(
+        build_model(run.config, len(run.dataset.class_names), parallel.axis_name),
+        normalize=partial(normalize, mean=training.facts["mean"], std=training.facts["std"]),
+        axis_name=parallel.axis_name,
+        interceptor=build_interceptor(run.config, training=False),
+    )
+
+    def predict(role: str, views: tuple[str, ...]) -> dict[str, Any]:
+        transformed = parallel.transform(with_input(with_views(step, views)), donate=False)
+        # As in `jaxcnn.training.build_run`: ahead, `pmap` would not take a process' own part.
+        if parallel.axis_name is None or jax.process_count() == 1:
+            example = run.example_batch(role, own=False)
+            transformed = compile_step(transformed, training.state, example)
+        return run.predict(transformed, training.state, role)
+
+    outputs, validation = predict(role, run.config.report.tta), {}
+    if run.config.report.at_end and role == "test" and "validation" in run.dataset.splits:
+        validation = predict("validation", ())
+    return [
+        Predictions(
+            outputs["logits"][number],
+            outputs["views"][number] if "views" in outputs else None,
+            validation["logits"][number] if validation else None,
+        )
+        for number in range(len(run.configs))
+    ]
 
 
 def _place_best(training: Training) -> list[int]:
@@ -171,13 +236,19 @@ def _role_of_test(training: Training) -> str:
 
 
 def _report(
-    training: Training, number: int, variables: dict[str, Any], step: int, role: str
+    training: Training,
+    number: int,
+    variables: dict[str, Any],
+    step: int,
+    role: str,
+    predictions: Predictions,
 ) -> None:
     """Makes `report/` and shows its pictures in TensorBoard; a run does not fail for its sake."""
     member = training.members[number]
     try:
         trained = Trained(member.workdir, member.config, training.facts, step, variables)
-        assessment = assess(trained, examine(trained, training.run.dataset, role))
+        data = examine(trained, training.run.dataset, role)
+        assessment = assess(trained, data, predictions)
         _, pictures = write_report(assessment, member.workdir / REPORT)
         training.show(number, step, {f"report/{name}": png for name, png in pictures.items()})
     except Exception as error:  # of figures, files, memory: the training itself is done and saved

@@ -13,6 +13,7 @@ from sklearn import metrics as oracle
 from jaxcnn.analysis.tables import metrics_text
 from jaxcnn.config.keys import flatten, load_config, resolve, unflatten
 from jaxcnn.core.step import make_predict_step
+from jaxcnn.data.pipeline import eval_batches
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation.assess import assess, find_data
 from jaxcnn.evaluation.report import write_report
@@ -89,7 +90,8 @@ def test_neither_batch_size_nor_devices_change_a_count(workdir, assessment, batc
     step = make_predict_step(trained.model, normalize=trained.normalize)
     compiled = parallel.transform(step, donate=False)
     state = parallel.place_state(trained.state)
-    logits = predict(compiled, state, split, batch_size, parallel)["logits"]
+    batches = map(parallel.place_batch, eval_batches(split, batch_size))
+    (logits,) = predict(compiled, state, batches, len(split), parallel)["logits"]
     assert logits.argmax(-1).tolist() == assessment.logits.argmax(-1).tolist()
     np.testing.assert_allclose(logits, assessment.logits, atol=1e-4)
 
