@@ -169,6 +169,41 @@ def test_test_time_augmentation_stands_beside_the_plain_numbers(workdir):
     assert text.replace(f"\n{line}\n", "") == metrics_text(found.measured)
 
 
+def test_the_final_test_is_the_same_without_a_report_and_in_a_later_evaluation(
+    workdir, tmp_path, command
+):
+    """Sums on the devices, one pass of a run, and one of `jaxcnn evaluate` on another device."""
+    shutil.copytree(workdir, tmp_path / "run")
+    (tmp_path / "run/eval.json").unlink()
+    config = load_config(workdir / "config.json")
+    config.report.at_end = False
+    expected = json.loads((workdir / "eval.json").read_text())
+    sums = train(config, tmp_path / "run")
+    assert sums.keys() == expected.keys()
+    assert sums.pop("split") == expected.pop("split") == "test"
+    assert sums == pytest.approx(expected, rel=1e-6)
+    words = f"--workdir={workdir}", f"--output={tmp_path / 'later'}"
+    command(*words, module="jaxcnn.evaluate", check=0)
+    later = json.loads((tmp_path / "later/metrics.json").read_text())
+    assert (later["split"], later["checkpoint_step"]) == ("test", expected["checkpoint_step"])
+    for name in expected.keys() & later["metrics"].keys():
+        assert later["metrics"][name]["value"] == pytest.approx(expected[name], rel=1e-6), name
+
+
+def test_predictions_that_do_not_fit_in_memory_cost_the_report_alone(
+    digits, tmp_path, monkeypatch, caplog
+):
+    def fail(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr("jaxcnn.training.run.predict", fail)
+    digits.num_epochs, digits.num_steps = None, 3
+    digits.report.at_end = True
+    assert train(digits, tmp_path) == json.loads((tmp_path / "eval.json").read_text())
+    assert "no report, no test-time augmentation: predictions of 359 images do not" in caplog.text
+    assert not (tmp_path / "report").exists()
+
+
 def test_a_run_tells_both_accuracies_where_test_time_augmentation_is_asked_for(cache_dir, tmp_path):
     """And the report, which predicts each image, comes to the same numbers."""
     config = small_digits(cache_dir)

@@ -112,6 +112,30 @@ def test_two_processes_count_what_one_counts(mode, devices, undisturbed, tmp_pat
         np.testing.assert_allclose(alone[name], together[name], rtol=1e-5)
 
 
+@pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.slow)])
+def test_two_processes_report_what_they_count(mode, undisturbed, tmp_path, cache_dir):
+    """One pass over both gives the numbers that sums give without a report, and the report's."""
+    shutil.copytree(undisturbed[0], tmp_path, dirs_exist_ok=True)
+    (tmp_path / "eval.json").unlink()
+    more = f"--config.parallel.mode={mode}", "--config.report.tta=('flip',)"
+    line = command_line(*SMALL, *more, "--workdir", tmp_path, cache_dir=cache_dir)
+    line[-1] = "--config.report.resamples=100"  # in place of one that leaves the report out
+    codes, logs = finish(start_pair(line, 2))
+    assert codes == [0, 0], logs
+    expected, found = (
+        json.loads((folder / "eval.json").read_text()) for folder in (undisturbed[0], tmp_path)
+    )
+    assert found["split"] == expected.pop("split") == "test"
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-6)
+    report = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    for name in ("accuracy", "loss"):
+        assert report["metrics"][name]["value"] == pytest.approx(found[name], rel=1e-9)
+        views = report["views"]["metrics"][name]["value"]
+        assert views == pytest.approx(found[f"tta_{name}"], rel=1e-9)
+    assert report["fitted_temperature"] is not None
+    assert found["tta_loss"] != pytest.approx(found["loss"], rel=1e-3)
+
+
 @pytest.mark.slow
 def test_a_state_that_is_split_over_processes_ends_in_a_report(tmp_path, cache_dir):
     """Which the first process makes, of a state that all put together."""
@@ -120,6 +144,9 @@ def test_a_state_that_is_split_over_processes_ends_in_a_report(tmp_path, cache_d
     line[-1] = "--config.report.resamples=100"  # in place of one that leaves the report out
     codes, logs = finish(start_pair(line, 2))
     assert codes == [0, 0], logs
+    report = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    found = json.loads((tmp_path / "eval.json").read_text())
+    assert report["metrics"]["loss"]["value"] == pytest.approx(found["loss"], rel=1e-9)
     assert (tmp_path / "report" / "report.html").is_file()
 
 

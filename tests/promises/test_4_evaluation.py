@@ -7,27 +7,68 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
-from jaxcnn import make_eval_step
+from jaxcnn import make_eval_step, make_predict_step
+from jaxcnn.analysis.measure import plain_metrics
 from jaxcnn.builders.data import build_dataset
+from jaxcnn.core.views import with_views
 from jaxcnn.data.pipeline import eval_batches
 from jaxcnn.data.source import Images, Split
-from jaxcnn.inference.passes import evaluate
-from jaxcnn.runtime.mesh import make_parallel
+from jaxcnn.inference.passes import evaluate, predict
+from jaxcnn.runtime.mesh import fsdp_parallel, make_parallel
 from jaxcnn.training.train import train
 from tests.steps import build, fresh_state, real_batch
+
+
+def parallel_of(mode, batch_size, num_devices):
+    devices = jax.devices()[:num_devices]
+    if mode == "fsdp":
+        return fsdp_parallel(devices, num_devices // 2)
+    return make_parallel(mode, batch_size, devices)
 
 
 def everything(num_examples, batch_size, mode="jit", num_devices=1, views=()):
     """Metrics of an untrained model on real digits."""
     data = real_batch(num_examples)
     split = Split(Images(data["image"], data["label"]), np.arange(num_examples))
-    parallel = make_parallel(mode, batch_size, jax.devices()[:num_devices])
+    parallel = parallel_of(mode, batch_size, num_devices)
     model, *_ = build(parallel.axis_name)
     eval_step = make_eval_step(model, axis_name=parallel.axis_name, views=views)
     step = parallel.transform(eval_step, donate=False)
     batches = map(parallel.place_batch, eval_batches(split, batch_size))
-    (metrics,) = evaluate(step, parallel.place_state(fresh_state()), batches, parallel)
+    (metrics,) = evaluate(step, parallel.place_states([fresh_state()]), batches, parallel)
     return metrics
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "mode", "num_devices"),
+    [(7, "jit", 1), (64, "jit", 8), (64, "pmap", 8), (64, "fsdp", 8)],
+)
+def test_predictions_of_all_examples_give_the_numbers_that_sums_give(batch_size, mode, num_devices):
+    """Of 150 images: the final test's way to eval.json and the report, beside validation's."""
+    data = real_batch(150)
+    split = Split(Images(data["image"], data["label"]), np.arange(150))
+    parallel = parallel_of(mode, batch_size, num_devices)
+    model, *_ = build(parallel.axis_name)
+    predict_step = with_views(make_predict_step(model, axis_name=parallel.axis_name), ("flip",))
+    step = parallel.transform(predict_step, donate=False)
+    batches = map(parallel.place_batch, eval_batches(split, batch_size))
+    state = parallel.place_states([fresh_state()])
+    outputs = predict(step, state, batches, len(split), parallel)
+    assert {name: value.shape for name, value in outputs.items()} == {
+        "logits": (1, 150, 10), "views": (1, 150, 10)
+    }  # fmt: skip
+    for name, views in (("logits", ()), ("views", ("flip",))):
+        expected = everything(150, batch_size, mode, num_devices, views)
+        metrics = plain_metrics(split.label, outputs[name][0])
+        assert metrics.pop("loss") == pytest.approx(expected.pop("loss"), rel=1e-6)
+        assert metrics == expected
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_logit_that_is_not_finite_leaves_no_number_for_the_loss(bad):
+    logits = np.zeros((2, 3), np.float32)
+    logits[1, 0] = bad
+    assert not np.isfinite(plain_metrics(np.array([0, 1]), logits)["loss"])
 
 
 def test_every_metric_equals_scikit_learn():
