@@ -32,8 +32,7 @@ from absl import flags
 from jaxcnn.cli import common as cli
 from jaxcnn.errors import UserError, command, nearest
 from jaxcnn.files.paths import as_path, local
-from jaxcnn.search.pruner import PRUNERS
-from jaxcnn.search.sampler import SAMPLERS
+from jaxcnn.search.sampler import PRUNERS, SAMPLERS
 from jaxcnn.search.space import load_space
 from jaxcnn.search.tune import How, tune
 

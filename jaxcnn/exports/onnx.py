@@ -9,10 +9,132 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.exports.graph import Node, Unsupported, walk
+from jaxcnn.exports.graph import Node, Operand, Unsupported, walk
 from jaxcnn.exports.model import Model
-from jaxcnn.exports.onnx_elementwise import OPERATIONS
-from jaxcnn.exports.onnx_writer import FIRST, Writer
+
+FIRST = (0, 3, 1, 2)  # [B, H, W, C] to [B, C, H, W]
+LAST = (0, 2, 3, 1)
+
+
+class Writer:
+    """Collects the nodes and constants of a file.
+
+    A value of four axes is known in the layout it was made in, and in the other one as soon as an
+    operation needs it.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self._names: dict[tuple[int, bool], str] = {}
+        self._made_first: dict[int, bool] = {}
+        self._known: dict[tuple, str] = {}
+
+    def add(self, node: Node, name: str, first: bool) -> None:
+        """Keeps the name of a node's value, and whether it is [B, C, H, W]."""
+        self._names[id(node), first] = name
+        self._made_first[id(node)] = first
+
+    def node(self, op: str, inputs: list[str], name: str | None = None, **attributes: Any) -> str:
+        """Adds a node of one output; its name."""
+        from onnx import helper
+
+        name = name or f"{op}_{len(self.nodes)}".lower()
+        given = {key: value for key, value in attributes.items() if value is not None}
+        self.nodes.append(helper.make_node(op, inputs, [name], name=f"{name}_node", **given))
+        return name
+
+    def constant(self, array: Any) -> str:
+        """Adds a constant; its name. The same small one is kept once."""
+        from onnx import numpy_helper
+
+        array = np.asarray(array)
+        key = (array.shape, array.dtype.str, array.tobytes() if array.size < 64 else None)
+        if key[2] is None or key not in self._known:
+            self._known[key] = f"constant_{len(self.constants)}"
+            self.constants.append(numpy_helper.from_array(array, self._known[key]))
+        return self._known[key]
+
+    def made_first(self, x: Operand) -> bool:
+        """Whether a value was made as [B, C, H, W]."""
+        return isinstance(x, Node) and self._made_first[id(x)]
+
+    def layout(self, x: Operand, first: bool) -> str:
+        """The name of a node's value, or of a constant, in a layout."""
+        if not isinstance(x, Node):
+            return self.constant(x.transpose(FIRST) if first and x.ndim == 4 else x)
+        first = first and len(x.shape) == 4
+        if (id(x), first) not in self._names:
+            before = self._names[id(x), not first]
+            name = self.node("Transpose", [before], perm=FIRST if first else LAST)
+            self._names[id(x), first] = name
+        return self._names[id(x), first]
+
+
+def _one(op: str, **attributes: Any) -> Callable[..., str]:
+    return lambda writer, node, *names: writer.node(op, list(names), **attributes)
+
+
+def _cast(writer: Writer, node: Node, x: str) -> str:
+    from onnx import helper
+
+    return writer.node("Cast", [x], to=helper.np_dtype_to_tensor_dtype(node.dtype))
+
+
+def _clip(writer: Writer, node: Node, x: str) -> str:
+    low, high = node.attributes["low"], node.attributes["high"]
+    if (low, high) == (0, None):
+        return writer.node("Relu", [x])
+    limits = ["" if v is None else writer.constant(np.float32(v)) for v in (low, high)]
+    return writer.node("Clip", [x, *limits])
+
+
+def _leaky_relu(writer: Writer, node: Node, x: str) -> str:
+    return writer.node("LeakyRelu", [x], alpha=node.attributes["slope"])
+
+
+def _gelu(writer: Writer, node: Node, x: str) -> str:
+    # In the order in which onnxruntime knows it again.
+    number = {value: writer.constant(np.float32(value)) for value in (0.5, 1.0, 2**0.5)}
+    tail = writer.node("Erf", [writer.node("Div", [x, number[2**0.5]])])
+    tail = writer.node("Add", [tail, number[1.0]])
+    return writer.node("Mul", [writer.node("Mul", [x, tail]), number[0.5]])
+
+
+def _select(writer: Writer, node: Node, which: str, *cases: str) -> str:
+    if node.inputs[0].dtype != np.bool_ or len(cases) != 2:
+        raise Unsupported("a choice between more than two")
+    return writer.node("Where", [which, cases[1], cases[0]])
+
+
+def _rsqrt(writer: Writer, node: Node, x: str) -> str:
+    return writer.node("Reciprocal", [writer.node("Sqrt", [x])])
+
+
+def _erfc(writer: Writer, node: Node, x: str) -> str:
+    return writer.node("Sub", [writer.constant(np.float32(1)), writer.node("Erf", [x])])
+
+
+def _expm1(writer: Writer, node: Node, x: str) -> str:
+    return writer.node("Sub", [writer.node("Exp", [x]), writer.constant(np.float32(1))])
+
+
+def _log1p(writer: Writer, node: Node, x: str) -> str:
+    return writer.node("Log", [writer.node("Add", [x, writer.constant(np.float32(1))])])
+
+
+# (writer, node, names of its inputs) -> name of its output; in the layout of the inputs.
+OPERATIONS: dict[str, Callable[..., str]] = {
+    "abs": _one("Abs"), "add": _one("Add"), "clip": _clip, "convert_element_type": _cast,
+    "div": _one("Div"), "elu": _one("Elu"), "eq": _one("Equal"), "erf": _one("Erf"),
+    "erfc": _erfc, "exp": _one("Exp"), "expm1": _expm1, "ge": _one("GreaterOrEqual"),
+    "gelu": _gelu, "gt": _one("Greater"), "le": _one("LessOrEqual"), "leaky_relu": _leaky_relu,
+    "log": _one("Log"), "log1p": _log1p, "logistic": _one("Sigmoid"), "lt": _one("Less"),
+    "max": _one("Max"), "min": _one("Min"), "mul": _one("Mul"), "neg": _one("Neg"),
+    "pow": _one("Pow"), "rsqrt": _rsqrt, "select_n": _select, "sign": _one("Sign"),
+    "sqrt": _one("Sqrt"), "sub": _one("Sub"), "tanh": _one("Tanh"),
+}  # fmt: skip
+
 
 # LayerNormalization came with 17; what has this or a later one reads the file.
 OPSET, IR_VERSION = 17, 8

@@ -8,9 +8,11 @@ to step (Smith 2017, arXiv:1506.01186).
 import json
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -21,18 +23,102 @@ from jaxcnn.errors import UserError
 from jaxcnn.files.folders import check_writable, write_files
 from jaxcnn.pretrained.transfer import check_pretrained, load_pretrained
 from jaxcnn.report.figures import to_png
+from jaxcnn.report.style import LIGHT, Theme, dress, dress_legend, new_figure
 from jaxcnn.runtime.compile import compile_step, enable_compile_cache
-from jaxcnn.search.learning_rate_chart import learning_rate_chart
-from jaxcnn.search.loss_curve import DIVERGED, Diverging, LossRange, read_losses
 from jaxcnn.training.build_run import build_run
 from jaxcnn.training.first_state import describe_parameters
 from jaxcnn.training.loop import load_data
 from jaxcnn.training.resume import describe_data
 from jaxcnn.training.run import Run
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 logger = logging.getLogger(__name__)
 
 _FEWEST = 20
+# The share of the past in a running average of losses: of one that only looks back, and of one that
+# looks ahead as well.
+_KEEP, _KEEP_OF_TWO = 0.9, 0.75
+# A loss this many times its least has diverged.
+DIVERGED = 4.0
+# A rate so many times below that of the least loss leaves room before it rises.
+_BELOW = 10.0
+# Of the loss at the start: what a fall must exceed to be one.
+_FALL = 0.02
+
+
+class LossRange(NamedTuple):
+    """What was found.
+
+    smoothed: float64[N], losses without their noise. least, steepest: the rates where that is least
+    and where it falls fastest (per factor of the rate); None where it never falls.
+    suggested: a rate to train with; None where there is none. reason: why, in a sentence.
+    """
+
+    smoothed: np.ndarray
+    least: float | None
+    steepest: float | None
+    suggested: float | None
+    reason: str
+
+
+class Diverging:
+    """Tells, loss by loss, when they have become much larger than they were.
+
+    Averages are exponential, with the correction for their start of Kingma & Ba (2015).
+    """
+
+    def __init__(self) -> None:
+        self._sum, self._weight, self._least = 0.0, 0.0, math.inf
+
+    def add(self, loss: float) -> bool:
+        """Whether the average of the losses until now, with this one, is above 4 times its least,
+        or no number.
+        """
+        self._sum = _KEEP * self._sum + (1 - _KEEP) * loss
+        self._weight = _KEEP * self._weight + (1 - _KEEP)
+        average = self._sum / self._weight
+        if not math.isfinite(average):
+            return True
+        self._least = min(self._least, average)
+        return average > DIVERGED * self._least
+
+
+def read_losses(rates: Sequence[float], losses: Sequence[float]) -> LossRange:
+    """rates: N numbers, each larger than the one before; losses: the loss of each."""
+    rate, loss = np.asarray(rates, np.float64), np.asarray(losses, np.float64)
+    smoothed = smooth(loss)
+    bottom = int(np.argmin(smoothed))
+    if smoothed[0] - smoothed[bottom] < _FALL * abs(smoothed[0]) or bottom == 0:
+        reason = "the loss never fell: try another optimiser, or look at the data"
+        return LossRange(smoothed, None, None, None, reason)
+    slope = np.gradient(smoothed, np.log(rate))
+    steepest = float(rate[int(np.argmin(slope[: bottom + 1]))])
+    least = float(rate[bottom])
+    suggested = least / _BELOW
+    reason = f"a tenth of {least:.2g}, the rate at which the loss was least"
+    return LossRange(smoothed, least, steepest, suggested, reason)
+
+
+def smooth(losses: np.ndarray) -> np.ndarray:
+    """Averages that look back and ahead, so that nothing is shifted: float64[N] of N losses.
+
+    What has diverged counts as just that, however large it is.
+    """
+    finite = np.nan_to_num(losses, nan=np.inf, posinf=np.inf)
+    limit = DIVERGED * max(float(np.min(finite)), 1e-12)
+    capped = np.minimum(finite, limit)
+    return (_average(capped) + _average(capped[::-1])[::-1]) / 2
+
+
+def _average(values: np.ndarray) -> np.ndarray:
+    total, weight, averages = 0.0, 0.0, []
+    for value in values:
+        total = _KEEP_OF_TWO * total + (1 - _KEEP_OF_TWO) * float(value)
+        weight = _KEEP_OF_TWO * weight + (1 - _KEEP_OF_TWO)
+        averages.append(total / weight)
+    return np.array(averages)
 
 
 def find_learning_rate(
@@ -165,3 +251,38 @@ def _json(
         },
     }
     return json.dumps(content, indent=2).encode() + b"\n"
+
+
+# How far above the start of the curve the axis reaches.
+_ABOVE = 1.5
+
+
+def learning_rate_chart(
+    rates: Sequence[float], losses: Sequence[float], found: LossRange, theme: Theme = LIGHT
+) -> "Figure":
+    """The loss of each step against its rate, the curve without noise, and what was found."""
+    told = "Line chart of the loss over the learning rate. " + (
+        "No rate is suggested."
+        if found.suggested is None
+        else f"Suggested is {found.suggested:.2g}: {found.reason}."
+    )
+    figure = new_figure(theme, 8.4, 4.2, told)
+    axes = figure.subplots()
+    dress(axes, theme, "Learning-rate range test", x="learning rate", y="training loss")
+    loss = np.asarray(losses, np.float64)
+    axes.plot(rates, loss, "o", color=theme.soft, ms=3, alpha=0.6, label="loss of a step")
+    axes.plot(rates, found.smoothed, color=theme.lines[0], linewidth=2.2, label="smoothed")
+    axes.set_xscale("log")
+    marks = {"suggested": found.suggested, "steepest": found.steepest, "least": found.least}
+    for (name, rate), style in zip(marks.items(), ("-", ":", "--"), strict=True):
+        if rate is not None:
+            color = theme.lines[1] if name == "suggested" else theme.soft
+            label = f"{name}: {rate:.2g}"
+            axes.axvline(rate, color=color, linestyle=style, linewidth=1.6, label=label)
+    finite = loss[np.isfinite(loss)]
+    if len(finite):
+        start = float(np.median(finite[: max(5, len(finite) // 10)]))
+        space = 0.05 * (_ABOVE * start - finite.min())
+        axes.set_ylim(finite.min() - space, min(finite.max() + space, _ABOVE * start))
+    dress_legend(axes, theme, outside="lower center", ncols=5)
+    return figure

@@ -26,9 +26,8 @@ from jaxcnn.files.paths import local
 from jaxcnn.files.rundir import read_json
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.progress import setup_logging
-from jaxcnn.search.pruner import make_pruner
 from jaxcnn.search.results import is_written, read_study, write_results
-from jaxcnn.search.sampler import check_sampler, grid_size, make_sampler
+from jaxcnn.search.sampler import check_sampler, grid_size, make_pruner, make_sampler
 from jaxcnn.search.space import Space, survey
 from jaxcnn.search.storage import (
     address_of,

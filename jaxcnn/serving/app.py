@@ -14,11 +14,10 @@ from jaxcnn.data.damage import pixel_limit
 from jaxcnn.errors import UserError, printable
 from jaxcnn.inference.classifier import answer
 from jaxcnn.serving import schema
-from jaxcnn.serving.answers import as_json, failure, page_response, refusal
 from jaxcnn.serving.gate import Gate
 from jaxcnn.serving.limits import Limits, Refused, busy, failed
 from jaxcnn.serving.metrics import Metrics
-from jaxcnn.serving.pages import docs_page, main_page
+from jaxcnn.serving.pages import as_json, docs_page, failure, main_page, page_response, refusal
 from jaxcnn.serving.served import Served, heat_picture, picture
 from jaxcnn.serving.state import State
 from jaxcnn.serving.upload import images_of, read_body

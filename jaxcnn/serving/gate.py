@@ -10,8 +10,8 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from jaxcnn.serving.answers import failure, refusal
 from jaxcnn.serving.limits import failed
+from jaxcnn.serving.pages import failure, refusal
 from jaxcnn.serving.state import State
 
 logger = logging.getLogger(__name__)

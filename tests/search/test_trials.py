@@ -8,8 +8,7 @@ from optuna.distributions import IntDistribution
 
 from jaxcnn.config.keys import resolve
 from jaxcnn.errors import UserError
-from jaxcnn.search.pruner import make_pruner
-from jaxcnn.search.sampler import make_sampler
+from jaxcnn.search.sampler import make_pruner, make_sampler
 from jaxcnn.search.storage import open_storage
 from jaxcnn.search.study import open_study
 from jaxcnn.search.trials import at_work, begin_trials, config_of_trial, delete_checkpoints

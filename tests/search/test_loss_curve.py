@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from jaxcnn.search.loss_curve import Diverging, read_losses, smooth
+from jaxcnn.search.learning_rate_range import Diverging, read_losses, smooth
 
 RATES = np.geomspace(1e-6, 10, 100)
 
