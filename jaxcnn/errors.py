@@ -30,26 +30,28 @@ class DiskError(UserError):
 
 
 def is_end(kind: type[BaseException] | None) -> bool:
-    """Whether work ends because it is done or somebody has enough of it (Ctrl-C, SIGTERM, a closed
-    pipe), and not because of an error: what there is of its results is then kept.
+    """Whether work ends without an error: it is done, or was stopped (Ctrl-C, SIGTERM, a closed
+    pipe). What there is of its results is then kept.
+
+    kind: of the exception; None where there is none.
     """
     return kind is None or not issubclass(kind, Exception) or issubclass(kind, BrokenPipeError)
 
 
 def printable(text: str) -> str:
-    """One line that any terminal can show: line breaks and broken UTF-8 become escapes."""
+    """Returns text as one line for any terminal: line breaks and broken UTF-8 become escapes."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def first_few(names: Iterable[object], count: int = 3) -> str:
-    """The first few of many names: "a, b, c and 5 more"."""
+    """Returns the first few of many names: "a, b, c and 5 more"."""
     words = list(map(str, names))
     more = f" and {len(words) - count:,} more" if len(words) > count else ""
     return ", ".join(words[:count]) + more
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """' (did you mean x?)' for the known name closest to `name`, or ''."""
+    """Returns ' (did you mean x?)' with the known name closest to `name`; '' if none is close."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" (did you mean {close[0]}?)" if close else ""
 
@@ -62,12 +64,12 @@ _NAMED_PASSWORD = re.compile(
 
 
 def without_password(text: str) -> str:
-    """A command or an address without the passwords that an address may hold."""
+    """Returns a command or an address without the passwords in it."""
     return _NAMED_PASSWORD.sub(r"\1...", _PASSWORD.sub(r"\1...@", text))
 
 
 def this_program() -> list[str]:
-    """The words that start this process again, but for its arguments, wherever its user stands."""
+    """Returns the words that start this process again, from any folder, without its arguments."""
     name, *verb = sys.argv[0].split(" ")
     if name == "jaxcnn" and verb:  # as `jaxcnn.cli.start` names it
         return [sys.executable, "-m", "jaxcnn", *verb]
@@ -76,10 +78,10 @@ def this_program() -> list[str]:
 
 
 def command(verb: str | None = None, *, keep: str | tuple[str, ...] = "--", **flags: str) -> str:
-    """The command line of this process as another: `jaxcnn VERB` with the flags that begin with
-    `keep`, and others given or replaced by `flags`.
+    """Returns the command line `jaxcnn VERB`, with flags of this process.
 
-    verb: None: what this process runs.
+    verb: None: that of this process. keep: what the flags begin with that are taken over.
+    flags: others, which replace those of the same name.
     """
     words = sys.argv[1:]
     kept: list[str] = []
@@ -91,6 +93,6 @@ def command(verb: str | None = None, *, keep: str | tuple[str, ...] = "--", **fl
         if name.startswith(keep) and name.removeprefix("--") not in flags:
             kept += mine
         place += len(mine)
-    given = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    added = [word for name, value in flags.items() for word in (f"--{name}", value)]
     program = ["jaxcnn", verb] if verb else this_program()
-    return shlex.join([*program, *kept, *given])
+    return shlex.join([*program, *kept, *added])

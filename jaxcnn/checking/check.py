@@ -48,7 +48,7 @@ _SAMPLE_SIZE = 224
 
 
 class CheckResult(NamedTuple):
-    """The result of a check. facts: the content of check.json; text: for a terminal."""
+    """What a check found. facts: the content of check.json; text: for a terminal."""
 
     findings: list[Finding]
     facts: dict[str, Any]
@@ -56,7 +56,7 @@ class CheckResult(NamedTuple):
 
 
 def check(config: ConfigDict, output: str | Path) -> CheckResult:
-    """Looks at all images a resolved config names, and writes what it finds into `output`.
+    """Checks all images that a resolved config names, and writes a page and tables into `output`.
 
     Raises UserError where there are no data to look at, or `output` cannot be written.
 
@@ -113,7 +113,7 @@ def check(config: ConfigDict, output: str | Path) -> CheckResult:
 
 
 def _split(config: ConfigDict, examples: Examples) -> tuple[np.ndarray, list[Finding]]:
-    """The split each example has in training, and what would keep training from splitting."""
+    """Returns the split of each example in training, and what would stop training there."""
     images = {
         part: Images(
             np.empty((source.size, 0, 0, 0), np.uint8),  # splitting asks for labels only
@@ -142,7 +142,7 @@ def _is_grouped(config: ConfigDict, sources: Mapping[str, Source]) -> bool:
 
 
 def _not_used(config: ConfigDict, sources: Mapping[str, Source]) -> list[str]:
-    """Files in the folder of a folder source that are no part of it."""
+    """Returns the files in the folder of a folder source that are no part of it."""
     if config.data.source != "folder":
         return []
     root = Path(config.data.dir).expanduser()
@@ -153,7 +153,7 @@ def _not_used(config: ConfigDict, sources: Mapping[str, Source]) -> list[str]:
 def _samples(
     config: ConfigDict, examples: Examples, roles: np.ndarray, decoding: Decoding
 ) -> tuple[bytes | None, str]:
-    """The contact sheet of training images as a PNG, or None without any; and a line about it."""
+    """Returns the contact sheet of training images, a PNG or None, and a line about it."""
     varied = bool(config.augment) or config.data.crop_scale is not None
     decoding, number = _sample_decoding(examples, decoding), _SAMPLES if varied else _SAMPLES_ALONE
     present = np.unique(examples.label[roles == "train"])[:_CLASSES].tolist()
@@ -195,7 +195,7 @@ def _sample_decoding(examples: Examples, decoding: Decoding) -> Decoding:
 
 
 def _spread(numbers: np.ndarray, count: int) -> list[int]:
-    """At most so many of the numbers, from all over."""
+    """Returns at most `count` of the numbers, evenly spaced."""
     places = np.linspace(0, len(numbers) - 1, min(count, len(numbers)), dtype=int)
     return numbers[places].tolist()
 
@@ -205,7 +205,7 @@ def _load(
     numbers: Sequence[int],
     load: Callable[[bytes | np.ndarray, int], np.ndarray],
 ) -> tuple[np.ndarray, list[int]]:
-    """Images uint8[n, H, W, C] that load(content, number) makes, and of which numbers; what has
+    """Returns images uint8[n, H, W, C], made by load(content, number), and their numbers; what has
     become unreadable since the check is left out.
     """
     images, kept = [], []
@@ -228,7 +228,7 @@ def _draw(
     decoding: Decoding,
     draw: int,
 ) -> np.ndarray:
-    """Images uint8[n, H, W, C] as training may see them, draw after draw."""
+    """Returns one draw of images as training may see them, uint8[n, H, W, C]."""
     if config.data.crop_scale is not None and decoding.image_size is not None:
         size, scale = decoding.image_size, config.data.crop_scale
 
@@ -249,7 +249,7 @@ def _augmented(
     num_classes: int,
     draw: int,
 ) -> np.ndarray:
-    """The config's augmentation of uint8[n, H, W, C]: the one place here that calls it."""
+    """Augments uint8[n, H, W, C] as the config says."""
     index = jnp.asarray(numbers, jnp.int32)
     batch = {
         "image": jnp.asarray(image),
@@ -269,11 +269,11 @@ def _augmented(
 def _thumbnails(
     examples: Examples, copies: Sequence[Copies], decoding: Decoding
 ) -> dict[int, bytes]:
-    """Small pictures of identical images by number; they are the same, so one a group is read."""
+    """Returns small pictures of identical images by number; one of each group is read."""
     whole = decoding._replace(image_size=None)
-    found: dict[int, bytes] = {}
+    pictures: dict[int, bytes] = {}
     for group in copies[:MOST_GROUPS]:
         images, kept = _load(examples, group.numbers[:1], lambda content, n: decode(content, whole))
         if kept:
-            found |= dict.fromkeys(group.numbers[:MOST_COPIES], thumbnail(images[0]))
-    return found
+            pictures |= dict.fromkeys(group.numbers[:MOST_COPIES], thumbnail(images[0]))
+    return pictures

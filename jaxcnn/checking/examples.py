@@ -1,4 +1,4 @@
-"""What one look at every example tells: whether it can be read, what it is, what it shows.
+"""Examples of a data set inspected: whether they can be read, what they are, which are copies.
 
 Nothing decoded is kept, only some 150 bytes an example, so that large data sets fit.
 """
@@ -29,7 +29,7 @@ _MODES = {1: "grey", 2: "grey + alpha", 3: "RGB", 4: "RGBA"}
 
 
 class Look(NamedTuple):
-    """What one example is.
+    """Facts about one example.
 
     content: two halves of a 128-bit hash of the file's bytes or the array's pixels.
     format: "jpeg", "png", ..., or "array". mode: "grey", "RGB", "16-bit grey", "RGBA", ...
@@ -107,7 +107,7 @@ class Examples(NamedTuple):
 
 
 def inspect_sources(sources: Mapping[str, Source], decoding: Decoding, workers: int) -> Examples:
-    """Looks at every example once, with so many threads."""
+    """Decodes every example once, with `workers` threads, and notes the facts about it."""
     total = sum(source.size for source in sources.values())
     starts = np.cumsum([0] + [source.size for source in sources.values()]).tolist()
     examples = Examples(
@@ -185,7 +185,7 @@ def _mode(raw: Raw) -> str:
 
 
 def roles_of(examples: Examples, dataset: Dataset, images: Mapping[str, object]) -> np.ndarray:
-    """The split each example is in: N names, "" for those in none.
+    """Returns the split each example is in: N names, "" for those in none.
 
     images: by part, what `dataset` was made of.
     """
@@ -209,7 +209,7 @@ class Copies(NamedTuple):
 
 
 def find_copies(examples: Examples, roles: np.ndarray) -> list[Copies]:
-    """All groups of examples that are the same; first those that do harm.
+    """Returns all groups of examples that are the same; first those that do harm.
 
     roles: the split each example is in, see `roles_of`.
     """
@@ -225,15 +225,15 @@ def find_copies(examples: Examples, roles: np.ndarray) -> list[Copies]:
     for start, end in zip(starts[ends - starts > 1], ends[ends - starts > 1], strict=True):
         group = usable[order[start:end]]
         labels = tuple(np.unique(examples.label[group]).tolist())
-        found = set(roles[group].tolist())
-        roles_in_order = tuple(role for role in (*ROLES, "") if role in found)
+        present = set(roles[group].tolist())
+        roles_in_order = tuple(role for role in (*ROLES, "") if role in present)
         numbers = _distinct_first(group, examples.label, roles)
         copies.append(Copies(numbers, labels, roles_in_order))
     return sorted(copies, key=lambda c: (-len(c.labels), -len(c.roles), c.numbers))
 
 
 def _distinct_first(group: np.ndarray, label: np.ndarray, roles: np.ndarray) -> tuple[int, ...]:
-    """The numbers of a group, the first of each label in each split before the others."""
+    """Returns the numbers of a group, the first of each label in each split before the others."""
     numbers = group.tolist()
     first = set({(label[n], roles[n]): n for n in reversed(numbers)}.values())
     return (*sorted(first), *(n for n in numbers if n not in first))

@@ -36,13 +36,13 @@ def find(
     grouped: bool = False,
     not_used: Sequence[str] = (),
 ) -> list[Finding]:
-    """All findings, the harmful ones first.
+    """Returns all findings, the harmful ones first.
 
     roles: the split each example is in. image_size, on_bad_image: as in the config.
     grouped: whether units are groups of examples that should stay on one side of a split.
     not_used: files in the data's folder that are no part of them.
     """
-    found = [
+    findings = [
         *unreadable(examples, on_bad_image),
         *copied(examples, roles, copies),
         *(crossing_groups(examples, roles) if grouped else ()),
@@ -51,11 +51,11 @@ def find(
         *looks(examples),
         *ignored(not_used),
     ]
-    return sorted(found, key=lambda finding: not finding.harm)
+    return sorted(findings, key=lambda finding: not finding.harm)
 
 
 def count_of(things: Sequence[object] | np.ndarray, one: str, many: str | None = None) -> str:
-    """How many: "1 image is", "2 images are"; with the plural given, "1 class", "2 classes"."""
+    """Returns "1 image is", "2 images are"; with the plural given, "1 class", "2 classes"."""
     if len(things) == 1:
         return f"1 {one} is" if many is None else f"1 {one}"
     return f"{len(things):,} {one}s are" if many is None else f"{len(things):,} {many}"
@@ -68,7 +68,7 @@ _UNBALANCED = 3
 
 
 def class_counts(examples: Examples, roles: np.ndarray) -> dict[str, np.ndarray]:
-    """{role: int64[K]}, how many images of each class can be used, for the roles there are."""
+    """Returns {role: int64[K]}, the usable images of each class, for the roles there are."""
     classes = len(examples.class_names)
     usable = np.isin(np.arange(len(examples)), examples.usable)
     return {

@@ -20,10 +20,10 @@ def summarize(
     findings: Sequence[Finding],
     ignored_files: Sequence[str],
 ) -> dict[str, Any]:
-    """All numbers; lists of examples are in the tables beside it.
+    """Returns all numbers; lists of examples are in the tables beside it.
 
     mean, std: of the pixels of train over 0..1, by channel; one number where all channels agree.
-    sizes: [height, width, how many], the commonest first.
+    sizes: [height, width, count], the commonest first.
     """
     usable, names = examples.usable, examples.class_names
     counts = class_counts(examples, roles)
@@ -58,7 +58,7 @@ def summarize(
 
 
 def copies_line(counts: Mapping[str, int]) -> str:
-    """One line about the identical examples. counts: "duplicates" of what `summarize` gives."""
+    """Returns a line about identical examples. counts: "duplicates" of `summarize`."""
     copies, images = counts["copies"], counts["images"]
     return (
         f"{copies:,} identical {'copy' if copies == 1 else 'copies'}: {images:,} "
@@ -73,9 +73,9 @@ def _counted(names: Any) -> dict[str, int]:
 
 
 def _sizes(size: np.ndarray) -> list[list[int]]:
-    found, count = np.unique(size, axis=0, return_counts=True)
+    sizes, count = np.unique(size, axis=0, return_counts=True)
     order = np.argsort(-count, kind="stable")
-    return np.column_stack([found, count])[order].tolist()
+    return np.column_stack([sizes, count])[order].tolist()
 
 
 def _spread(side: np.ndarray) -> dict[str, int]:
@@ -98,7 +98,7 @@ _SHOWN_BAD = 10
 
 
 def data_text(examples: Examples, findings: Sequence[Finding], facts: Mapping[str, Any]) -> str:
-    """What the command prints. facts: what `summarize` gives."""
+    """Returns what the command prints. facts: of `summarize`."""
     splits = facts["splits"]
     sizes = [f"{width}x{height}" for height, width, _ in facts["sizes"]]
     lines = [

@@ -40,7 +40,7 @@ def load_images(
     limit: float = 50e9,
     workers: int = 1,
 ) -> Images:
-    """All images of a source, decoded and of one size; from the cache if they are there.
+    """Returns all images of a source, decoded and of one size; from the cache if they are there.
 
     cache_dir: None: ~/.cache/jaxcnn/data.
     limit: bytes; before an entry is added, those used longest ago are removed to stay below it.
@@ -65,7 +65,7 @@ def load_images(
 
 
 def _ready_images(source: Source, decoding: Decoding) -> Images | None:
-    """The images of a source that are pixels as `decoding` wants them already."""
+    """Returns the images of a source whose arrays are what `decoding` would make; else None."""
     array = source.array
     if array is None or source.labels is None:
         return None
@@ -79,7 +79,7 @@ def _ready_images(source: Source, decoding: Decoding) -> Images | None:
 
 
 def cached_bytes(source: Source, decoding: Decoding, cache_dir: str | None) -> int | None:
-    """What the decoded images of a source take on disk; None if they are not in the cache."""
+    """Returns the bytes of the decoded images of a source in the cache; None without them."""
     image = locate_entry(source, decoding, "images", cache_dir)[1] / "image.npy"
     return image.stat().st_size if source.cached and image.is_file() else None
 
@@ -169,7 +169,7 @@ def _look_at_all(
 
 
 def decoded_size(source: Source, decoding: Decoding) -> int:
-    """Bytes of all images of a source."""
+    """Returns the bytes of all images of a source, decoded."""
     if decoding.image_size is not None and decoding.channels is not None:
         return source.size * decoding.image_size**2 * decoding.channels
     return source.size * int(np.prod(first_shape(source, decoding)))
@@ -195,7 +195,7 @@ def _allocate(source: Source, shape: tuple[int, ...], folder: Path | None) -> np
 
 
 def memory_size() -> int:
-    """Bytes of memory this process may use: the machine's, or its container's limit."""
+    """Returns the bytes of memory that this process may use: the machine's or its container's."""
     size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = Path("/sys/fs/cgroup/memory.max")
     try:
@@ -249,7 +249,7 @@ def locate_entry(
 
 
 def evict(root: Path, limit: float) -> None:
-    """Removes what killed processes left, and entries used longest ago until `limit` bytes hold."""
+    """Removes what killed processes left, and old entries until the rest has `limit` bytes."""
     entries = []
     for path in root.iterdir():
         try:
@@ -271,7 +271,7 @@ def evict(root: Path, limit: float) -> None:
 
 
 def _is_abandoned(unfinished: Path) -> bool:
-    """Whether the process that began an entry is gone: here at once, elsewhere after a day."""
+    """Whether the process that began an entry is gone; of another machine: after a day."""
     host, _, process = unfinished.name.removeprefix(_UNFINISHED).rpartition("-")[0].rpartition("-")
     if host == platform.node() and process.isdecimal():
         return not Path(f"/proc/{process}").exists() and Path("/proc/self").exists()
@@ -279,9 +279,10 @@ def _is_abandoned(unfinished: Path) -> bool:
 
 
 class NewEntry(tempfile.TemporaryDirectory):
-    """A folder for an entry of so many bytes in the making, gone at the end if it was not renamed.
+    """A folder for an entry in the making; at its end it is removed, if it was not renamed.
 
-    What was used longest ago goes first, to stay below `limit` bytes.
+    Entries that were used longest ago are removed first, so that with `size` bytes more the cache
+    stays below `limit` bytes.
     """
 
     def __init__(self, root: Path, limit: float = math.inf, size: int = 0) -> None:
@@ -309,7 +310,7 @@ def commit_entry(
 
 
 def read_entry(folder: Path, read: Callable[[], Any]) -> Any:
-    """What `read` finds in an entry; None where there is none or it is damaged."""
+    """Returns what `read` reads of an entry; None where there is none or it is damaged."""
     if not folder.is_dir():
         return None
     try:
@@ -326,7 +327,7 @@ MODES = ("memory", "device", "stream")
 
 
 def decoded_bytes(sources: Iterable[Source], decoding: Decoding, cache_dir: str | None) -> int:
-    """What all images take when they are decoded."""
+    """Returns the bytes of all images when they are decoded."""
     total = 0
     for source in sources:
         if (known := cached_bytes(source, decoding, cache_dir)) is not None:
@@ -337,7 +338,7 @@ def decoded_bytes(sources: Iterable[Source], decoding: Decoding, cache_dir: str 
 
 
 def choose_mode(needed: int, device_memory: int | None) -> str:
-    """The fastest place that holds `needed` bytes of images.
+    """Returns the fastest place that holds `needed` bytes of images.
 
     device_memory: bytes of one accelerator, each of which gets a copy; None: there is none, and the
       CPU's own memory is the device's. A model needs room too: images may take a quarter of a

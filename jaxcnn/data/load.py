@@ -27,7 +27,7 @@ _Loaded = TypeVar("_Loaded")
 
 
 def load_example(content: Content, decoding: Decoding) -> np.ndarray:
-    """The content of one example, decoded and fitted: uint8[H, W, C]; ValueError with a reason."""
+    """Decodes and fits one example: uint8[H, W, C]. ValueError with the reason where it cannot."""
     image = shrink(open_image(require_content(content)), decoding)
     pixels = to_pixels(read_image(image, shorter_side(decoding), reuse=True), decoding)
     return own_copy(fit(pixels, decoding, image.size))
@@ -41,7 +41,7 @@ def load_crop(
     draws: np.ndarray,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """A random part of one example, see `crop_box`, resized to uint8[target, target, C].
+    """Decodes a random part of one example, see `crop_box`, resized to uint8[target, target, C].
 
     A JPEG is decoded no larger than the crop needs. out: see `fit_crop`.
     """
@@ -92,7 +92,7 @@ def for_all(
 
 
 def first_shape(source: Source, decoding: Decoding) -> tuple[int, int, int]:
-    """(H, W, C) of the first image that can be decoded; UserError if none can."""
+    """Returns (H, W, C) of the first image that can be decoded; UserError if none can."""
     bad = []
     for i in range(source.size):
         contents, _ = source.read(np.array([i]))
@@ -107,7 +107,7 @@ def first_shape(source: Source, decoding: Decoding) -> tuple[int, int, int]:
 
 
 def require_content(content: Content) -> bytes | np.ndarray:
-    """The content; ValueError where there was none to read."""
+    """Returns the content; ValueError where it could not be read."""
     if isinstance(content, OSError):
         raise ValueError(f"cannot be read ({content.strerror or content})")
     return content
@@ -125,7 +125,7 @@ def check_labels(source: Source, label: np.ndarray) -> None:
 
 
 def check_bad(bad: tuple[Bad, ...], size: int, on_bad_image: str) -> None:
-    """UserError that counts and names the images that cannot be used, or a warning with "skip"."""
+    """Names the images that cannot be used, by a UserError, or by a warning with "skip"."""
     if not bad:
         return
     if on_bad_image == "skip":
@@ -138,9 +138,7 @@ def check_bad(bad: tuple[Bad, ...], size: int, on_bad_image: str) -> None:
 
 
 def check_lost(bad: tuple[Bad, ...], size: int, on_bad_image: str) -> None:
-    """UserError for images that could be used when the run began and cannot any more, or a warning
-    with "skip".
-    """
+    """Names the images that can no more be used as when the run began, as `check_bad` does."""
     if bad and on_bad_image == "skip":
         logger.warning("left out from now on: %s", _describe_bad(bad, size))
     elif bad:

@@ -27,7 +27,7 @@ Sampling = Callable[[np.ndarray], Selection]
 
 @lru_cache(maxsize=4)
 def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
-    """The order of an epoch: a permutation of 0..num_examples-1, int64.
+    """Returns the order of an epoch: a permutation of 0..num_examples-1, int64.
 
     Sorts raw Philox bits, which NumPy keeps stable over versions (its `permutation` may change).
     """
@@ -38,14 +38,14 @@ def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
 
 
 def shuffled(seed: int, label: np.ndarray) -> Sampling:
-    """Epochs that follow one another without a gap: each example comes once an epoch, and a batch
-    may begin in one epoch and end in the next.
+    """Samples each example once an epoch, in random order. Epochs follow one another without a gap:
+    a batch may begin in one and end in the next.
     """
     return lambda seen: _in_order(seed, seen, len(label))
 
 
 def balanced(seed: int, label: np.ndarray) -> Sampling:
-    """Every class as often as every other: each round takes one example of each class, in random
+    """Samples all classes equally often: each round takes one example of each class, in random
     order; the examples of a class come in epochs of their own.
     """
     members = [np.flatnonzero(label == k) for k in np.unique(label)]
@@ -76,7 +76,7 @@ SAMPLINGS: dict[str, Callable[[int, np.ndarray], Sampling]] = {
 def train_rows(
     split: Split, sampling: Sampling, step: int, batch_size: int, share: slice = slice(None)
 ) -> Batch:
-    """The batch of update `step` (from 0) without its images; `jaxcnn.core.step` tells its arrays.
+    """Returns the batch of update `step` (from 0) without its images, see `jaxcnn.core.step`.
 
     share: the part of the batch this process loads; a slice of batch_size examples.
     """
@@ -86,7 +86,7 @@ def train_rows(
 
 
 def eval_rows(split: Split, start: int, batch_size: int, share: slice = slice(None)) -> Batch:
-    """The batch of examples from number `start`, in order, without images; padded and masked.
+    """Returns the batch of examples from number `start`, in order, without images; padded, masked.
 
     share: see `train_rows`.
     """
@@ -105,7 +105,7 @@ def train_batches(
     share: slice = slice(None),
     with_images: bool = True,
 ) -> Iterator[Batch]:
-    """The whole batches of updates `steps`, each a pure function of seed and step.
+    """Yields the batches of updates `steps`, each a pure function of seed and step.
 
     with_images: False where the device has them and needs no more than "index".
     """
@@ -119,7 +119,7 @@ def train_batches(
 def eval_batches(
     split: Split, batch_size: int, with_images: bool = True, share: slice = slice(None)
 ) -> Iterator[Batch]:
-    """Every example of a split once, in order; the last batch is padded and masked.
+    """Yields every example of a split once, in order; the last batch is padded and masked.
 
     share: see `train_rows`.
     """
@@ -150,7 +150,7 @@ def _in_order(
     num_examples: int,
     order: Callable[[int, int, int], np.ndarray] = epoch_order,
 ) -> Selection:
-    """Examples number `seen` of epochs that follow one another without a gap."""
+    """Returns examples number `seen` of epochs that follow one another without a gap."""
     epochs, places = np.divmod(seen, num_examples)
     position = np.empty(len(seen), np.int64)
     for epoch in np.unique(epochs):
@@ -173,8 +173,8 @@ PIXELS = 5_000 * 32 * 32
 
 
 def sample_images(split: Split, pixels: int = PIXELS) -> np.ndarray:
-    """uint8[n, H, W, C]: so many evenly spaced examples of a split as have at most `pixels` pixels,
-    but at least one. A function of the data alone.
+    """Returns evenly spaced examples of a split, uint8[n, H, W, C], of at most `pixels` pixels in
+    all, but at least one example. A function of the data alone.
     """
     height, width, _ = split.images.shape
     number = max(1, min(len(split), pixels // (height * width)))

@@ -19,7 +19,7 @@ ROLES = ("train", "validation", "test")
 def hold_out(
     label: np.ndarray, share: float, split_seed: int, unit: np.ndarray | None = None
 ) -> np.ndarray:
-    """bool[N]: which examples to hold out, `share` of all and of each class.
+    """Returns bool[N], the examples to hold out: `share` of all and of each class.
 
     unit: uint64[N], equal for examples that must stay together, and a hash of their names. Adding
       examples then leaves the others where they are, but for a few that keep the shares right.
@@ -57,7 +57,7 @@ def hold_out(
 
 
 def _mix(unit: np.ndarray, seed: int) -> np.ndarray:
-    """Another hash for each seed (the finaliser of SplitMix64, Steele et al. 2014)."""
+    """Returns another hash for each seed (the finaliser of SplitMix64, Steele et al. 2014)."""
     mixed = unit + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
@@ -134,13 +134,13 @@ def check_classes_left(images: Images | Stream, class_names: tuple[str, ...]) ->
 
 
 def usable(images: Images | Stream) -> np.ndarray:
-    """The rows that hold an image, int64[n]."""
+    """Returns the rows that hold an image, int64[n]."""
     rows = np.arange(len(images.label))
     return np.delete(rows, [bad.row for bad in images.bad])
 
 
 def channel_statistics(split: Split, at_most: int = 10_000) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel over 0..1, from at most so many images.
+    """Returns mean and standard deviation of each channel over 0..1, of `at_most` images.
 
     Counted in whole numbers, so that the result does not depend on the order of summation.
     """
@@ -165,7 +165,7 @@ def describe(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
 ) -> dict[str, Any]:
-    """The content of `dataset.json`: all that a trained model needs to know of its data.
+    """Returns the content of `dataset.json`: all that a trained model needs to know of its data.
 
     mean, std: of each channel over 0..1, to normalise with; None: those of train.
     """

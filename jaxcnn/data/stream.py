@@ -26,7 +26,7 @@ _MOST_AT_ONCE = 64
 def stream_batches(
     stream: Stream, rows: Callable[[int], Batch], numbers: range, seed: int | None
 ) -> Iterator[Batch]:
-    """The batches `rows` gives for `numbers`, with their images, in order.
+    """Yields the batches `rows(number)` for `numbers`, in order, with their images.
 
     seed: of the random crops of training, where a number is a step; None for evaluation.
     An image that cannot be read any more ends it all with a UserError, or with `on_bad_image`
@@ -67,9 +67,7 @@ def stream_batches(
 
 
 def _mask_out(batch: Batch, rows: list[int]) -> None:
-    """Leaves rows out of a batch: another image stands in their place, so that BatchNorm sees none
-    that is not of the data.
-    """
+    """Masks rows of a batch, and puts another image in their place, for BatchNorm's sake."""
     lost = np.isin(batch["index"], rows)
     batch["mask"] = batch["mask"] & ~lost
     if not lost.all():
@@ -100,9 +98,7 @@ class _Buffers:
 def _load(
     stream: Stream, batch: Batch, seed: int | None, step: int, images: np.ndarray
 ) -> list[Bad]:
-    """Writes a part of a batch into images uint8[n, H, W, C], and tells where that was not possible
-    and why.
-    """
+    """Writes a part of a batch into images uint8[n, H, W, C]; returns what cannot be used."""
     bad = []
     index = batch["index"]
     contents, _ = stream.source.read(index.astype(np.int64))

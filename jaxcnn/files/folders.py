@@ -36,9 +36,10 @@ def check_writable(folder: Path, flag: str) -> None:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes | None], flag: str) -> None:
-    """Writes all `files`, by name, into `folder`; those of the same names are replaced when all
-    are on the disk; in a bucket, one after the other. None: no such file, also not one of before.
-    UserError if the disk refuses.
+    """Writes files into a folder. UserError if the disk refuses.
+
+    files: contents by name; None removes the file. Old files are replaced when all new ones are on
+      the disk; in a bucket, one after the other.
     """
     try:
         if in_bucket(folder):
@@ -59,17 +60,19 @@ def write_files(folder: Path, files: Mapping[str, bytes | None], flag: str) -> N
         raise UserError(f"--{flag}={folder}: cannot be written ({error.strerror})") from error
 
 
-def json_file(given: str | None, name: str, flag: str) -> Path | None:
-    """The file that a flag asks for with `given`, a .json file or a folder for a file of the given
-    name; None where nothing is asked for. UserError, before long work, where it cannot be written.
+def json_file(value: str | None, name: str, flag: str) -> Path | None:
+    """Returns the file that a flag names; None without a value. UserError, before long work, where
+    it cannot be written.
+
+    value: a .json file, or a folder for a file called `name`.
     """
-    if given is None:
+    if value is None:
         return None
-    path = as_path(given)
+    path = as_path(value)
     file = path if path.suffix == ".json" else path / name
     check_writable(file.parent, flag)
     if file.is_dir():
-        raise UserError(f"--{flag}={given}: {file} is a folder; give a file")
+        raise UserError(f"--{flag}={value}: {file} is a folder; give a file")
     return file
 
 
@@ -79,8 +82,8 @@ def write_json_file(file: Path, content: dict[str, Any], flag: str) -> None:
 
 
 class LocalFolder:
-    """A folder of this machine for those who can only write to one, in place of `folder`: that
-    itself, or, if it is in a bucket, a temporary one whose files `keep` copies there.
+    """A folder of this machine, for libraries that can only write to one: `folder` itself, or, if
+    it is in a bucket, a temporary folder whose files `keep` copies there.
     """
 
     def __init__(self, folder: Path):
@@ -94,7 +97,7 @@ class LocalFolder:
         self._copied: dict[str, tuple[int, int]] = {}
 
     def fetch(self) -> None:
-        """Copies what is in the bucket here."""
+        """Copies the files of the bucket into the temporary folder."""
         if self._temporary is not None:
             download(self._folder, self.path)
             self._copied = {name: _state(file) for name, (file, _) in files(self.path).items()}
@@ -105,34 +108,34 @@ class LocalFolder:
         """
         if self._temporary is None:
             return
-        found = {name: (file, _state(file)) for name, (file, _) in files(self.path).items()}
-        for name, (file, state) in found.items():
+        present = {name: (file, _state(file)) for name, (file, _) in files(self.path).items()}
+        for name, (file, state) in present.items():
             if self._copied.get(name) != state:
                 copy(file, self._folder / name)
                 self._copied[name] = state
-        for name in self._copied.keys() - found.keys():
+        for name in self._copied.keys() - present.keys():
             remove(self._folder / name)
             del self._copied[name]
 
     def drop(self) -> None:
-        """Removes what is temporary."""
+        """Removes the temporary folder."""
         if self._temporary is not None:
             self._temporary.cleanup()
 
 
 def download(folder: Path, target: Path) -> None:
     """Copies the files of a folder in a bucket into one of this machine, many at once."""
-    found = files(folder)
-    places = [target / name for name in found]
+    present = files(folder)
+    places = [target / name for name in present]
     for place in places:
         place.parent.mkdir(parents=True, exist_ok=True)
     with os_errors(folder):
-        bucket().get([os.fspath(one) for one, _ in found.values()], list(map(os.fspath, places)))
+        bucket().get([os.fspath(one) for one, _ in present.values()], list(map(os.fspath, places)))
 
 
 @contextmanager
 def local_file(path: Path) -> Iterator[Path]:
-    """A file that is here as long as this is: itself, or a copy of one in a bucket."""
+    """Gives a file of this machine: itself, or a temporary copy of one in a bucket."""
     if not in_bucket(path):
         yield path
         return
@@ -143,24 +146,24 @@ def local_file(path: Path) -> Iterator[Path]:
 
 
 def _state(file: Path) -> tuple[int, int]:
-    found = file.stat()
-    return found.st_size, found.st_mtime_ns
+    stat = file.stat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 def manifest(folder: Path) -> str:
-    """Of all files in a folder as they are now."""
-    found = files(folder)
-    return "".join(f"{_sha256(file)}  {size}  {name}\n" for name, (file, size) in found.items())
+    """Returns a line for each file in a folder: "<sha256>  <bytes>  <path>"."""
+    present = files(folder)
+    return "".join(f"{_sha256(file)}  {size}  {name}\n" for name, (file, size) in present.items())
 
 
 def find_damage(folder: Path, manifest: Path) -> str | None:
-    """What is not as the manifest says, or None."""
-    found = files(folder)
+    """Returns the first difference between a folder and its manifest; None if there is none."""
+    present = files(folder)
     promises = [line.split("  ", 2) for line in manifest.read_text().splitlines()]
     for digest, size, name in promises:
-        if name not in found:
+        if name not in present:
             return f"{name} is missing"
-        file, actual = found[name]
+        file, actual = present[name]
         if actual != int(size):
             return f"{name} has {actual} bytes of {size}"
         if _sha256(file) != digest:

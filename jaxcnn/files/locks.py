@@ -1,7 +1,6 @@
 """Locks of the operating system on files: they go with the process that has one, however it ends.
 
-Where there are no such locks (Windows, some network disks) nothing is held; for a disk the log says
-so.
+Windows and some network disks have none: then every process gets its lock, and the log says so.
 """
 
 import logging
@@ -19,9 +18,9 @@ logger = logging.getLogger(__name__)
 
 
 def try_lock(path: Path) -> TextIO | None:
-    """A lock, held until it is closed or the process ends; None where another process has it.
+    """Locks a file, until it is closed or the process ends; None where another process has it.
 
-    Returns the file, to be read and appended to. Raises OSError where it cannot be opened.
+    Returns the file, open for reading and appending. Raises OSError where it cannot be opened.
     """
     file = path.open("a+")
     try:
@@ -34,14 +33,14 @@ def try_lock(path: Path) -> TextIO | None:
 
 @contextmanager
 def wait_for_lock(path: Path) -> Iterator[None]:
-    """Within, no other process has this lock; waits for it. Raises OSError as `try_lock` does."""
+    """Waits for a lock, and has it within. Raises OSError as `try_lock` does."""
     with path.open("a") as file:
         _lock(file, path, wait=True)
         yield
 
 
 def has_locks(path: Path) -> bool:
-    """Whether a lock on this file would hold others off. Raises OSError as `try_lock` does."""
+    """Whether files can be locked there. Raises OSError as `try_lock` does."""
     with path.open("a") as file:
         try:
             return _lock(file, path, wait=False)
@@ -50,7 +49,7 @@ def has_locks(path: Path) -> bool:
 
 
 def _lock(file: TextIO, path: Path, wait: bool) -> bool:
-    """Whether it is held now; BlockingIOError where it is not to be waited for."""
+    """Whether the file is locked now. BlockingIOError where another has it and `wait` is False."""
     if fcntl is None:
         return False
     try:

@@ -34,15 +34,15 @@ _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
 _CLIENTS = ("aiohttp", "gcsfs", "google.api_core", "google.auth", "requests")
 
 
-def as_path(given: str | PurePath) -> Path:
-    """What a user names: a folder or file here (~ is expanded), or an address gs://BUCKET/PATH.
+def as_path(name: str | PurePath) -> Path:
+    """Returns the path that a user names: of this machine (~ is expanded), or gs://BUCKET/PATH.
 
-    The answer to an address is an `epath.Path`, see `in_bucket`. UserError for other addresses, and
-    where the package that reads buckets is missing.
+    An address becomes an `epath.Path`, see `in_bucket`. UserError for other addresses, and where
+    the package that reads buckets is missing.
     """
-    address = _ADDRESS.fullmatch(os.fspath(given))
+    address = _ADDRESS.fullmatch(os.fspath(name))
     if address is None:
-        return Path(given).expanduser()
+        return Path(name).expanduser()
     scheme, rest = address.groups()
     shown = f"{scheme}://{rest}"
     if scheme != "gs":
@@ -57,18 +57,18 @@ def in_bucket(path: PurePath) -> bool:
     return isinstance(path, PurePath) and not isinstance(path, Path)
 
 
-def local(given: str | PurePath, flag: str, why: str) -> Path:
-    """A path of this machine; UserError for an address.
+def local(name: str | PurePath, flag: str, why: str) -> Path:
+    """Returns a path of this machine; UserError for an address.
 
     flag: "--csv". why: "a search locks files".
     """
-    if _ADDRESS.fullmatch(os.fspath(given)):
-        raise UserError(f"{flag}={given}: is an address, and {why}; give a path of this machine")
-    return Path(given).expanduser()
+    if _ADDRESS.fullmatch(os.fspath(name)):
+        raise UserError(f"{flag}={name}: is an address, and {why}; give a path of this machine")
+    return Path(name).expanduser()
 
 
 def check_bucket(path: Path, flag: str) -> None:
-    """UserError where nothing can be written to an address; it is tried. flag: "--workdir"."""
+    """Tries to write to an address; UserError where that fails. flag: "--workdir"."""
     probe = path / f".writable-{uuid4()}"
     try:
         probe.write_bytes(b"")
@@ -84,7 +84,7 @@ def check_bucket(path: Path, flag: str) -> None:
 
 
 def refused(error: BaseException) -> str | None:
-    """One line of what a bucket says, where an error is about that; else None."""
+    """Returns what a bucket says, in one line, where an error is about that; else None."""
     if not _bucket_paths.cache_info().currsize:
         return None
     modules = [f"{one.__module__}." for one in type(error).__mro__]
@@ -93,12 +93,12 @@ def refused(error: BaseException) -> str | None:
 
 
 def _is_forbidden(error: BaseException) -> bool:
-    """Whether gcsfs was told so by the code 403, for which it has no kind of error."""
+    """Whether the code was 403, for which gcsfs has no kind of error."""
     return isinstance(error, OSError) and str(error).startswith("Forbidden: ")
 
 
 def _explain(error: BaseException) -> str:
-    """What went wrong, and what to do, as far as that can be known."""
+    """Returns what went wrong, and what to do about it."""
     reason = " ".join(str(error).split())[:300]
     code = getattr(error, "code", None)
     if str(code) == "401" or _is_forbidden(error) or "credentials" in reason.lower():
@@ -119,7 +119,7 @@ def is_file(path: Path) -> bool:
 
 
 def make_folder(path: Path) -> None:
-    """A folder, if it is not there; in a bucket one comes with its first file. Raises OSError."""
+    """Makes a folder; in a bucket it comes with its first file. Raises OSError."""
     if not in_bucket(path):  # of a bucket that is not there, gcsfs would make one
         path.mkdir(parents=True, exist_ok=True)
 
@@ -146,8 +146,8 @@ def write(path: Path, content: str | bytes) -> None:
 
 
 def names(folder: Path) -> list[str]:
-    """Of the files and folders in a folder; none where there is no such folder, or it may not be
-    read. (A bucket may hold an empty object in place of a folder, which is not in itself.)
+    """Returns the names of what is in a folder; [] where there is none, or it may not be read. (A
+    bucket may hold an empty object in place of a folder.)
     """
     try:
         return sorted(path.name for path in folder.iterdir() if path != folder)
@@ -156,7 +156,7 @@ def names(folder: Path) -> list[str]:
 
 
 def files(folder: Path) -> dict[str, tuple[Path, int]]:
-    """{name in the folder: (path, bytes)} of all files in it, at any depth, in order."""
+    """Returns {name in the folder: (path, bytes)} of all files in it, at any depth, in order."""
     if in_bucket(folder):
         found = bucket().find(os.fspath(folder), detail=True)
         root = os.fspath(folder).removeprefix("gs://")
@@ -224,7 +224,7 @@ class Lines:
             self._file.flush()
 
     def keep(self) -> None:
-        """Sees to it that all lines so far are in the file."""
+        """Writes the lines that are not in the file yet."""
         if self._kept < len(self._lines):
             write(self._path, "".join(self._lines))
             self._kept = len(self._lines)
@@ -237,7 +237,7 @@ class Lines:
 
 @contextmanager
 def os_errors(path: Path) -> Iterator[None]:
-    """What clients of buckets raise becomes an OSError, as a disk would give."""
+    """Turns what clients of buckets raise into OSError, as from a disk."""
     try:
         yield
     except FileNotFoundError as error:
@@ -251,7 +251,7 @@ def os_errors(path: Path) -> Iterator[None]:
 
 @functools.cache
 def _bucket_paths() -> Any:
-    """`epath.Path`, set up; UserError where what it takes is missing."""
+    """Returns `epath.Path`, set up; UserError where a package is missing."""
     if not _HAS_GCSFS:
         raise UserError("gs://: buckets take the package gcsfs; pip install 'jaxcnn[gcs]'")
     from etils import epath

@@ -73,12 +73,12 @@ def make_writable(workdir: Path) -> None:
     """Makes the run directory; UserError where that, or writing in it, is not possible."""
     if is_file(workdir):
         raise UserError(f"--workdir={workdir}: is a file; give a folder for the run")
-    found = {name for name in names(workdir) if not name.startswith(".")}
-    seeds = any(name.startswith(_SEED) for name in found)
-    if found and not (seeds or found & {CONFIG, METRICS, CHECKPOINTS}):
+    content = {name for name in names(workdir) if not name.startswith(".")}
+    seeds = any(name.startswith(_SEED) for name in content)
+    if content and not (seeds or content & {CONFIG, METRICS, CHECKPOINTS}):
         raise UserError(
-            f"--workdir={workdir}: holds other files ({min(found)}, ...) and no run; give a new or "
-            "an empty folder"
+            f"--workdir={workdir}: holds other files ({min(content)}, ...) and no run; give a new "
+            "or an empty folder"
         )
     if in_bucket(workdir):
         check_bucket(workdir, "--workdir")
@@ -96,7 +96,7 @@ def make_writable(workdir: Path) -> None:
 
 @contextmanager
 def lock_directory(workdir: Path) -> Iterator[None]:
-    """Holds the run directory; UserError where another run does, in this process or another.
+    """Locks the run directory within; UserError where another run has it, here or elsewhere.
 
     A bucket has no locks: of two runs on one directory in it, each would destroy the other's.
     """
@@ -141,7 +141,7 @@ def write_text(path: Path, content: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A file's content, None if there is no such file; UserError if it is damaged."""
+    """Returns the content of a file; None if there is none. UserError if it is damaged."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
@@ -151,7 +151,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, devices, command line and git commit of this process, and how it gets memory."""
+    """Returns the content of `environment.json`, about this process."""
     import jax
 
     return {
@@ -166,7 +166,7 @@ def environment() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Of the packages that a result depends on; None for those that are not installed."""
+    """Returns the versions of the packages that results depend on; None for what is missing."""
     names = ("jaxcnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "clu",
              "ml-collections", "tensorflow", "tensorflow-datasets")  # fmt: skip
     return {name: _version(name) for name in names}
@@ -181,7 +181,7 @@ def _version(name: str) -> str | None:
 
 @functools.cache
 def git_commit() -> str | None:
-    """Of the code that runs; None where that is no git checkout."""
+    """Returns the commit of the code that runs; None outside a git checkout."""
     folder = Path(__file__).parent
     try:
         done = subprocess.run(
