@@ -12,13 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxcnn.config.choices import abstract_batch, augmentation, check_augmentation
-from jaxcnn.config.keys import keywords
+from jaxcnn.config.choices import (
+    abstract_batch,
+    augmentation,
+    check_augmentation,
+    parameters_of,
+)
+from jaxcnn.config.experiment import is_ours
+from jaxcnn.config.keys import chosen, keywords
 from jaxcnn.core.augment import compose
-from jaxcnn.core.losses import LOSSES, balanced_weights
+from jaxcnn.core.losses import balanced_weights
 from jaxcnn.core.models import MODELS
 from jaxcnn.core.step import Augment, Loss
-from jaxcnn.data import SOURCES
+from jaxcnn.data.arrays import from_arrays
 from jaxcnn.data.cache import choose_mode, decoded_bytes, load_images, survey
 from jaxcnn.data.copies import with_copies
 from jaxcnn.data.decode import Decoding
@@ -42,7 +48,7 @@ _STREAMED = {
 
 def build_sources(config: ConfigDict) -> dict[str, Source]:
     """The splits of the data set a config names, not yet decoded."""
-    load = SOURCES[config.data.source]
+    load = chosen(config, "data")
     shared = {name: config.data[name] for name in ("image_size", "channels", "num_classes")}
     accepted = inspect.signature(load).parameters
     required = {p.name for p in accepted.values() if p.default is p.empty}
@@ -57,6 +63,8 @@ def build_sources(config: ConfigDict) -> dict[str, Source]:
             why = "what is copied from one is TFDS's prepared data (source=tfds, data.dir)"
             local(given[key], f"config.data.{key}", why)
     sources = load(**given)
+    if not all(isinstance(source, Source) for source in sources.values()):  # of one's own
+        sources = from_arrays(sources, f"config.data.source={config.data.source!r}")
     found, expected = len(sources["train"].class_names), config.data.num_classes
     if expected is not None and expected != found:
         raise UserError(f"config.data.num_classes={expected}: the data have {found} classes")
@@ -186,12 +194,24 @@ def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = No
     >>> type(jaxcnn.build_model(config, num_classes=10)).__name__
     'ResNet'
     """
-    return MODELS[config.model.name](
-        num_classes=num_classes,
-        dtype=jnp.dtype(config.dtype),
-        axis_name=axis_name,
-        **keywords(config, "model"),
-    )
+    make, name = chosen(config, "model"), config.model.name
+    own = keywords(config, "model")
+    if is_ours(name, MODELS):
+        return make(
+            num_classes=num_classes, dtype=jnp.dtype(config.dtype), axis_name=axis_name, **own
+        )
+    takes = parameters_of(make)
+    if "dtype" not in takes and config.dtype != "float32":
+        raise UserError(f"config.dtype={config.dtype!r}: model {name!r} has no parameter 'dtype'")
+    fixed = {"dtype": jnp.dtype(config.dtype), "axis_name": axis_name}
+    fixed = {key: value for key, value in fixed.items() if key in takes}
+    model = make(num_classes=num_classes, **fixed, **own)
+    if not isinstance(model, nn.Module) or "train" not in parameters_of(model.__call__):
+        raise UserError(
+            f"config.model.name={name!r}: expected a flax.linen module with "
+            "__call__(self, x, train=False)"
+        )
+    return model
 
 
 def build_augment(
@@ -204,7 +224,7 @@ def build_augment(
     """
     operations = []
     for entry in config.augment:
-        function, given = augmentation(entry)
+        function, given = augmentation(entry, config.experiment)
         if "num_classes" in inspect.signature(function).parameters:
             given["num_classes"] = num_classes
         operations.append(partial(function, **given))
@@ -227,9 +247,9 @@ def build_loss(config: ConfigDict, counts: np.ndarray) -> Loss:
             f"config.loss.class_weights={weights!r}: {len(weights)} numbers for the "
             f"{len(counts)} classes of the data"
         )
-    return partial(
-        LOSSES[config.loss.name],
-        label_smoothing=config.loss.label_smoothing,
-        class_weights=weights,
-        **keywords(config, "loss"),
-    )
+    function, name = chosen(config, "loss"), config.loss.name
+    given = {"label_smoothing": config.loss.label_smoothing, "class_weights": weights}
+    for key in given.keys() - parameters_of(function).keys():
+        if given.pop(key):
+            raise UserError(f"config.loss.{key}: loss {name!r} has no parameter {key!r}")
+    return partial(function, **given, **keywords(config, "loss"))

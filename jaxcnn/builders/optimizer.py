@@ -7,10 +7,11 @@ import flax.linen as nn
 import optax
 from ml_collections import ConfigDict
 
+from jaxcnn.config.choices import parameters_of
 from jaxcnn.config.durations import Plan
-from jaxcnn.config.keys import keywords
+from jaxcnn.config.keys import chosen, keywords
 from jaxcnn.core.average import AVERAGES, Average, make_average
-from jaxcnn.core.optim import SCHEDULES, make_optimizer
+from jaxcnn.core.optim import make_optimizer
 from jaxcnn.core.rules import Rule, head_of, layer_decay_rules, parameter_stages
 from jaxcnn.errors import UserError
 
@@ -26,7 +27,12 @@ def build_schedule(config: ConfigDict, plan: Plan) -> optax.Schedule:
     given = keywords(config, "schedule")
     if plan.warmup_steps is not None:
         given["warmup_steps"] = plan.warmup_steps
-    schedule = SCHEDULES[config.schedule.name]
+        if "warmup_steps" not in parameters_of(chosen(config, "schedule")):
+            raise UserError(
+                f"config.schedule.warmup: schedule {config.schedule.name!r} has no parameter "
+                "'warmup_steps'"
+            )
+    schedule = chosen(config, "schedule")
     try:
         return schedule(config.optimizer.learning_rate, plan.num_steps, **given)
     except ValueError as error:
@@ -65,7 +71,7 @@ def build_optimizer(
     if config.optimizer.clip_adaptive is not None:
         given["head"] = head_of(_stages(config, "clip_adaptive", model, image_shape))
     try:
-        return make_optimizer(config.optimizer.name, schedule, rules=rules, **given)
+        return make_optimizer(chosen(config, "optimizer"), schedule, rules=rules, **given)
     except (TypeError, ValueError) as error:  # Optax's, of a value it cannot use
         raise UserError(f"config.optimizer: {config.optimizer.name}: {error}") from error
 

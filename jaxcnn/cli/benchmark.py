@@ -93,7 +93,7 @@ def main(*words: str) -> None:
 
 
 def _config(*words: str) -> None:
-    experiment, load = cli.config_path(), machine_load()
+    experiment, load = str(cli.experiment_path()), machine_load()
     file = json_file(_OUTPUT.value, SPEED_FILE, "output")
     if words:
         raise UserError(f"{words[0]!r}: not a flag; flags are written --name=value (see --help)")

@@ -1,6 +1,6 @@
 """Looks at every image of a data set once, and tells what training would stumble over.
 
-    jaxcnn check_data --config experiments/digits.py
+    jaxcnn check_data --config digits
     jaxcnn check_data --config my.py --config.data.dir=photos --output runs/photos-data
 
 The config is a training config; splits are those training makes. No image size is needed. In the
@@ -38,7 +38,7 @@ def main() -> None:
     config = cli.config_from_flags()
     if _OUTPUT.value == "":
         raise UserError("--output: is empty; give a folder, or leave the flag out")
-    name = Path(cli.config_path().split(":")[0]).stem
+    name = cli.experiment_path().stem
     output = as_path(_OUTPUT.value or Path("runs") / f"{name}-data")
     checked = check(config, output)
     page = output / "report.html"

@@ -20,6 +20,7 @@ from ml_collections import ConfigDict, config_flags
 
 from jaxcnn.builders.auto import prepare
 from jaxcnn.cli import STARTED
+from jaxcnn.config.experiment import find_experiment, load_experiment, recipes
 from jaxcnn.config.keys import check_known, default_config, flatten
 from jaxcnn.config.usage import keys_text
 from jaxcnn.errors import UserError, nearest, this_program
@@ -45,6 +46,13 @@ FLAGS = flags.FLAGS
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
 _ARTIFACT = re.compile(r"--?artifact(=|$)")
 
+_NO_CONFIG = (
+    "--config: give an experiment file or the name of a recipe, for example --config digits"
+)
+
+# What --config names; `_parse` puts it here.
+_experiment: list[str] = []
+
 # The keys of a run's config that the command takes; `define_run` puts them here.
 _free: list[str] = []
 
@@ -53,12 +61,11 @@ flags.DEFINE_bool("debug", False, "Show the Python traceback of an error.")
 
 def define_config() -> None:
     """Defines --config FILE and --config.KEY=VALUE."""
-    config_flags.DEFINE_config_file(
+    flags.DEFINE_string(
         "config",
-        help_string="The experiment to run: a Python file with get_config().",
-        # Locked configs take no keyword the file did not set; `resolve` checks the names instead.
-        lock_config=False,
-        accept_new_attributes=True,
+        None,
+        "The experiment to run: a Python file with get_config(), or the name of a recipe "
+        f"({', '.join(recipes())}).",
     )
 
 
@@ -109,17 +116,15 @@ def config_from_flags(workdir: Path | None = None) -> ConfigDict:
 
     workdir: of a run that may have begun, see `jaxcnn.builders.auto.prepare`.
     """
-    config_path()
+    experiment_path()
     return prepare(FLAGS.config, config_flags.get_override_values(FLAGS["config"]), workdir)
 
 
-def config_path() -> str:
-    """The path given to --config; UserError if there is none."""
+def experiment_path() -> Path:
+    """The file that --config names; UserError if there is none."""
     if FLAGS.config is None:
-        raise UserError(
-            "--config: give an experiment file, for example --config experiments/digits.py"
-        )
-    return config_flags.get_config_filename(FLAGS["config"])
+        raise UserError(_NO_CONFIG)
+    return find_experiment(_experiment[0].partition(":")[0])
 
 
 def run(main: Callable[..., None], usage: str, arguments: str = "") -> NoReturn:
@@ -182,73 +187,74 @@ def _parse(argv: list[str], usage: str) -> list[str]:
     if {"--help", "-h", "--helpfull", "-?"} & set(argv):
         print(_help(usage))
         sys.exit(0)
-    path = None
-    if "config" in FLAGS:
-        path = _given_config(argv)
-    elif _is_about_a_run() and not ("artifact" in FLAGS and any(map(_ARTIFACT.match, argv))):
-        _define_config_of_run(argv)
-    if path is not None and path.is_dir():
-        raise UserError(f"--config={path}: is a folder; give one of the experiment files in it")
-    if path is not None and not path.is_file():
-        names = [str(name) for name in path.parent.glob("*.py")]
-        raise UserError(f"--config={path}: no such file{nearest(str(path), names)}")
     check_known(match[1] for word in argv if (match := _OVERRIDE.match(word)))
     try:
-        return FLAGS(argv)[1:]
-    except Exception as error:  # a config file runs arbitrary code; the library raises many kinds
-        raise UserError(_one_line(error, path)) from error
+        return _defined(argv)
+    except UserError:
+        raise
+    except flags.UnrecognizedFlagError as error:
+        known = [*FLAGS, *(f"config.{key}" for key in flatten(default_config()))]
+        close = nearest(error.flagname, known)
+        raise UserError(f"--{error.flagname}: no such flag{close}") from error
+    except Exception as error:  # the library raises many kinds
+        raise UserError(" ".join(str(error).split())) from error
 
 
-def _given_config(argv: list[str]) -> Path | None:
-    """The file --config names; what follows a colon is an argument of its get_config()."""
-    path = _given(argv, "config")
-    return Path(path.split(":")[0]) if path is not None else None
+def _defined(argv: list[str]) -> list[str]:
+    """Defines the flags of the config, and parses all; returns the words that are none."""
+    if "config" in FLAGS:
+        argv = _define_config_of_file(argv)
+    elif _is_about_a_run() and not ("artifact" in FLAGS and any(map(_ARTIFACT.match, argv))):
+        _define_config_of_run(argv)
+    return FLAGS(argv)[1:]
 
 
-def _given(argv: list[str], flag: str) -> str | None:
-    """What the command line gives for a flag, before flags are parsed."""
-    given = []
-    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
-        name, equals, value = argument.partition("=")
+def _take(argv: list[str], flag: str) -> tuple[str | None, list[str]]:
+    """What the command line gives for a flag, before flags are parsed, and all other words."""
+    values, others = [], []
+    words = iter(argv)
+    for word in words:
+        name, equals, value = word.partition("=")
         if name in (f"--{flag}", f"-{flag}"):
-            given.append(value if equals else following)
-    if len(given) > 1:
-        raise UserError(f"--{flag}: given {len(given)} times ({', '.join(given)}); give it once")
-    return given[0] if given else None
+            values.append(value if equals else next(words, ""))
+        else:
+            others.append(word)
+    if len(values) > 1:
+        raise UserError(f"--{flag}: given {len(values)} times ({', '.join(values)}); give it once")
+    return (values[0] if values else None), others
+
+
+def _define_config_of_file(argv: list[str]) -> list[str]:
+    """Defines --config.KEY=VALUE for the experiment that --config names; returns all other words.
+
+    The config that its get_config() returns takes the place of the name.
+    """
+    name, others = _take(FLAGS.read_flags_from_files(argv, force_gnu=False), "config")
+    if name is None and any(map(_OVERRIDE.match, others)):
+        raise UserError(_NO_CONFIG)
+    if name is None:
+        return argv
+    _experiment[:] = [name]
+    config = load_experiment(name).unlock()
+    delattr(FLAGS, "config")
+    # Locked configs take no keyword the file did not set; `resolve` checks the names instead.
+    config_flags.DEFINE_config_dict(
+        "config", config, lock_config=False, accept_new_attributes=True, sys_argv=others
+    )
+    return others
 
 
 def _define_config_of_run(argv: list[str]) -> None:
-    workdir = _given(argv, "workdir")
+    workdir, _ = _take(argv, "workdir")
     if not workdir:
         other = ", or an --artifact=model.onnx" if "artifact" in FLAGS else ""
         raise UserError(
             f"--workdir: give the folder of a trained model, --workdir=runs/digits{other}"
         )
-    if _given(argv, "config") is not None:
+    if _take(argv, "config")[0] is not None:
         raise UserError("--config: is the run's own; give --config.KEY=VALUE to change a key of it")
     config = ConfigDict(run_config(as_path(workdir))).unlock()
     config_flags.DEFINE_config_dict("config", config, lock_config=False, accept_new_attributes=True)
-
-
-def _one_line(error: Exception, path: Path | None) -> str:
-    """What a parsing error says, in one line; for a config file's own errors with the place."""
-    text = str(error)
-    if isinstance(error, flags.UnrecognizedFlagError):
-        known = [*FLAGS, *(f"config.{key}" for key in flatten(default_config()))]
-        return f"--{error.flagname}: no such flag{nearest(error.flagname, known)}"
-    if path is not None:
-        if isinstance(error, SyntaxError):
-            return f"{error.filename}, line {error.lineno}: {error.msg}"
-        if isinstance(error, AttributeError) and "'get_config'" in text:
-            return f"{path}: not an experiment file, it has no get_config()"
-        # ml_collections turns some errors of the file into text, traceback and all.
-        in_file = rf'File "[^"]*{re.escape(path.name)}", line (\d+)'
-        places = re.findall(in_file, text)
-        places += re.findall(in_file, "".join(traceback.format_tb(error.__traceback__)))
-        if places:
-            last_line = text.strip().splitlines()[-1].strip()
-            return f"{path}, line {places[-1]}: {last_line}"
-    return " ".join(text.split())
 
 
 def _help(usage: str) -> str:

@@ -1,8 +1,8 @@
 """Trains an image classifier, or goes on with a run that was stopped.
 
-    jaxcnn train --config experiments/digits.py
-    jaxcnn train --config experiments/digits.py --workdir runs/small --config.num_epochs=5
-    jaxcnn train --config experiments/digits.py --workdir runs/five --seeds 5
+    jaxcnn train --config digits
+    jaxcnn train --config digits --workdir runs/small --config.num_epochs=5
+    jaxcnn train --config my_experiment.py --workdir runs/five --seeds 5
 
 Start the same command again to resume. The run directory then holds config.json, metrics.jsonl,
 TensorBoard files, checkpoints/ and eval.json with the final test. With --seeds it holds seed_0/,
@@ -27,7 +27,7 @@ from jaxcnn.training.train import train
 
 cli.define_config()
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "The run directory. Default: runs/<name of the experiment file>."
+    "workdir", None, "The run directory. Default: runs/<name of the experiment>."
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
@@ -60,7 +60,7 @@ def main() -> None:
         heartbeat_seconds=_HEARTBEAT.value,
         connect_seconds=_CONNECT.value,
     )
-    default = Path("runs") / Path(cli.config_path().split(":")[0]).stem
+    default = Path("runs") / cli.experiment_path().stem
     workdir = as_path(_WORKDIR.value or default)
     if _PROFILE.value and _SEEDS.value is not None:
         raise UserError("--profile: traces one run; leave --seeds out")

@@ -1,10 +1,10 @@
 r"""Searches for a better config: trains many, compares them on validation, tests the winner.
 
-    jaxcnn tune --config experiments/digits.py --trials 50
-    jaxcnn tune --config experiments/digits.py --workdir runs/tune --minutes 30 \
+    jaxcnn tune --config digits --trials 50
+    jaxcnn tune --config digits --workdir runs/tune --minutes 30 \
         --search.optimizer.learning_rate="log 1e-3 1" --search.model.norm="batch|group"
-    jaxcnn tune learning_rate --config experiments/digits.py
-    jaxcnn tune batch_size --config experiments/digits.py
+    jaxcnn tune learning_rate --config digits
+    jaxcnn tune batch_size --config digits
 
 What is searched says the experiment's function search(trial, config), where `trial` is Optuna's, or
 --search.KEY=SPEC, which comes before it for the same key. A SPEC is
@@ -98,7 +98,7 @@ def find(what: str, *more: str) -> None:
         known = " or ".join(_FINDERS)
         raise UserError(f"{said!r}: expected {known}, or flags{nearest(what, _FINDERS)}")
     _refuse([*_OF_SEARCHES, *(name for name in flags.FLAGS if name.startswith(_SEARCH))], what)
-    experiment = Path(cli.config_path().split(":")[0])
+    experiment = cli.experiment_path()
     output = as_path(_WORKDIR.value or Path("runs") / f"{experiment.stem}-{what}")
     config = cli.config_from_flags()
     if what == "batch_size":
@@ -134,7 +134,7 @@ def search() -> None:
             raise UserError(f"--{flag.name}: is empty; give it a value, or leave it out")
     if _MINUTES.value is not None and not 0 < _MINUTES.value < float("inf"):
         raise UserError(f"--minutes={_MINUTES.value}: expected a number above 0")
-    experiment = Path(cli.config_path().split(":")[0])
+    experiment = cli.experiment_path()
     workdir = local(
         _WORKDIR.value or Path("runs") / f"{experiment.stem}-tune",
         "--workdir",

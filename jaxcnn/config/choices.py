@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxcnn.config.experiment import find_name, is_ours, known_names
 from jaxcnn.config.typecheck import describe, matches, type_hints
 from jaxcnn.core.augment import AUGMENTATIONS
 from jaxcnn.core.losses import LOSSES
@@ -24,45 +25,90 @@ from jaxcnn.errors import UserError, nearest
 class Choice:
     """A part of the config with a name in it that chooses from a registry.
 
-    reserved: parameters of the chosen callable that the build sets itself.
+    reserved: parameters of the chosen callable that the build sets itself. needed: those of them
+      that it has to take.
     """
 
     part: str
     chooser: str
     registry: Callable[[], Mapping[str, Callable[..., Any]]]
     reserved: tuple[str, ...]
+    needed: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         return f"{self.part}.{self.chooser}"
 
-    def keywords(self, name: str) -> dict[str, Any]:
+    def find(self, name: str, experiment: str = "") -> Callable[..., Any]:
+        """The class or function that `name` stands for; raises UserError.
+
+        experiment: the path of the experiment file, which may define it; "" for none.
+        """
+        registry = self.registry()
+        function = find_name(self.key, name, registry, experiment)
+        if function is None:
+            raise UserError(
+                f"config.{self.key}={name!r}: expected one of {', '.join(registry)}"
+                f"{nearest(name, known_names(registry, experiment))}, what the experiment file "
+                "defines, or package.module:Name"
+            )
+        if missing := [one for one in self.needed if one not in parameters_of(function)]:
+            raise UserError(
+                f"config.{self.key}={name!r}: {name} has no parameter {missing[0]!r}, which a "
+                f"{self.part} of one's own has to take"
+            )
+        return function
+
+    def keywords(self, name: str, experiment: str = "") -> dict[str, Any]:
         """The keywords `name` takes, with their type hints."""
-        function = self.registry()[name]
+        function = self.find(name, experiment)
         bound = getattr(function, "keywords", {})  # of a functools.partial
         function = getattr(function, "func", function)
         hints = type_hints(function)
         hidden = {*self.reserved, *bound}
         return {
             parameter: hints.get(parameter, Any)
-            for parameter in inspect.signature(function).parameters
+            for parameter in parameters_of(function)
             if parameter not in hidden
         }
+
+
+def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The parameters of a class or function that have names, without *args and **kwargs."""
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(function).parameters
+    return {name: one for name, one in parameters.items() if one.kind not in variadic}
 
 
 CHOICES = {
     "data": Choice("data", "source", lambda: SOURCES, ("image_size", "channels", "num_classes")),
     "model": Choice(
-        "model", "name", lambda: MODELS, ("num_classes", "dtype", "axis_name", "parent", "name")
+        "model",
+        "name",
+        lambda: MODELS,
+        ("num_classes", "dtype", "axis_name", "parent", "name"),
+        ("num_classes",),
     ),
     "optimizer": Choice(
-        "optimizer", "name", optimizers, ("learning_rate", "mask", "weight_decay_mask")
+        "optimizer",
+        "name",
+        optimizers,
+        ("learning_rate", "mask", "weight_decay_mask"),
+        ("learning_rate",),
     ),
     "loss": Choice(
-        "loss", "name", lambda: LOSSES, ("logits", "label", "label_smoothing", "class_weights")
+        "loss",
+        "name",
+        lambda: LOSSES,
+        ("logits", "label", "label_smoothing", "class_weights"),
+        ("logits", "label"),
     ),
     "schedule": Choice(
-        "schedule", "name", lambda: SCHEDULES, ("peak", "num_steps", "warmup_steps")
+        "schedule",
+        "name",
+        lambda: SCHEDULES,
+        ("peak", "num_steps", "warmup_steps"),
+        ("peak", "num_steps"),
     ),
 }
 
@@ -76,14 +122,8 @@ def resolve_choice(
     overrides: names given on the command line. If the choice is among them, keywords the file meant
       for another choice are dropped.
     """
-    name = str(values.get(choice.key))
-    registry = choice.registry()
-    if name not in registry:
-        raise UserError(
-            f"config.{choice.key}={name!r}: expected one of {', '.join(registry)}"
-            f"{nearest(name, registry)}"
-        )
-    hints = choice.keywords(name)
+    name, experiment = str(values.get(choice.key)), values.get("experiment") or ""
+    hints = choice.keywords(name, experiment)
     prefix = f"{choice.part}."
     own_keys = [key for key in own_keys if key.startswith(prefix)]
     for key in [key for key in values if key.startswith(prefix) and key not in own_keys]:
@@ -101,21 +141,41 @@ def resolve_choice(
             )
         elif not matches(value, hints[keyword]):
             raise UserError(f"config.{key}={value!r}: expected {describe(hints[keyword])}")
+    if is_ours(name, choice.registry()):
+        return
+    for keyword, parameter in parameters_of(choice.find(name, experiment)).items():
+        key = prefix + keyword
+        if keyword in hints and parameter.default is parameter.empty and key not in values:
+            raise UserError(f"config.{key}: {choice.part} {name!r} needs it, --config.{key}=...")
 
 
-def augmentation(entry: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
+def own_names(config: Mapping[str, Any]) -> dict[str, str]:
+    """{key: name} of what a config names that jaxcnn does not come with."""
+    named = [(choice.key, config[part][choice.chooser], choice.registry())
+             for part, choice in CHOICES.items()]  # fmt: skip
+    for entry in config["augment"]:
+        named.append(("augment", entry if isinstance(entry, str) else entry[0], AUGMENTATIONS))
+    return {key: name for key, name, registry in named if not is_ours(name, registry)}
+
+
+def augmentation(entry: Any, experiment: str = "") -> tuple[Callable[..., Any], dict[str, Any]]:
     """The operation an entry of `config.augment` names, and its keywords; raises UserError.
 
     An entry is a name or (name, argument); a lone number is the operation's first keyword.
+    experiment: the path of the experiment file, which may define it; "" for none.
     """
     name, argument = entry if isinstance(entry, tuple) and len(entry) == 2 else (entry, {})
-    if not isinstance(name, str) or name not in AUGMENTATIONS:
+    function = (
+        find_name("augment", name, AUGMENTATIONS, experiment) if isinstance(name, str) else None
+    )
+    if function is None:
         raise UserError(
             f"config.augment: {entry!r} is no augmentation; expected a name or (name, number), "
             "several as a tuple, --config.augment=\"(('crop', 4), 'flip')\", with names of "
-            f"{', '.join(AUGMENTATIONS)}{nearest(str(name), AUGMENTATIONS)}"
+            f"{', '.join(AUGMENTATIONS)}"
+            f"{nearest(str(name), known_names(AUGMENTATIONS, experiment))}, of what the experiment "
+            "file defines, or package.module:Name"
         )
-    function = AUGMENTATIONS[name]
     signature = inspect.signature(function)
     # After keys and image; what is keyword-only is bound by the build.
     given = list(signature.parameters.values())[2:]
@@ -136,7 +196,7 @@ def augmentation(entry: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
                 f"config.augment: {entry!r}: {name} takes {', '.join(parameters) or 'nothing'}"
                 f"{nearest(str(keyword), parameters)}"
             )
-        if not matches(value, hints[keyword]):
+        if not matches(value, hints.get(keyword, Any)):
             raise UserError(f"config.augment: {entry!r}: {keyword} is {describe(hints[keyword])}")
     bound = {"num_classes": 10} if "num_classes" in signature.parameters else {}
     # Larger than any image, so that nothing here is too large for it.

@@ -5,7 +5,8 @@ A config file is a Python file with a function `get_config()` that starts from `
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from ml_collections.config_dict import placeholder
 
 from jaxcnn.config.choices import CHOICES, resolve_choice
 from jaxcnn.config.durations import DURATIONS, UNITS, resolve_durations
+from jaxcnn.config.experiment import load_experiment, source_of
 from jaxcnn.config.typecheck import describe, matches
 from jaxcnn.config.values import check_values
 from jaxcnn.errors import UserError, nearest
 from jaxcnn.files.paths import as_path
+from jaxcnn.files.rundir import CONFIG, EXPERIMENT, write_text
 
 # Keys that do not change what is trained, so that they may differ when a run is resumed. (How often
 # checkpoints are written does decide which one can be the best.)
@@ -32,6 +35,7 @@ FREE_ON_RESUME = (
     "data.num_workers",
     "report.",
     "max_skipped",
+    "experiment",
 )
 
 # Seconds between writes of checkpoints, of which the two of a small state take 0.1 s of a core.
@@ -44,6 +48,7 @@ def default_config() -> ConfigDict:
     """
     config = ConfigDict()
     config.auto = False  # choose what is left open by looking at the data and the device
+    config.experiment = ""  # the file that defines what jaxcnn does not; --config sets it
     config.seed = 0
     config.batch_size = 128  # of all devices together
     config.dtype = "float32"  # of the computation, or "bfloat16"; parameters stay float32
@@ -168,11 +173,17 @@ def check_known(keys: Iterable[str]) -> None:
             raise UserError(f"config.{key}: no such key{nearest(key, known)}")
 
 
+def chosen(config: ConfigDict, part: str) -> Callable[..., Any]:
+    """The class or function that the name in `config.<part>` stands for."""
+    choice = CHOICES[part]
+    return choice.find(config[part][choice.chooser], config.experiment)
+
+
 def keywords(config: ConfigDict, part: str) -> dict[str, Any]:
     """The keywords in `config.<part>` for what its name chose, as `{keyword: value}`."""
     choice = CHOICES[part]
     values = flatten(config[part])
-    known = choice.keywords(values[choice.chooser])
+    known = choice.keywords(values[choice.chooser], config.experiment)
     return {key: values[key] for key in known if values.get(key) is not None}
 
 
@@ -201,9 +212,9 @@ def unflatten(values: Mapping[str, Any]) -> ConfigDict:
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:
-    """{key: (old value, new value)} for all keys that differ."""
+    """{key: (old value, new value)} for all keys that differ, but for where the experiment is."""
     before, after = flatten(old), flatten(new)
-    keys = sorted(before.keys() | after.keys())
+    keys = sorted((before.keys() | after.keys()) - {"experiment"})
     return {k: (before.get(k), after.get(k)) for k in keys if before.get(k) != after.get(k)}
 
 
@@ -213,19 +224,39 @@ def to_json(config: ConfigDict) -> str:
 
 
 def load_config(path: str | Path) -> ConfigDict:
-    """Reads a run's `config.json`; raises UserError if it is none.
+    """Reads a config; raises UserError.
+
+    path: a recipe's name or an experiment file, whose get_config() is called; or the `config.json`
+      of a run, which comes resolved. What the run's own experiment file defines is executed.
 
     >>> import jaxcnn
+    >>> jaxcnn.load_config("digits").model.name
+    'cnn'
     >>> jaxcnn.load_config("runs/digits/config.json").data.source
     'digits'
     """
+    if not os.fspath(path).endswith(".json"):
+        return load_experiment(os.fspath(path))
+    path = as_path(path)
     try:
-        content = json.loads(as_path(path).read_text())
+        content = json.loads(path.read_text())
         if not isinstance(content, dict):
             raise ValueError(f"it holds {content!r}")
+        if content.get("experiment"):
+            content["experiment"] = os.fspath(path.parent / EXPERIMENT)
         return resolve(ConfigDict(content))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not the config of a run ({error})") from error
+
+
+def save_config(config: ConfigDict, workdir: Path) -> None:
+    """Writes a resolved config into a run directory, with its experiment file if it has one."""
+    if config.experiment:
+        write_text(workdir / EXPERIMENT, source_of(config.experiment))
+        config = config.copy_and_resolve_references()
+        with config.unlocked():
+            config.experiment = EXPERIMENT
+    write_text(workdir / CONFIG, to_json(config))
 
 
 def _check_types(values: Mapping[str, Any], known: Mapping[str, Any]) -> None:

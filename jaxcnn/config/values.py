@@ -81,7 +81,7 @@ def check_values(values: Mapping[str, Any]) -> None:
     _check_learning(values, check)
     _check_average(values, check)
     for entry in values["augment"]:
-        augmentation(entry)
+        augmentation(entry, values["experiment"])
 
 
 def _check_learning(values: Mapping[str, Any], check: Callable[[str, bool, str], None]) -> None:

@@ -6,6 +6,7 @@ already; `variables` is `TrainState.variables`. Maps are float32. A model needs 
 `jaxcnn.core.models`, for Grad-CAM and feature maps.
 """
 
+import inspect
 from functools import partial
 from typing import Any
 
@@ -21,11 +22,19 @@ PyTree = Any
 Variables = dict[str, PyTree]
 
 
+def has_features(model: nn.Module) -> bool:
+    """Whether a model takes `features=True`, to give its stages; one of the user's own may not."""
+    return "features" in inspect.signature(model.__call__).parameters
+
+
 def spatial_stages(model: nn.Module, variables: Variables, image: jax.Array) -> tuple[str, ...]:
-    """Names of the stages whose maps have more than one position, in their order.
+    """Names of the stages whose maps have more than one position, in their order; () for a model
+    that does not give its stages.
 
     image: float[B, H, W, C], or its `jax.ShapeDtypeStruct`: nothing is computed.
     """
+    if not has_features(model):
+        return ()
     stages = _stage_shapes(model, variables, image)
     return tuple(name for name, x in stages.items() if x.ndim == 4 and x.shape[1] * x.shape[2] > 1)
 

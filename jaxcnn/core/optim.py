@@ -149,7 +149,7 @@ def decay_mask(params: Any) -> Any:
 
 
 def make_optimizer(
-    name: str,
+    name: str | Callable[..., optax.GradientTransformation],
     learning_rate: float | optax.Schedule,
     *,
     weight_decay: float = 0.0,
@@ -166,6 +166,7 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """Builds the chain: clip the gradient, then the optimiser with its decay.
 
+    name: of one of `optimizers`, or a function such as they are.
     learning_rate: a number or a function of the train step, from 0.
     weight_decay: handed to optimisers that have it (adamw, lamb, lion, ...: decoupled, Loshchilov &
       Hutter 2019, arXiv:1711.05101); for the others (sgd, adam, ...) added to the gradient before
@@ -233,7 +234,7 @@ def _outside(head: Collection[str], params: Any) -> Any:
 
 
 def _decaying(
-    name: str,
+    name: str | Callable[..., optax.GradientTransformation],
     learning_rate: float | optax.Schedule,
     weight_decay: float,
     mask: Callable[[Any], Any],
@@ -241,7 +242,7 @@ def _decaying(
     rule: Rule,
 ) -> list[optax.GradientTransformation]:
     """The optimiser, with its decay before it or in it, for the parameters of a rule."""
-    optimizer = optimizers()[name]
+    optimizer = optimizers()[name] if isinstance(name, str) else name
     parameters = inspect.signature(optimizer).parameters
     decay = weight_decay * rule.weight_decay
     rate = _rate_of(learning_rate, rule)

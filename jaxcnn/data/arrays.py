@@ -33,8 +33,15 @@ def load_arrays(*, dir: str) -> dict[str, Source]:
     dir: an .npz file, or a folder of image.npy, label.npy, ...; those are memory-mapped.
     An array class_names, if there is one, names the classes 0..K-1.
     """
-    arrays = _open(Path(dir).expanduser())
-    where = f"config.data.dir={dir!r}"
+    path = Path(dir).expanduser()
+    return from_arrays(_open(path), f"config.data.dir={dir!r}", _stamp(path))
+
+
+def from_arrays(arrays: dict[str, np.ndarray], where: str, stamp: str = "") -> dict[str, Source]:
+    """The splits in arrays of the names that `load_arrays` describes; raises UserError.
+
+    where: what errors begin with. stamp: see `Source`.
+    """
     pairs = {}
     for suffix, role in _ROLES.items():
         names = f"image{suffix}", f"label{suffix}"
@@ -55,7 +62,6 @@ def load_arrays(*, dir: str) -> dict[str, Source]:
         found = ", ".join(arrays) or "none"
         raise UserError(f"{where}: has no arrays 'image' and 'label'; it has {found}")
     class_names, labels = _classes(where, arrays, {role: pair[1] for role, pair in pairs.items()})
-    stamp = _stamp(Path(dir).expanduser())
     return {
         role: Source(
             size=len(image),

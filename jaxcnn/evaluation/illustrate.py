@@ -56,13 +56,15 @@ def illustrate(
     found = {
         "predictions": galleries.sample_predictions(say(spread)),
         "misclassified": galleries.misclassified(say(wrong)),
-        "grad_cam": activations.heat_maps(
-            "Grad-CAM: what speaks for the predicted class", told, grad_cam(assessment, explained)
-        ),
-        "feature_maps": activations.feature_maps(
-            told[:MAPPED], feature_maps(assessment, explained[:MAPPED])
-        ),
     }
+    if explain.has_features(assessment.trained.model):
+        heat = grad_cam(assessment, explained)
+        maps = feature_maps(assessment, explained[:MAPPED])
+        found["grad_cam"] = activations.heat_maps(
+            "Grad-CAM: what speaks for the predicted class", told, heat
+        )
+        found["feature_maps"] = activations.feature_maps(told[:MAPPED], maps)
+        found["neighbours"] = neighbours(assessment, _some_of_both(spread, wrong, QUERIES))
     if (kernels := filters(assessment)) is not None:
         found["filters"] = activations.filters(kernels)
     if assessment.trained.config.report.occlusion:
@@ -79,7 +81,6 @@ def illustrate(
             for one, suspect in zip(say([s.position for s in doubtful]), doubtful, strict=True)
         ]
         found["label_errors"] = galleries.likely_label_errors(suggested)
-    found["neighbours"] = neighbours(assessment, _some_of_both(spread, wrong, QUERIES))
     return found
 
 

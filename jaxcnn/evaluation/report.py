@@ -16,6 +16,7 @@ from jaxcnn.analysis.confusions import cluster_order
 from jaxcnn.analysis.label_errors import Suspect
 from jaxcnn.analysis.tables import metrics_text, predictions_csv
 from jaxcnn.config.keys import flatten
+from jaxcnn.core.explain import has_features
 from jaxcnn.evaluation.assess import Assessment, Examined
 from jaxcnn.evaluation.illustrate import illustrate, name_of, projection, suspects
 from jaxcnn.evaluation.robustness import Robustness, examine_robustness
@@ -149,7 +150,7 @@ def draw_charts(assessment: Assessment, robustness: Robustness | None) -> dict[s
         found["robustness"] = in_both_themes(
             lambda theme: class_charts.robustness_chart(robustness.corruptions, clean, theme)
         )
-    if (how := trained.config.report.projection) is not None:
+    if (how := trained.config.report.projection) is not None and has_features(trained.model):
         points, label = projection(assessment, how)
         title = {"pca": "PCA", "tsne": "t-SNE"}[how] + " of the features before the last layer"
         found["projection"] = in_both_themes(

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 CONFIG, DATASET, ENVIRONMENT, METRICS = (
     "config.json", "dataset.json", "environment.json", "metrics.jsonl"
 )  # fmt: skip
+EXPERIMENT = "experiment.py"  # a copy of the experiment file, which may define the model
 CHECKPOINTS = "checkpoints"
 PRETRAINED = "pretrained.json"  # where the first weights came from
 EVALUATION = "eval.json"  # the final test; its being there says that the run has ended

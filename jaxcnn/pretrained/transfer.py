@@ -86,6 +86,8 @@ def rules_of(model: str, path: Path) -> Rules:
 
     Rules are found by the family, which is the name of its module, or by the model's own name.
     """
+    if model not in MODELS:  # it is the user's own
+        return ()
     make = MODELS[model]
     family = getattr(make, "func", make).__module__.rpartition(".")[2]
     rules = KERAS if path.suffix.lower() == ".h5" else TORCH

@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from jaxcnn.config.choices import own_names
 from jaxcnn.config.durations import DURATIONS
+from jaxcnn.config.experiment import source_of
 from jaxcnn.config.keys import default_config, flatten
 from jaxcnn.errors import UserError, without_password
 from jaxcnn.files.folders import write_files
 from jaxcnn.files.locks import wait_for_lock
-from jaxcnn.files.rundir import METRICS, WORKER_LOCK, has_run, metric_lines, read_json
+from jaxcnn.files.rundir import EXPERIMENT, METRICS, WORKER_LOCK, has_run, metric_lines, read_json
 from jaxcnn.runtime.tensorboard import TensorBoard
 from jaxcnn.search.page import tune_files
 from jaxcnn.search.storage import storing
@@ -164,6 +166,7 @@ def write_results(
             "trials.csv": _table(found).encode(),
             "best.py": recipe.encode(),
             **tune_files(search),
+            **({EXPERIMENT: source_of(config.experiment).encode()} if config.experiment else {}),
             "best.json": json.dumps(best, indent=2).encode() + b"\n",
         }
         write_files(study.workdir, files, "workdir")
@@ -202,9 +205,10 @@ def _scores(found: Found, test: Mapping[str, Any] | None) -> str:
 def experiment_text(config: ConfigDict, description: str) -> str:
     """A Python file whose get_config() resolves to `config`, a resolved one.
 
-    description: its docstring.
+    description: its docstring. What the search's own experiment file defines is found in its copy
+    beside the new file.
     """
-    defaults = flatten(default_config())
+    defaults = flatten(default_config()) | {"experiment": config.experiment}
     defaults |= {f"{name}_{of[0]}": of[1] for name, of in DURATIONS.items() if of is not None}
     docstring = description.replace("\\", "\\\\").replace('"', '\\"')
     settings = [
@@ -212,9 +216,13 @@ def experiment_text(config: ConfigDict, description: str) -> str:
         for key, value in flatten(config).items()
         if value is not None and (key not in defaults or defaults[key] != value)
     ]
+    beside = bool(config.experiment and own_names(config))
+    if beside:
+        settings.insert(0, f'    config.experiment = str(Path(__file__).with_name("{EXPERIMENT}"))')
     lines = [
         f'"""{docstring}"""',
         "",
+        *(["from pathlib import Path", ""] if beside else []),
         "from jaxcnn import default_config",
         "",
         "",

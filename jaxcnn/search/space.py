@@ -8,14 +8,13 @@
 `trial` is Optuna's. Parameters are named by the key of the config that they set.
 """
 
-import importlib.util
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from jaxcnn.config.experiment import line_of, load_module
 from jaxcnn.config.keys import differences, flatten, resolve, unflatten
 from jaxcnn.errors import UserError
 from jaxcnn.search.spec import GRAMMAR, Options, Range, is_plain, parse_specs
@@ -75,11 +74,7 @@ class Space(NamedTuple):
         except UserError:
             raise
         except Exception as error:  # it is the user's code, and may raise anything
-            frames = traceback.extract_tb(error.__traceback__)
-            here = self.path.resolve()
-            lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == here]
-            text = " ".join(f"{type(error).__name__}: {error}".split())
-            raise UserError(f"{self.path}, line {lines[-1] if lines else '?'}: {text}") from error
+            raise UserError(line_of(error, str(self.path))) from error
 
 
 class _Trial:
@@ -104,11 +99,7 @@ class _Trial:
 
 def load_space(path: Path, flags: Mapping[str, str], base: ConfigDict) -> Space:
     """The space of an experiment file and --search flags, {key: SPEC}; raises UserError."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    search = getattr(module, "search", None)
+    search = getattr(load_module(str(path)), "search", None)
     if search is None and not flags:
         raise UserError(
             f"{path}: nothing to search; give it a function search(trial, config), or flags such "

@@ -9,7 +9,8 @@ Numbers are whole where the key takes whole numbers only.
 
 import ast
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from jaxcnn.config.choices import CHOICES
@@ -128,8 +129,10 @@ def _hints(key: str, base: Mapping[str, Any], specs: Mapping[str, str]) -> Seque
     if not parts or parts[0] not in CHOICES:
         return [float]
     choice = CHOICES[parts[0]]
-    registry: Mapping[str, Callable[..., Any]] = choice.registry()
+    experiment = str(base.get("experiment") or "")
     names = [*specs.get(choice.key, "").split("|"), str(base.get(choice.key))]
-    named = [name for one in names if (name := one.strip()) in registry]
-    takes = [choice.keywords(name) for name in named]
+    takes = []
+    for name in map(str.strip, names):
+        with suppress(UserError):  # of a name that is none, as its trial will say
+            takes.append(choice.keywords(name, experiment))
     return [hints[leaf] for hints in takes if leaf in hints] or [float]

@@ -119,7 +119,7 @@ def _check_same(
     space: Mapping[str, Any],
     grid: int | None,
 ) -> None:
-    before = resolve(ConfigDict(known["config"]))
+    before = resolve(ConfigDict(known["config"] | {"experiment": config.experiment}))
     changed = {
         f"config.{key}": pair
         for key, pair in differences(before, config).items()

@@ -19,21 +19,14 @@ from ml_collections import ConfigDict
 
 from jaxcnn.builders.data import build_dataset
 from jaxcnn.builders.devices import build_parallel, has_native_layers
-from jaxcnn.config.keys import flatten, to_json
+from jaxcnn.config.experiment import experiment_record
+from jaxcnn.config.keys import flatten, save_config
 from jaxcnn.core.state import TrainState
 from jaxcnn.core.step_wrappers import StepInput, last_of_scan
 from jaxcnn.data.source import Dataset
 from jaxcnn.errors import UserError
 from jaxcnn.files.paths import as_path
-from jaxcnn.files.rundir import (
-    CONFIG,
-    DATASET,
-    ENVIRONMENT,
-    environment,
-    lock_directory,
-    write_json,
-    write_text,
-)
+from jaxcnn.files.rundir import DATASET, ENVIRONMENT, environment, lock_directory, write_json
 from jaxcnn.pretrained.transfer import keep_origin, load_pretrained
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.distributed import check_alike, check_shared, is_first
@@ -258,10 +251,11 @@ class Training:
         describe_parameters(run.make_states[0], run.rules)
         self._place_first_states()
         for member in self.members if is_first() else ():
-            write_text(member.workdir / CONFIG, to_json(member.config))
+            save_config(member.config, member.workdir)
             write_json(member.workdir / DATASET, facts)
             native = {"native_layers": has_native_layers(member.config)}
-            write_json(member.workdir / ENVIRONMENT, environment() | native)
+            own = experiment_record(member.config.experiment)
+            write_json(member.workdir / ENVIRONMENT, environment() | native | own)
         self.run = compile_run(run, self.state)
         for member in self.members:
             member.writer = MetricWriter(member.workdir, self._start, self._tensorboard)

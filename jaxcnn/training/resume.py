@@ -6,20 +6,23 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxcnn.config.choices import own_names
+from jaxcnn.config.experiment import definitions, source_of
 from jaxcnn.config.keys import FREE_ON_RESUME, differences, flatten, load_config
 from jaxcnn.data.source import Dataset
 from jaxcnn.data.splits import describe
 from jaxcnn.errors import UserError, command
-from jaxcnn.files.rundir import CONFIG, DATASET, git_commit, read_json, versions
+from jaxcnn.files.rundir import CONFIG, DATASET, EXPERIMENT, git_commit, read_json, versions
 
 # Keys that each process of a run may have its own values of.
-_OWN = ("data.dir", "data.manual_dir", "data.cache_", "data.num_workers")
+_OWN = ("experiment", "data.dir", "data.manual_dir", "data.cache_", "data.num_workers")
 
 logger = logging.getLogger(__name__)
 
 
 def check_same_config(config: ConfigDict, workdir: Path, finished: bool) -> None:
     """UserError where the run in `workdir` has another config; what may change is logged."""
+    _warn_of_other_definitions(config, workdir)
     changed = differences(load_config(workdir / CONFIG), config)
     for key in [key for key in changed if key.startswith(FREE_ON_RESUME)]:
         old, new = changed.pop(key)
@@ -39,6 +42,20 @@ def check_same_config(config: ConfigDict, workdir: Path, finished: bool) -> None
     )
 
 
+def _warn_of_other_definitions(config: ConfigDict, workdir: Path) -> None:
+    """Warns where the experiment file defines something else than when the run began."""
+    own = {key: name for key, name in own_names(config).items() if ":" not in name}
+    kept = workdir / EXPERIMENT
+    if not own or not config.experiment or not kept.is_file():
+        return
+    if definitions(kept.read_text()) != definitions(source_of(config.experiment)):
+        logger.warning(
+            "%s has changed since the run began, which uses its %s",
+            config.experiment,
+            ", ".join(f"{name} (config.{key})" for key, name in own.items()),
+        )
+
+
 def check_same_data(dataset: Dataset, workdir: Path) -> None:
     """UserError where the run in `workdir`, if there is one, began with other data."""
     previous = read_json(workdir / DATASET)
@@ -54,6 +71,7 @@ def what_is_alike(config: ConfigDict, dataset: Dataset) -> dict[str, str]:
     """What all processes of a run must have in common; where data are, each may say for itself."""
     values = {k: v for k, v in flatten(config).items() if not k.startswith(_OWN)}
     return {
+        "an experiment file": source_of(config.experiment) if config.experiment else "",
         "a config": repr(sorted(values.items())),
         "data": dataset.identity,
         "a config.data.mode": dataset.mode,

@@ -195,7 +195,7 @@ def test_a_run_directory_of_another_config_is_left_alone(command, tmp_path):
     assert "config.seed was 0, is 1" in done.stderr
     done = command(*arguments, "--config.num_steps=4", check=2)
     assert "the run in it is finished, and its learning rate was scheduled to end" in done.stderr
-    assert f"train for longer in a new --workdir, {sys.executable} -m jaxcnn.main" in done.stderr
+    assert f"train for longer in a new --workdir, {sys.executable} -m jaxcnn train" in done.stderr
     assert done.stderr.rstrip().endswith(f" --workdir {tmp_path}-longer")
     done = command(*arguments, "--config.num_steps=2", "--config.log_every_steps=1", check=0)
     assert "is finished: test accuracy" in done.stderr
@@ -235,5 +235,5 @@ def test_nothing_saved_is_lost_when_the_loss_is_not_finite(command, tmp_path):
 
 def test_help_shows_flags_and_every_key(command):
     done = command("--help", fresh=True, check=0)
-    for text in ("--workdir", "--config", "optimizer.learning_rate = 0.001", "jaxcnn.main"):
+    for text in ("--workdir", "--config", "optimizer.learning_rate = 0.001", "jaxcnn train"):
         assert text in done.stdout
