@@ -89,6 +89,9 @@ class Examples(NamedTuple):
         part, row = self.part(number)
         return self.sources[part].name(row).removesuffix(":")
 
+    def class_name(self, number: int) -> str:
+        return self.class_names[self.label[number]]
+
     def rows(self, part: str) -> slice:
         """The numbers of a part's examples."""
         return slice(self.start[part], self.start[part] + self.sources[part].size)

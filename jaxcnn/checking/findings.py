@@ -104,9 +104,6 @@ def copied(examples: Examples, roles: np.ndarray, copies: Sequence[Copies]) -> I
 
         return first_few(map(one, chosen), 1)
 
-    def label(n: int) -> str:
-        return examples.class_names[examples.label[n]]
-
     def role(n: int) -> str:
         return str(roles[n])
 
@@ -117,7 +114,7 @@ def copied(examples: Examples, roles: np.ndarray, copies: Sequence[Copies]) -> I
             "same_image_two_labels",
             True,
             f"{count_of(labels, 'image')} under more than one label ({times:,} examples): "
-            f"{example(labels, label)}",
+            f"{example(labels, examples.class_name)}",
             "keep the copy whose label is right and remove the others (duplicates.csv lists all)",
         )
     split = [group for group in copies if len(group.roles) > 1]

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxcnn.checking.examples import Copies, Examples
 from jaxcnn.checking.findings import Finding
-from jaxcnn.checking.summary import copies_line
+from jaxcnn.checking.summary import copies_line, duplicate_rows, headline, unreadable_rows
 from jaxcnn.report.page import (
     Html,
     Section,
@@ -32,10 +32,10 @@ MOST_GROUPS, MOST_COPIES = 50, 6
 # Pixels across of a thumbnail on the page.
 _THUMBNAIL = 96
 
-_CLASSES_TOLD = (
+_ABOUT_CLASSES = (
     "Images of each class. Classes with few images are learned badly and measured badly."
 )
-_IMAGES_TOLD = "What the files hold before they are brought to the model's size."
+_ABOUT_IMAGES = "What the files hold before they are brought to the model's size."
 
 
 def data_page(
@@ -51,15 +51,13 @@ def data_page(
     thumbnails: Mapping[int, bytes],
     not_used: Sequence[str],
 ) -> str:
-    """HTML. facts: what `summarize` gives; samples: the contact sheet, a PNG, and a line about it;
+    """Returns HTML. facts: of `summarize`; samples: the contact sheet, a PNG, and a line about it;
     thumbnails: pictures by the number of their example; the rest as for `find`.
     """
-    splits = " + ".join(f"{n:,} {role}" for role, n in facts["splits"].items())
-    lead = f"{facts['images']:,} images in {len(facts['classes']):,} classes: {splits or 'none'}"
     sections = [
         Section("Findings", _findings(findings)),
-        Section("Classes and splits", _classes(facts), _CLASSES_TOLD),
-        Section("Images", _images(facts), _IMAGES_TOLD),
+        Section("Classes and splits", _classes(facts), _ABOUT_CLASSES),
+        Section("Images", _images(facts), _ABOUT_IMAGES),
     ]
     if samples is not None:
         body = paragraph(samples_caption) + picture(samples, "samples of each class")
@@ -68,14 +66,13 @@ def data_page(
         body = _copies(examples, roles, copies, facts["duplicates"], thumbnails)
         sections.append(Section("Identical images", body))
     if examples.bad:
-        sections.append(Section("Images that cannot be used", _unreadable(examples)))
+        rows = unreadable_rows(examples)
+        body = _list(("image", "label", "reason"), rows)
+        sections.append(Section("Images that cannot be used", body))
     if not_used:
-        sections.append(
-            Section(
-                "Files that are no part of the data", _list(("file",), [(p,) for p in not_used])
-            )
-        )
-    return page(title, sections, paragraph(lead, kind="verdict"))
+        body = _list(("file",), [(path,) for path in not_used])
+        sections.append(Section("Files that are no part of the data", body))
+    return page(title, sections, paragraph(headline(facts), kind="verdict"))
 
 
 def _findings(findings: Sequence[Finding]) -> Html:
@@ -104,8 +101,8 @@ def _classes(facts: Mapping[str, Any]) -> Html:
 
 
 def _images(facts: Mapping[str, Any]) -> Html:
-    def counted(what: str, found: Mapping[str, int]) -> Html:
-        return table((what, "images"), found.items())
+    def counted(what: str, counts: Mapping[str, int]) -> Html:
+        return table((what, "images"), counts.items())
 
     sizes = [(f"{width}x{height}", n) for height, width, n in facts["sizes"]]
     parts = [row([counted("format", facts["formats"]), counted("colours", facts["modes"])])]
@@ -141,29 +138,17 @@ def _copies(
 ) -> Html:
     def one(number: int) -> Html:
         name = examples.name(number)
-        label = examples.class_names[examples.label[number]]
+        label = examples.class_name(number)
         shown = thumbnails.get(number)
         image = picture(shown, name, _THUMBNAIL) if shown else Html("")
         return figure(image, name, f"{label}, {roles[number] or 'no split'}")
 
     pictured = [row(map(one, group.numbers[:MOST_COPIES])) for group in copies[:MOST_GROUPS]]
-    listed = [
-        (k, examples.name(n), examples.class_names[examples.label[n]], str(roles[n]))
-        for k, group in enumerate(copies, 1)
-        for n in group.numbers
-    ]
+    listed = [columns[:4] for columns in duplicate_rows(examples, roles, copies)]
     shown = listed[:_MOST]
     what = f"All {len(listed):,}" if shown == listed else f"{_MOST:,} of {len(listed):,}"
     rest = details(what, table(("group", "image", "label", "split"), shown))
     return join([paragraph(copies_line(counts)), *pictured, rest])
-
-
-def _unreadable(examples: Examples) -> Html:
-    rows = [
-        (examples.name(n), examples.class_names[examples.label[n]], examples.bad[n])
-        for n in sorted(examples.bad)
-    ]
-    return _list(("image", "label", "reason"), rows)
 
 
 def _list(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Html:

@@ -57,6 +57,12 @@ def summarize(
     }
 
 
+def headline(facts: Mapping[str, Any]) -> str:
+    """Returns a line about the images, classes and splits. facts: of `summarize`."""
+    splits = " + ".join(f"{n:,} {role}" for role, n in facts["splits"].items())
+    return f"{facts['images']:,} images in {len(facts['classes']):,} classes: {splits or 'none'}"
+
+
 def copies_line(counts: Mapping[str, int]) -> str:
     """Returns a line about identical examples. counts: "duplicates" of `summarize`."""
     copies, images = counts["copies"], counts["images"]
@@ -99,12 +105,10 @@ _SHOWN_BAD = 10
 
 def data_text(examples: Examples, findings: Sequence[Finding], facts: Mapping[str, Any]) -> str:
     """Returns what the command prints. facts: of `summarize`."""
-    splits = facts["splits"]
     sizes = [f"{width}x{height}" for height, width, _ in facts["sizes"]]
     lines = [
-        f"{facts['images']:,} images in {len(facts['classes']):,} classes: "
-        + " + ".join(f"{n:,} {role}" for role, n in splits.items()),
-        *_counts(facts["classes"], list(splits)),
+        headline(facts),
+        *_counts(facts["classes"], list(facts["splits"])),
         "",
         f"formats: {_listed(facts['formats'])} · colours: {_listed(facts['modes'])}",
         "sizes (width x height): " + (first_few(sizes, 4) or "none"),
@@ -125,34 +129,41 @@ def data_text(examples: Examples, findings: Sequence[Finding], facts: Mapping[st
 
 
 def unreadable_csv(examples: Examples) -> bytes:
-    """All examples that cannot be used: part, row, image, label, reason."""
-    rows = [
-        (
-            *examples.part(n),
-            examples.name(n),
-            examples.class_names[examples.label[n]],
-            examples.bad[n],
-        )
-        for n in sorted(examples.bad)
+    """Returns all examples that cannot be used: part, row, image, label, reason."""
+    rows = zip(map(examples.part, sorted(examples.bad)), unreadable_rows(examples), strict=True)
+    header = ("part", "row", "image", "label", "reason")
+    return _csv(header, [(*place, *row) for place, row in rows])
+
+
+def unreadable_rows(examples: Examples) -> list[tuple[str, str, str]]:
+    """Returns (image, label, reason) of each example that cannot be used."""
+    return [
+        (examples.name(n), examples.class_name(n), examples.bad[n]) for n in sorted(examples.bad)
     ]
-    return _csv(("part", "row", "image", "label", "reason"), rows)
 
 
 def duplicates_csv(examples: Examples, roles: np.ndarray, copies: Sequence[Copies]) -> bytes:
-    """All identical examples, group by group: those under two labels come first."""
-    rows = [
+    """Returns all identical examples, group by group: those under two labels come first."""
+    header = ("group", "image", "label", "split", "labels", "splits")
+    return _csv(header, duplicate_rows(examples, roles, copies))
+
+
+def duplicate_rows(
+    examples: Examples, roles: np.ndarray, copies: Sequence[Copies]
+) -> list[tuple[int, str, str, str, int, int]]:
+    """Returns (group, image, label, split, number of labels, of splits) of identical examples."""
+    return [
         (
-            group,
+            k,
             examples.name(n),
-            examples.class_names[examples.label[n]],
-            roles[n],
+            examples.class_name(n),
+            str(roles[n]),
             len(same.labels),
             len(same.roles),
         )
-        for group, same in enumerate(copies, 1)
+        for k, same in enumerate(copies, 1)
         for n in same.numbers
     ]
-    return _csv(("group", "image", "label", "split", "labels", "splits"), rows)
 
 
 def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
