@@ -34,7 +34,7 @@ from jaxcnn.errors import UserError, command, nearest
 from jaxcnn.files.paths import as_path, local
 from jaxcnn.search.sampler import PRUNERS, SAMPLERS
 from jaxcnn.search.space import load_space
-from jaxcnn.search.tune import How, tune
+from jaxcnn.search.tune import SearchOptions, tune
 
 _SEARCH = "search."
 _FINDERS = ("learning_rate", "batch_size")
@@ -142,7 +142,7 @@ def search() -> None:
     )
     config = cli.config_from_flags()
     space = load_space(experiment, searched(), config)
-    how = How(
+    options = SearchOptions(
         trials=_TRIALS.value,
         minutes=_MINUTES.value,
         sampler=_SAMPLER.value,
@@ -151,7 +151,7 @@ def search() -> None:
         storage=_STORAGE.value,
         population=_POPULATION.value,
     )
-    best = tune(config, space, workdir, how, command("tune"))
+    best = tune(config, space, workdir, options, command("tune"))
     if best:
         print(f"more in {workdir / 'tune.html'}; train it again with {workdir / 'best.py'}")
 

@@ -91,25 +91,25 @@ def shown_value(search: Search, value: float) -> str:
 
 
 def search_verdict(search: Search) -> str:
-    """What the search found, in a sentence or two."""
+    """Returns the result of a search in a sentence or two."""
     best = search.best
     if best is None or best.value is None:
         if not search.trials:
             return "No trial has begun."
         return f"No trial is complete ({_others(search)})."
     value = shown_value(search, best.value)
-    told = f"Trial {best.number} is best of {len(search.trials):,}"
+    verdict = f"Trial {best.number} is best of {len(search.trials):,}"
     if others := _others(search):
-        told += f" ({others})"
-    told += f": {value} {_named(search.metric)}on validation"
-    found = None if search.test is None else search.test.get(search.metric)
-    if search.test is None or not isinstance(found, int | float):
-        return f"{told}; it was not tested."
+        verdict += f" ({others})"
+    verdict += f": {value} {_named(search.metric)}on validation"
+    tested = None if search.test is None else search.test.get(search.metric)
+    if search.test is None or not isinstance(tested, int | float):
+        return f"{verdict}; it was not tested."
     if search.test.get("split", "test") != "test":
-        return f"{told}; there are no test images to check that on."
+        return f"{verdict}; there are no test images to check that on."
     count = search.test.get("num_examples")
     images = "test" if count is None else f"{count:,} test images"
-    return f"{told}, {shown_value(search, float(found))} on {images}."
+    return f"{verdict}, {shown_value(search, float(tested))} on {images}."
 
 
 def _named(metric: str) -> str:
@@ -125,13 +125,13 @@ def _others(search: Search) -> str:
 
 def search_notes(search: Search) -> list[Note]:
     """What to know before the numbers are believed."""
-    best, found = search.best, []
+    best, notes = search.best, []
     if best is None:
         advice = "The table of trials has the reasons." if search.trials else ""
         return [Note("There is no best config yet.", advice, serious=True)]
     rivals = sum(trial.value is not None for trial in search.trials)
     if rivals > 1:
-        found.append(
+        notes.append(
             Note(
                 f"Validation chose this trial among {rivals:,}, so its number there flatters it.",
                 "A number on test is the honest one: no test image had a part in the search. "
@@ -146,9 +146,9 @@ def search_notes(search: Search) -> list[Note]:
     if equals:
         others = ", ".join(str(trial.number) for trial in equals[:5])
         more = f" and {len(equals) - 5:,} more" if len(equals) > 5 else ""
-        found.append(Note(f"It is not alone: trial {others}{more} has the same value."))
-    found += filter(None, (_edge_note(search, best, key) for key in searched(search)))
-    return found
+        notes.append(Note(f"It is not alone: trial {others}{more} has the same value."))
+    notes += filter(None, (_edge_note(search, best, key) for key in searched(search)))
+    return notes
 
 
 def _edge_note(search: Search, best: Trial, key: str) -> Note | None:
@@ -233,14 +233,14 @@ def _facts(search: Search) -> dict[str, object]:
     count = Counter(trial.state for trial in search.trials)
     times = [trial.seconds for trial in search.trials if trial.seconds is not None]
     ranked = f"{search.metric} on validation, {'lowest' if search.lower_is_better else 'highest'}"
-    told: dict[str, object] = {"ranked by": ranked}
-    told |= {state: count[state] for state in _STATES if count[state]}
+    content: dict[str, object] = {"ranked by": ranked}
+    content |= {state: count[state] for state in _STATES if count[state]}
     if times:
-        told["time of all trials"] = _duration(sum(times))
+        content["time of all trials"] = _duration(sum(times))
     best = search.best
     if best is not None and best.seconds is not None:
-        told["time of the best"] = _duration(best.seconds)
-    return told
+        content["time of the best"] = _duration(best.seconds)
+    return content
 
 
 def _best(search: Search) -> Html:

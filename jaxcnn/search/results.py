@@ -36,7 +36,7 @@ _STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNIN
 _FOR_IMPORTANCE = 5
 
 
-class Found(NamedTuple):
+class StudyResults(NamedTuple):
     """What a study has come to.
 
     log: the parameters searched on a log scale. best: the winner; None where no trial is complete.
@@ -48,7 +48,7 @@ class Found(NamedTuple):
     log: frozenset[str]
     importance: dict[str, float] | None
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """The winner in one line."""
         assert self.best is not None
         return f"trial {self.best.number} with {show(self.metric, self.best.value)} on validation"
@@ -61,13 +61,13 @@ def show(metric: str, value: float | None) -> str:
     return f"{metric} {value:.4f}" if metric == "loss" else f"{metric} {value:.2%}"
 
 
-def read_study(study: Study, metric: str) -> Found:
+def read_study(study: Study, metric: str) -> StudyResults:
     """All trials of a study, with what the run directories here add to them."""
     with storing(study.address):
         frozen = study.trials()
         best = study.best()
         trials = [_trial(study, one, metric) for one in frozen if one.state.name in _STATES]
-        return Found(
+        return StudyResults(
             metric=metric,
             trials=trials,
             best=None
@@ -114,63 +114,63 @@ def _importance(study: Study) -> dict[str, float] | None:
     return optuna.importance.get_param_importances(study.optuna, evaluator=evaluator)
 
 
-def is_written(study: Study, found: Found) -> bool:
+def is_written(study: Study, results: StudyResults) -> bool:
     """Whether the results in the directory are those of this winner."""
     names = ("trials.csv", "best.py", "tune.html")
     content = read_json(study.workdir / "best.json")
     if content is None or not all((study.workdir / name).is_file() for name in names):
         return False
-    best = found.best
+    best = results.best
     tested = content.get("test") is not None
     return best is not None and content.get("trial") == best.number and tested
 
 
 def write_results(
-    study: Study, found: Found, config: ConfigDict, title: str, command: str
+    study: Study, results: StudyResults, config: ConfigDict, title: str, command: str
 ) -> dict[str, Any]:
     """Tests the winner and writes everything; returns the content of `best.json`.
 
     config: the winner's, resolved.
     """
-    assert found.best is not None
+    assert results.best is not None
     command = without_password(command)
     with wait_for_lock(study.workdir / ".results.lock"):
-        test = _test(study, config, found.best.number)
+        test = _test(study, config, results.best.number)
         train = f"jaxcnn train --config {shlex.quote(str(study.workdir / 'best.py'))}"
         recipe = experiment_text(
             config,
-            f"The best of {len(found.trials)} trials of {title}: {_scores(found, test)}.\n\n"
+            f"The best of {len(results.trials)} trials of {title}: {_scores(results, test)}.\n\n"
             f"    {train}\n\n"
-            f"Found by trial {found.best.number} of this search"
+            f"Found by trial {results.best.number} of this search"
             + (f":\n\n    {command}\n" if command else ".\n"),
         )
         search = Search(
             title=title,
-            metric=found.metric,
-            lower_is_better=found.metric == "loss",
-            log=found.log,
-            trials=found.trials,
-            importance=found.importance,
+            metric=results.metric,
+            lower_is_better=results.metric == "loss",
+            log=results.log,
+            trials=results.trials,
+            importance=results.importance,
             best_config=recipe,
             test=test,
             command=command,
         )
         best = {
-            "params": dict(found.best.params),
-            "value": found.best.value,
-            "trial": found.best.number,
-            "metric": found.metric,
+            "params": dict(results.best.params),
+            "value": results.best.value,
+            "trial": results.best.number,
+            "metric": results.metric,
             "test": test,
         }
         files: dict[str, bytes | None] = {
-            "trials.csv": _table(found).encode(),
+            "trials.csv": _table(results).encode(),
             "best.py": recipe.encode(),
             **tune_files(search),
             **({EXPERIMENT: source_of(config.experiment).encode()} if config.experiment else {}),
             "best.json": json.dumps(best, indent=2).encode() + b"\n",
         }
         write_files(study.workdir, files, "workdir")
-        _write_tensorboard(study, found)
+        _write_tensorboard(study, results)
     return best
 
 
@@ -193,12 +193,12 @@ def _test(study: Study, config: ConfigDict, number: int) -> dict[str, Any] | Non
         return None
 
 
-def _scores(found: Found, test: Mapping[str, Any] | None) -> str:
+def _scores(results: StudyResults, test: Mapping[str, Any] | None) -> str:
     """How good the winner is, in words."""
-    assert found.best is not None
-    text = f"{show(found.metric, found.best.value)} on validation"
+    assert results.best is not None
+    text = f"{show(results.metric, results.best.value)} on validation"
     if test is not None and test["split"] == "test":
-        text += f", {show(found.metric, test[found.metric])} on test"
+        text += f", {show(results.metric, test[results.metric])} on test"
     return text
 
 
@@ -234,13 +234,13 @@ def experiment_text(config: ConfigDict, description: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table(found: Found) -> str:
+def _table(results: StudyResults) -> str:
     """The content of `trials.csv`: a line a trial."""
-    keys = list(dict.fromkeys(key for trial in found.trials for key in trial.params))
+    keys = list(dict.fromkeys(key for trial in results.trials for key in trial.params))
     file = io.StringIO()
     table = csv.writer(file, lineterminator="\n")
     table.writerow(["number", "state", "value", "seconds", *keys, "reason"])
-    for trial in found.trials:
+    for trial in results.trials:
         values = [trial.params.get(key, "") for key in keys]
         table.writerow(
             [trial.number, trial.state, trial.value, trial.seconds, *values, trial.reason]
@@ -248,19 +248,19 @@ def _table(found: Found) -> str:
     return file.getvalue()
 
 
-def _write_tensorboard(study: Study, found: Found) -> None:
+def _write_tensorboard(study: Study, results: StudyResults) -> None:
     """The curves of all trials, their parameters (only those) and values, by one process."""
     board = TensorBoard()
-    for trial in found.trials:
+    for trial in results.trials:
         folder = study.folder(trial.number)
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink(missing_ok=True)
         board.hparams(folder, dict(trial.params))
-        for step, scalars in _curves(folder, found.metric, trial):
+        for step, scalars in _curves(folder, results.metric, trial):
             board.scalars(folder, step, scalars)
         if trial.value is not None:
             last = trial.history[-1][0]
-            board.scalars(folder, last, {f"objective/{found.metric}": trial.value})
+            board.scalars(folder, last, {f"objective/{results.metric}": trial.value})
     board.start()
     board.close()
 

@@ -127,7 +127,7 @@ def _check_same(
     }
     old = known["space"]
     changed |= {
-        f"search.{key}": (_told(old.get(key)), _told(space.get(key)))
+        f"search.{key}": (_describe(old.get(key)), _describe(space.get(key)))
         for key in sorted(old.keys() | space.keys())
         if old.get(key) != space.get(key)
     }
@@ -145,7 +145,7 @@ def _order(grid: int | None) -> str:
     return "another than grid" if grid is None else f"grid with --seed={grid}"
 
 
-def _told(distribution: Mapping[str, Any] | None) -> str | None:
+def _describe(distribution: Mapping[str, Any] | None) -> str | None:
     """A distribution's JSON in the words of --search."""
     if distribution is None:
         return None

@@ -1,4 +1,4 @@
-"""The training of trials that are begun, as one population if there are several."""
+"""The training of trials that are active, as one population if there are several."""
 
 import gc
 import logging
@@ -12,13 +12,13 @@ from jaxcnn.runtime.preemption import Interrupted
 from jaxcnn.search.results import show
 from jaxcnn.search.storage import StorageError, storing
 from jaxcnn.search.study import Study
-from jaxcnn.search.trials import Begun, delete_checkpoints
+from jaxcnn.search.trials import ActiveTrial, delete_checkpoints
 from jaxcnn.training.loop import Training
 
 logger = logging.getLogger(__name__)
 
 
-def train_trials(study: Study, begun: Sequence[Begun], limit: int, deadline: float) -> bool:
+def train_trials(study: Study, active: Sequence[ActiveTrial], limit: int, deadline: float) -> bool:
     """Trains trials, as one population if there are several, and tells the study of them. Those
     that the deadline or a signal stops stay running there, to be resumed.
 
@@ -27,26 +27,26 @@ def train_trials(study: Study, begun: Sequence[Begun], limit: int, deadline: flo
     try:
         if time.monotonic() > deadline:
             return True
-        for one in begun:
-            logger.info("trial %d of %d: %s", one.number, limit, _told(one.trial.params))
-        fit = _try(study, begun, deadline)
+        for one in active:
+            logger.info("trial %d of %d: %s", one.number, limit, _describe(one.trial.params))
+        fit = _try(study, active, deadline)
     finally:
-        for one in begun:
+        for one in active:
             one.release()
     with storing(study.address):
         delete_checkpoints(study)
     return fit
 
 
-def _try(study: Study, begun: Sequence[Begun], deadline: float) -> bool:
+def _try(study: Study, active: Sequence[ActiveTrial], deadline: float) -> bool:
     """Trains a population; where that fails, half of it and then the other half."""
     try:
-        _follow(study, begun, deadline)
+        _follow(study, active, deadline)
         return True
     except (Interrupted, StorageError, DiskError):  # these spoil all trials
         raise
     except Exception as error:  # the model's, the optimiser's, XLA's for want of memory
-        going = [one for one in begun if one.going]
+        going = [one for one in active if one.going]
         if not going or isinstance(error.__cause__, OSError):
             raise
         logger.debug("trials failed", exc_info=True)
@@ -65,15 +65,15 @@ def _try(study: Study, begun: Sequence[Begun], deadline: float) -> bool:
     return fit and all(halves)
 
 
-def _follow(study: Study, begun: Sequence[Begun], deadline: float) -> None:
-    configs, folders = [one.config for one in begun], [one.folder for one in begun]
+def _follow(study: Study, active: Sequence[ActiveTrial], deadline: float) -> None:
+    configs, folders = [one.config for one in active], [one.folder for one in active]
     metric = configs[0].best_metric
     clock = time.monotonic()
     with Training(configs, folders, tensorboard=False) as training:
         for step, validations in training:
-            clock = _share_time(begun, clock)
+            clock = _share_time(active, clock)
             for number, metrics in validations.items():
-                one = begun[number]
+                one = active[number]
                 with storing(study.address):
                     one.note(step, metrics[metric])
                     worse = one.trial.should_prune()
@@ -86,24 +86,24 @@ def _follow(study: Study, begun: Sequence[Begun], deadline: float) -> None:
                     training.save(step, validations, True)
                 logger.info("the time is over; the same command goes on after step %d", step)
                 return
-    _share_time(begun, clock)
-    for number, one in enumerate(begun):
+    _share_time(active, clock)
+    for number, one in enumerate(active):
         if number in training.failed:
             _end(study, one, "failed", training.failed[number].split(": try ")[0])
         elif one.going:
             _end(study, one, "complete")
 
 
-def _share_time(begun: Sequence[Begun], since: float) -> float:
+def _share_time(active: Sequence[ActiveTrial], since: float) -> float:
     """Adds the time since then to the trials that were trained in it; returns the time now."""
     now = time.monotonic()
-    going = [one for one in begun if one.going]
+    going = [one for one in active if one.going]
     for one in going:
         one.seconds += (now - since) / len(going)
     return now
 
 
-def _end(study: Study, one: Begun, state: str, reason: str = "") -> None:
+def _end(study: Study, one: ActiveTrial, state: str, reason: str = "") -> None:
     reason = " ".join(reason.split())
     with storing(study.address):
         one.end(state, reason)
@@ -116,7 +116,7 @@ def _end(study: Study, one: Begun, state: str, reason: str = "") -> None:
     logger.info("trial %d %s: %s%s", one.number, state, show(metric, one.best), leader)
 
 
-def _told(params: dict[str, Any]) -> str:
+def _describe(params: dict[str, Any]) -> str:
     """Parameters as a short line."""
     return ", ".join(
         f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"

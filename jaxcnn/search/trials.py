@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 _NOBODYS = timedelta(minutes=1)
 
 
-class Begun:
+class ActiveTrial:
     """A trial that this process trains, and tells the study of.
 
     trial: Optuna's. folder: its run directory. history: {step: value on validation}. seconds: spent
@@ -92,20 +92,20 @@ class Begun:
         self._lock.close()
 
 
-def begin_trials(
+def start_trials(
     study: Study,
     configure: Callable[[Any], ConfigDict],
     sampler: Callable[[int], Any],
     limit: int,
     count: int,
-) -> list[Begun]:
+) -> list[ActiveTrial]:
     """Up to `count` trials to train now: first those that dead workers have left, then new ones as
     long as the study has fewer than `limit`. None: there is nothing to do.
 
     configure: gives the config of an Optuna trial; what it raises UserError for, fails.
     sampler: gives what proposes the values of a trial, by its number.
     """
-    begun: list[Begun] = []
+    begun: list[ActiveTrial] = []
     with wait_for_lock(study.workdir / LOCK):
         trials = study.trials()
         for frozen in trials:
@@ -139,7 +139,7 @@ def _configured(
     configure: Callable[[Any], ConfigDict],
     lock: TextIO,
     before: Any = None,
-) -> list["Begun"]:
+) -> list["ActiveTrial"]:
     """The trial with its values; nothing where these make no config: then it has failed."""
     folder = study.folder(trial.number)
     trial.set_user_attr("host", platform.node())
@@ -155,7 +155,7 @@ def _configured(
         lock.close()
         return []
     trial.set_user_attr("config", to_json(config))
-    return [Begun(trial, config, folder, lock, before)]
+    return [ActiveTrial(trial, config, folder, lock, before)]
 
 
 def _identity(folder: Path) -> int:
@@ -208,7 +208,7 @@ def config_of_trial(study: Study, number: int, given: ConfigDict) -> ConfigDict:
     return resolve(unflatten(flatten(kept) | free))
 
 
-def at_work(study: Study) -> list[int]:
+def trials_of_others(study: Study) -> list[int]:
     """The trials that other workers here are training now; the log names those of other folders."""
     busy: list[int] = []
     elsewhere: dict[int, str] = {}
@@ -241,7 +241,7 @@ def delete_checkpoints(study: Study) -> None:
 
 
 @contextmanager
-def made_folder(workdir: Path) -> Iterator[None]:
+def make_folder(workdir: Path) -> Iterator[None]:
     """Makes a tuning directory; it is gone again if what follows raises and nothing is in it.
     UserError where there is something else.
     """

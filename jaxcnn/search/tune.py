@@ -1,7 +1,7 @@
 """The story of a search for a better config.
 
-    from jaxcnn.search.tune import How, tune
-    best = tune(config, space, "runs/tune", How(trials=50))
+    from jaxcnn.search.tune import SearchOptions, tune
+    best = tune(config, space, "runs/tune", SearchOptions(trials=50))
 
 Look for mistakes; train trials, each in a run directory of its own, and tell the study how they do;
 then test the winner, and nobody else, and write down what was found.
@@ -38,10 +38,10 @@ from jaxcnn.search.storage import (
 from jaxcnn.search.study import Study, open_study
 from jaxcnn.search.training import train_trials
 from jaxcnn.search.trials import (
-    at_work,
-    begin_trials,
     config_of_trial,
-    made_folder,
+    make_folder,
+    start_trials,
+    trials_of_others,
 )
 from jaxcnn.training.build_run import build_run
 from jaxcnn.training.first_state import describe_parameters
@@ -58,7 +58,7 @@ _HOPELESS = 5
 _POPULATION = 8
 
 
-class How(NamedTuple):
+class SearchOptions(NamedTuple):
     """How to search.
 
     trials: of the whole study, whoever trains them. minutes: of this call. sampler, pruner: names,
@@ -76,7 +76,7 @@ class How(NamedTuple):
 
 
 def tune(
-    config: ConfigDict, space: Space, workdir: str | Path, how: How, command: str = ""
+    config: ConfigDict, space: Space, workdir: str | Path, options: SearchOptions, command: str = ""
 ) -> dict[str, Any]:
     """Searches around a resolved config, or goes on with a search that was stopped.
 
@@ -87,39 +87,39 @@ def tune(
     setup_logging()
     enable_compile_cache()
     workdir = local(workdir, "--workdir", "a search locks files")
-    with _only_what_trials_do():
-        return _tune(config, space, workdir, how, command)
+    with _quiet_runs():
+        return _tune(config, space, workdir, options, command)
 
 
 def _tune(
-    config: ConfigDict, space: Space, workdir: Path, how: How, command: str
+    config: ConfigDict, space: Space, workdir: Path, options: SearchOptions, command: str
 ) -> dict[str, Any]:
     check_installed()
     ranges, at_bounds = survey(space, config)
-    check_sampler(how.sampler, ranges)
-    grid = how.seed if how.sampler == "grid" else None
-    limit = how.trials if grid is None else min(how.trials, grid_size(ranges))
-    pruner = make_pruner(how.pruner, _rehearse(config, at_bounds))
-    address = address_of(how.storage, workdir)
-    with made_folder(workdir), storing(address):
-        storage = open_storage(how.storage, workdir)
+    check_sampler(options.sampler, ranges)
+    grid = options.seed if options.sampler == "grid" else None
+    limit = options.trials if grid is None else min(options.trials, grid_size(ranges))
+    pruner = make_pruner(options.pruner, _rehearse(config, at_bounds))
+    address = address_of(options.storage, workdir)
+    with make_folder(workdir), storing(address):
+        storage = open_storage(options.storage, workdir)
         study = open_study(storage, address, workdir, config, ranges, pruner, grid)
         ended = len(study.ended())
-    if ended >= limit and is_written(study, found := read_study(study, config.best_metric)):
-        logger.info("%s is finished: %s", workdir, found.told())
+    if ended >= limit and is_written(study, results := read_study(study, config.best_metric)):
+        logger.info("%s is finished: %s", workdir, results.summary())
         return read_json(workdir / "best.json") or {}
 
     configure = partial(space.config, config)
-    sampler = partial(make_sampler, how.sampler, how.seed, ranges)
-    count = how.population or (_POPULATION if is_wanted(config) else 1)
-    deadline = time.monotonic() + 60 * how.minutes if how.minutes else math.inf
+    sampler = partial(make_sampler, options.sampler, options.seed, ranges)
+    count = options.population or (_POPULATION if is_wanted(config) else 1)
+    deadline = time.monotonic() + 60 * options.minutes if options.minutes else math.inf
     while time.monotonic() < deadline:
         with storing(address):
-            begun = begin_trials(study, configure, sampler, limit, count)
-        if not begun:
+            active = start_trials(study, configure, sampler, limit, count)
+        if not active:
             break
-        for group in groups([one.config for one in begun], [one.folder for one in begun]):
-            if not train_trials(study, [begun[number] for number in group], limit, deadline):
+        for group in groups([one.config for one in active], [one.folder for one in active]):
+            if not train_trials(study, [active[number] for number in group], limit, deadline):
                 count = max(1, count // 2)
         _check_hope(study)
     return _results(study, config, space, command)
@@ -147,7 +147,7 @@ def _rehearse(config: ConfigDict, at_bounds: Sequence[ConfigDict]) -> int:
 
 
 @contextmanager
-def _only_what_trials_do() -> Iterator[None]:
+def _quiet_runs() -> Iterator[None]:
     """Within, a run does not log its dozens of lines, which would be thousands."""
     levels = {
         "jaxcnn": logging.WARNING,
@@ -177,21 +177,21 @@ def _check_hope(study: Study) -> None:
 
 def _results(study: Study, config: ConfigDict, space: Space, command: str) -> dict[str, Any]:
     with storing(study.address):
-        busy = at_work(study)
+        busy = trials_of_others(study)
     if busy:
-        told = "other workers are still training (trial %s); the last one writes the results"
-        logger.info(told, ", ".join(map(str, busy)))
+        message = "other workers are still training (trial %s); the last one writes the results"
+        logger.info(message, ", ".join(map(str, busy)))
         return {}
-    found = read_study(study, config.best_metric)
-    if found.best is None:
-        states = [trial.state for trial in found.trials]
-        told = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    results = read_study(study, config.best_metric)
+    if results.best is None:
+        states = [trial.state for trial in results.trials]
+        message = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
         raise UserError(
-            f"--workdir={study.workdir}: no trial is complete ({told}); start the same command "
+            f"--workdir={study.workdir}: no trial is complete ({message}); start the same command "
             "again with more --minutes or --trials"
         )
     with storing(study.address):
-        winner = config_of_trial(study, found.best.number, config)
-    best = write_results(study, found, winner, space.path.stem, command)
-    logger.info("best: %s", found.told())
+        winner = config_of_trial(study, results.best.number, config)
+    best = write_results(study, results, winner, space.path.stem, command)
+    logger.info("best: %s", results.summary())
     return best

@@ -14,9 +14,9 @@ from jaxcnn.data.damage import pixel_limit
 from jaxcnn.errors import UserError, printable
 from jaxcnn.inference.classifier import answer
 from jaxcnn.serving import schema
-from jaxcnn.serving.gate import Gate
 from jaxcnn.serving.limits import Limits, Refused, busy, failed
 from jaxcnn.serving.metrics import Metrics
+from jaxcnn.serving.middleware import Middleware
 from jaxcnn.serving.pages import as_json, docs_page, failure, main_page, page_response, refusal
 from jaxcnn.serving.served import Served, heat_picture, picture
 from jaxcnn.serving.state import State
@@ -40,7 +40,7 @@ def make_app(
     cors_origin: str = "",
     threads: int = 2,
     log: Callable[[dict[str, Any]], None] | None = None,
-) -> Gate:
+) -> Middleware:
     """Returns the ASGI application, with its `state`.
 
     models: by name; the first answers where a request names none.
@@ -65,7 +65,7 @@ def make_app(
     _add_predictions(app, state)
     _add_reports(app, state)
     _add_pages(app, state)
-    return Gate(app, state, token=token, cors_origin=cors_origin, log=log)
+    return Middleware(app, state, token=token, cors_origin=cors_origin, log=log)
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from jaxcnn.errors import UserError
 from jaxcnn.runtime.preemption import catch_signals
-from jaxcnn.serving.gate import Gate
+from jaxcnn.serving.middleware import Middleware
 
 if TYPE_CHECKING:
     from uvicorn import Server
@@ -36,18 +36,18 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def run(gate: Gate, listener: socket.socket) -> int | None:
+def run(app: Middleware, listener: socket.socket) -> int | None:
     """Serves until a signal says stop; its number."""
     with catch_signals() as stop:
-        _make_server(gate).run(sockets=[listener])  # which raises the signal again when it is done
+        _make_server(app).run(sockets=[listener])  # which raises the signal again when it is done
     return stop.signal
 
 
-def _make_server(gate: Gate) -> "Server":
+def _make_server(app: Middleware) -> "Server":
     import uvicorn
 
     config = uvicorn.Config(
-        gate,
+        app,
         http="httptools",
         ws="none",
         lifespan="on",
@@ -55,13 +55,13 @@ def _make_server(gate: Gate) -> "Server":
         access_log=False,
         server_header=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=int(gate.state.limits.seconds + _MORE),
+        timeout_graceful_shutdown=int(app.state.limits.seconds + _MORE),
     )
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
 
     class Draining(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            gate.state.draining = True
+            app.state.draining = True
             await self._until(DRAIN, lambda: False)
             listeners = [one.dup() for one in sockets or []]
             for server in self.servers:

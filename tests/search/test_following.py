@@ -13,7 +13,7 @@ class Arrays:
 
 
 class Trial:
-    """Of a `Begun` what the training of it needs."""
+    """Of an `ActiveTrial` what the training of it needs."""
 
     def __init__(self, number):
         self.number = number

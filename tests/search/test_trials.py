@@ -11,7 +11,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.search.sampler import make_pruner, make_sampler
 from jaxcnn.search.storage import open_storage
 from jaxcnn.search.study import open_study
-from jaxcnn.search.trials import at_work, begin_trials, config_of_trial, delete_checkpoints
+from jaxcnn.search.trials import config_of_trial, delete_checkpoints, start_trials, trials_of_others
 from tests.configs import given
 
 CONFIG = resolve(given())
@@ -32,7 +32,7 @@ def begin(study, limit=9, count=1):
     def sampler(number):
         return make_sampler("random", 0, RANGES, number)
 
-    return begin_trials(study, configure, sampler, limit, count)
+    return start_trials(study, configure, sampler, limit, count)
 
 
 def test_a_new_trial_takes_no_folder_that_holds_a_run(tmp_path):
@@ -87,7 +87,7 @@ def test_trials_that_wait_for_another_folder_are_named(tmp_path, caplog):
     (one,) = begin(opened(tmp_path / "here/a", url))
     one.trial.set_user_attr("host", "h7")
     study = opened(tmp_path / "there/a", url)
-    assert at_work(study) == []
+    assert trials_of_others(study) == []
     assert caplog.messages[-1].endswith("only where they were begun: trials 0 on h7")
     one.release()
 
@@ -102,7 +102,7 @@ def test_the_config_of_a_winner_is_the_one_it_was_trained_with(tmp_path):
     def sampler(number):
         return make_sampler("random", 0, RANGES, number)
 
-    for one in begin_trials(study, configure, sampler, 3, 3):
+    for one in start_trials(study, configure, sampler, 3, 3):
         one.release()
     config = config_of_trial(study, 2, resolve(given(data__cache_dir="now")))
     assert (config.batch_size, config.data.cache_dir) == (18, "now")

@@ -28,7 +28,7 @@ _ASKING = {"/predict", "/explain", "/model", "/models", "/metrics"}
 _KNOWN = _OPEN | _ASKING
 
 
-class Gate:
+class Middleware:
     """An ASGI application around another. log: takes what is told of each request."""
 
     def __init__(
