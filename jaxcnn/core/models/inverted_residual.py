@@ -203,7 +203,7 @@ def check_positive(**values: float) -> None:
 def plan_stages(
     table: Iterable[StageSizes], input_width: int, squeeze_share: float = 0.0
 ) -> tuple[tuple[Block, ...], ...]:
-    """The blocks of each stage of a table; `before` channels come in.
+    """The blocks of each stage of a table; `input_width` channels come in.
 
     squeeze_share: channels that a block's squeeze-and-excitation squeezes to, as a share of those
       that come into the block (Tan & Le 2019, arXiv:1905.11946); 0: it has none.
