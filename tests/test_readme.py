@@ -17,7 +17,7 @@ def test_the_quick_start_is_two_commands_and_ci_runs_the_second():
     commands = re.findall(r"```bash\n(.*?)\n```", section, re.S)
     assert len(commands) == 2
     assert all("\n" not in command for command in commands)
-    assert "jaxcnn train --config experiments/digits.py" in commands[0]
+    assert "jaxcnn train --config digits" in commands[0]
     assert "pytest" in commands[1]
     done = subprocess.run(
         ["sed", "-n", "/<!-- test command -->/,/^```$/p", "README.md"],
