@@ -81,6 +81,17 @@ def tune(
     """Searches around a resolved config, or goes on with a search that was stopped.
 
     command: what started it, for its records.
+    Example::
+
+        from jaxcnn.search.space import load_space
+        from jaxcnn.search.tune import SearchOptions
+
+        config = jaxcnn.resolve(jaxcnn.default_config())
+        flags = {"optimizer.learning_rate": "log 1e-3 1"}
+        space = load_space(Path("experiments/digits.py"), flags, config)
+        best = jaxcnn.tune(config, space, "runs/tune", SearchOptions(trials=20))
+        best["params"]["optimizer.learning_rate"]
+
     Returns the content of `best.json`; {} where another worker will write it. Raises UserError for
     what the user can mend, and Interrupted after Ctrl-C or SIGTERM, when the trials are saved.
     """
