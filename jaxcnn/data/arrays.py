@@ -59,8 +59,8 @@ def from_arrays(arrays: dict[str, np.ndarray], where: str, stamp: str = "") -> d
         pairs[role] = tuple(arrays[name] for name in names)
         _check(where, *names, *pairs[role])
     if "train" not in pairs:
-        found = ", ".join(arrays) or "none"
-        raise UserError(f"{where}: has no arrays 'image' and 'label'; it has {found}")
+        present = ", ".join(arrays) or "none"
+        raise UserError(f"{where}: has no arrays 'image' and 'label'; it has {present}")
     class_names, labels = _classes(where, arrays, {role: pair[1] for role, pair in pairs.items()})
     return {
         role: Source(
@@ -135,23 +135,23 @@ def _classes(
             raise UserError(f"{where}: only one class ({str(names[0])!r}), a classifier needs two")
         numbers = {k: np.searchsorted(names, v).astype(np.int32) for k, v in labels.items()}
         return tuple(map(str, names)), numbers
-    given = arrays.get("class_names")
-    if given is not None and (given.ndim != 1 or given.dtype.kind not in "iuU"):
-        raise UserError(f"{where}: class_names is {given.dtype}{list(given.shape)}; expected names")
-    count = len(given) if given is not None else int(together.max()) + 1
+    named = arrays.get("class_names")
+    if named is not None and (named.ndim != 1 or named.dtype.kind not in "iuU"):
+        raise UserError(f"{where}: class_names is {named.dtype}{list(named.shape)}; expected names")
+    count = len(named) if named is not None else int(together.max()) + 1
     if together.min() < 0 or together.max() >= count or count < 2:
         raise UserError(
             f"{where}: labels are {together.min()} to {together.max()}; expected 0 to K - 1 of K "
-            f"classes{f' ({count} are named)' if given is not None else ''}"
+            f"classes{f' ({count} are named)' if named is not None else ''}"
         )
-    found = np.unique(labels["train"])
-    if given is None and len(found) < count:
-        gap = next(k for k, label in enumerate([*found.tolist(), count]) if k != label)
+    present = np.unique(labels["train"])
+    if named is None and len(present) < count:
+        gap = next(k for k, label in enumerate([*present.tolist(), count]) if k != label)
         raise UserError(
             f"{where}: train has no images of label {gap}, and labels go up to {count - 1}; number "
             "the classes from 0 without gaps, or name them all in an array class_names"
         )
-    class_names = map(str, range(count) if given is None else given)
+    class_names = map(str, range(count) if named is None else named)
     return tuple(class_names), {k: v.astype(np.int32) for k, v in labels.items()}
 
 

@@ -97,16 +97,16 @@ def survey(
         shape = first_shape(source, decoding)
         return decoding._replace(channels=shape[2]), shape, source.labels(), ()
     root, folder, what = locate_entry(source, decoding, "survey", cache_dir)
-    if (found := _read_survey(folder)) is None:
-        found = _colour_if_mixed(decoding, lambda decoding: _look_at_all(source, decoding, workers))
-        label, bad, shape = found
+    if (entry := _read_survey(folder)) is None:
+        entry = _colour_if_mixed(decoding, lambda decoding: _look_at_all(source, decoding, workers))
+        label, bad, shape = entry
         try:
             with NewEntry(root) as temporary:
                 if not any(one.temporary for one in bad):
                     commit_entry(temporary, folder, label, bad, what | {"shape": shape})
         except OSError as error:
             logger.warning("not cached in %s: %s", root, error)
-    label, bad, shape = found
+    label, bad, shape = entry
     return decoding._replace(channels=shape[2]), shape, label, bad
 
 
@@ -314,13 +314,13 @@ def read_entry(folder: Path, read: Callable[[], Any]) -> Any:
     if not folder.is_dir():
         return None
     try:
-        found = read()
+        entry = read()
         os.utime(folder)  # `evict` removes what was used longest ago
     except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
         logger.warning("%s is damaged (%s): decoding again", folder, error)
         shutil.rmtree(folder, ignore_errors=True)
         return None
-    return found
+    return entry
 
 
 MODES = ("memory", "device", "stream")

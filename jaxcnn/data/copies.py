@@ -88,14 +88,14 @@ def with_copies(
 
 def _read(source: Source, copies: Copies, index: np.ndarray) -> tuple[list[Content], np.ndarray]:
     """`Source.read` that takes from the source what has no copy."""
-    found: list[Content | None] = [copies.read(i) for i in index.tolist()]
+    copied: list[Content | None] = [copies.read(i) for i in index.tolist()]
     label = copies.label[index]
-    missing = np.array([content is None for content in found], bool)
+    missing = np.array([content is None for content in copied], bool)
     if missing.any():
         contents, label[missing] = source.read(index[missing])
         for i, content in zip(np.flatnonzero(missing).tolist(), contents, strict=True):
-            found[i] = content
-    return [content for content in found if content is not None], label
+            copied[i] = content
+    return [content for content in copied if content is not None], label
 
 
 def _make(

@@ -193,9 +193,9 @@ def check_webp(content: bytes) -> None:
     check_size(width, height, len(content))
 
 
-def _longer(found: int, promised: int) -> str:
+def _longer(actual: int, promised: int) -> str:
     return (
-        f"has {found} bytes where its header promises {promised} (changed by a line-ending "
+        f"has {actual} bytes where its header promises {promised} (changed by a line-ending "
         "conversion?)"
     )
 

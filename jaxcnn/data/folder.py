@@ -162,10 +162,10 @@ def check_classes(where: str, known: Collection[str], names: Iterable[str]) -> N
 def _list_files(root: Path, class_names: tuple[str, ...], *, must_have_all: bool) -> Files:
     paths: list[str] = []
     label: list[int] = []
-    found = [folder.name for folder in _folders(root)]
-    check_classes(f"config.data.dir={str(root)!r}", class_names, found)
+    present = [folder.name for folder in _folders(root)]
+    check_classes(f"config.data.dir={str(root)!r}", class_names, present)
     for k, name in enumerate(class_names):
-        mine = images_below(root / name, root) if name in found else []
+        mine = images_below(root / name, root) if name in present else []
         if not mine and must_have_all:
             raise UserError(
                 f"config.data.dir: class folder {str(root / name)!r} has no images"

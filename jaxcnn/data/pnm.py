@@ -55,9 +55,9 @@ def _plain(data: bytes, shape: tuple[int, int, int], bitmap: bool) -> np.ndarray
     return np.array([int(word) for word in words], np.int32).reshape(shape)
 
 
-def _check_count(found: int, promised: int, what: str) -> None:
-    if found != promised:
+def _check_count(actual: int, promised: int, what: str) -> None:
+    if actual != promised:
         raise Damaged(
-            f"has {found} {what} of pixels where its header promises {promised} (changed by a "
+            f"has {actual} {what} of pixels where its header promises {promised} (changed by a "
             "line-ending conversion?)"
         )

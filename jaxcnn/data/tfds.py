@@ -127,8 +127,8 @@ def _prepare(builder: Any, name: str, dir: str | None, manual_dir: str | None) -
     try:
         with _alone(Path(builder.data_dir)):
             # Another process may have prepared it meanwhile; a builder looks only when it is made.
-            if (found := tfds.builder(name, data_dir=dir)).is_prepared():
-                return found
+            if (prepared := tfds.builder(name, data_dir=dir)).is_prepared():
+                return prepared
             logger.info("preparing %s in %s, once", name, builder.data_dir)
             builder.download_and_prepare(
                 download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)

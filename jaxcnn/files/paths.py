@@ -158,11 +158,11 @@ def names(folder: Path) -> list[str]:
 def files(folder: Path) -> dict[str, tuple[Path, int]]:
     """Returns {name in the folder: (path, bytes)} of all files in it, at any depth, in order."""
     if in_bucket(folder):
-        found = bucket().find(os.fspath(folder), detail=True)
+        objects = bucket().find(os.fspath(folder), detail=True)
         root = os.fspath(folder).removeprefix("gs://")
         sized = {
             name.removeprefix(f"{root}/"): one["size"]
-            for name, one in found.items()
+            for name, one in objects.items()
             if not name.endswith("/") and name != root  # an object in place of a folder
         }
     else:
