@@ -77,7 +77,8 @@ def keys_table() -> str:
     """The keys of a config by part, with defaults and notes, and what names choose."""
     from jaxcnn.config.choices import CHOICES
     from jaxcnn.config.durations import DURATIONS
-    from jaxcnn.config.keys import FREE_ON_RESUME, default_config, flatten
+    from jaxcnn.config.keys import default_config, flatten
+    from jaxcnn.config.table import FREE_ON_RESUME
     from jaxcnn.config.usage import key_notes
 
     defaults = flatten(default_config())

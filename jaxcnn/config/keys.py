@@ -14,121 +14,37 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from jaxcnn.config.choices import CHOICES, resolve_choice
-from jaxcnn.config.durations import DURATIONS, UNITS, resolve_durations
+from jaxcnn.config.durations import UNITS, resolve_durations
 from jaxcnn.config.experiment import load_experiment, source_of
+from jaxcnn.config.table import KEYS
 from jaxcnn.config.typecheck import describe, matches
 from jaxcnn.config.values import check_values
 from jaxcnn.errors import UserError, nearest
 from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import CONFIG, EXPERIMENT, write_text
 
-# Keys that do not change what is trained, so that they may differ when a run is resumed. (How often
-# checkpoints are written does decide which one can be the best.)
-FREE_ON_RESUME = (
-    "parallel.",
-    "log_every_",
-    "checkpoint_",
-    "data.dir",
-    "data.manual_dir",
-    "data.cache_",
-    "data.mode",
-    "data.num_workers",
-    "report.",
-    "max_skipped",
-    "experiment",
-)
-
 # Seconds between writes of checkpoints, of which the two of a small state take 0.1 s of a core.
 _GAP = 2.0
 
 
 def default_config() -> ConfigDict:
-    """All keys with their defaults. `data`, `model`, `optimizer`, `schedule` and `loss` also
-    take the keywords of what `data.source`, `model.name`, ... choose; one set to None is not given.
+    """All keys with their defaults, see `jaxcnn.config.table`. `data`, `model`, `optimizer`,
+    `schedule` and `loss` also take the keywords of what `data.source`, `model.name`, ... choose;
+    one set to None is not given.
+
+    >>> import jaxcnn
+    >>> jaxcnn.default_config().batch_size
+    128
     """
     config = ConfigDict()
-    config.auto = False  # choose what is left open by looking at the data and the device
-    config.experiment = ""  # the file that defines what jaxcnn does not; --config sets it
-    config.seed = 0
-    config.batch_size = 128  # of all devices together
-    config.dtype = "float32"  # of the computation, or "bfloat16"; parameters stay float32
-    config.on_nonfinite = "stop"  # or "skip": leave out an update with a NaN or an infinity
-    config.max_skipped = 10  # in a row, before the run stops
-    config.best_metric = "accuracy"  # on validation: which checkpoint is the best
-
-    # From one write of checkpoints to the next; those between wait in memory, where a kill loses
-    # them. None: 0, each at once, where a checkpoint_every_* is given, else 2.
-    config.checkpoint_gap_seconds = placeholder(float)
-
-    config.data = ConfigDict({"source": "digits"})
-    config.data.image_size = placeholder(int)  # pixels; None: the images' own
-    config.data.channels = placeholder(int)  # 1 or 3; None: the images' own
-    config.data.num_classes = placeholder(int)  # an error if the data have another number
-    config.data.holdout = 0.1  # validation's share of train, where there is no validation split
-    config.data.test_holdout = 0.2  # test's share, where there is no test split
-    config.data.split_seed = 0
-    config.data.sampling = "shuffle"  # or "balanced": every class as often as every other
-    config.data.on_bad_image = "error"  # or "skip": train without images that cannot be decoded
-    config.data.background = (255, 255, 255)  # RGB under transparent pixels
-    config.data.window = placeholder(tuple)  # (low, high) of images with more than 8 bits
-    config.data.mean = placeholder(tuple)  # of each channel over 0..1, to normalise with; and
-    config.data.std = placeholder(tuple)  # standard deviation; None: both measured from train
-    config.data.crop_fraction = 1.0  # share of the resized image that the centre crop keeps
-    config.data.crop_scale = placeholder(tuple)  # (0.08, 1.0): train on random crops of the files
-    config.data.shrink = placeholder(int)  # 2: stream copies of large photos, twice image_size
-    config.data.mode = placeholder(str)  # memory, device or stream; None: by size
-    config.data.num_workers = placeholder(int)  # decoding threads; None: one a core
-    config.data.cache_dir = placeholder(str)  # of decoded images; None: ~/.cache/jaxcnn/data
-    config.data.cache_limit_gb = 50.0  # what was used longest ago is removed above that
-
-    config.model = ConfigDict({"name": "cnn"})
-    config.pretrained = ConfigDict({"path": ""})  # trained weights, or the directory of a run
-    config.pretrained.head = placeholder(bool)  # take the classifier; None: where it fits
-    config.pretrained.names = ()  # (pattern of their layers' names, our path), before the known
-    config.pretrained.ignore = ()  # patterns of tensors that may be left out
-    config.optimizer = ConfigDict({"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.0})
-    config.optimizer.decay_biases = False  # True: weight decay for biases and norms, too
-    config.optimizer.clip_norm = placeholder(float)  # largest global norm of the gradient
-    config.optimizer.clip_value = placeholder(float)  # largest absolute value of the gradient
-    config.optimizer.clip_adaptive = placeholder(float)  # 0.01: of a unit's weights (AGC)
-    config.optimizer.lookahead_steps = placeholder(int)  # 5: updates between slow steps
-    config.optimizer.lookahead_share = 0.5  # of the way that a slow step goes
-    config.optimizer.accumulate = 1  # steps whose gradients make one update
-    config.optimizer.rules = ()  # (pattern, {what differs}): docs/guides/training.md
-    config.optimizer.layer_decay = placeholder(float)  # of the learning rate, from stage to stage
-    config.schedule = ConfigDict({"name": "cosine"})
-    config.ema = ConfigDict({"kind": "exponential"})  # or "equal" (SWA), "rising": of params, stats
-    config.ema.decay = placeholder(float)  # 0.999: evaluate the exponential average; None: none
-    config.ema.every = 1  # steps from one value that is averaged to the next
-    config.ema.lookahead = False  # go on from each new average, which is what is evaluated
-    config.loss = ConfigDict({"name": "cross_entropy"})  # or focal
-    config.loss.label_smoothing = 0.0  # share of the target spread over all classes
-    config.loss.class_weights = placeholder(object)  # "balanced", or a number for each class
-    config.augment = ()  # names or (name, number | {keyword: value}), in order
-    config.parallel = ConfigDict({"mode": "jit"})  # or "pmap"
-    config.parallel.fsdp = 1  # devices that share one copy of parameters and optimiser state
-    config.parallel.population = placeholder(bool)  # several seeds or trials in one program
-    config.parallel.steps_per_dispatch = placeholder(int)  # None: 1 on a CPU, else 16 if possible
-    config.parallel.native = placeholder(bool)  # convolutions in C++: None: on one CPU, if possible
-
-    # With a patience_epochs (steps, examples): stop where best_metric has not improved for so long.
-    config.early_stop = ConfigDict({"min_delta": 0.0})  # what an improvement has to exceed
-
-    config.report = ConfigDict({"at_end": True})  # make report/ when training ends
-    config.report.resamples = 1000  # of the test data, for 95 % intervals
-    config.report.temperature = False  # fit one on validation, and keep it with the model
-    config.report.tta = ()  # "shift", "flip": average over these views, beside the plain result
-    config.report.occlusion = False  # maps of what matters, patch by patch
-    config.report.projection = placeholder(str)  # "pca" or "tsne": a map of the test images
-    config.report.corruptions = False  # accuracy under 15 corruptions of 5 severities
-    config.report.attack = placeholder(str)  # "fgsm" or "pgd": accuracy under attack
-    config.report.epsilon = 2.0  # what an attack may change in a pixel's value of 0..255
-    config.report.outliers = placeholder(str)  # a folder of other images, to tell from the test's
-    config.report.histograms = False  # parameters and gradients, to TensorBoard in training
-
-    for name in DURATIONS:
-        for unit in UNITS:
-            _set(config, f"{name}_{unit}", placeholder(float if unit == "epochs" else int))
+    for name, key in KEYS.items():
+        *parts, leaf = name.split(".")
+        part = config
+        for one in parts:
+            if one not in part:
+                part[one] = ConfigDict()
+            part = part[one]
+        part[leaf] = placeholder(key.default) if isinstance(key.default, type) else key.default
     return config
 
 

@@ -1,16 +1,12 @@
 """What --help prints: the keys of a config with their defaults, and what each is about."""
 
-import inspect
-import re
 from collections.abc import Callable
 
 from jaxcnn.config.choices import CHOICES
 from jaxcnn.config.durations import DURATIONS
 from jaxcnn.config.keys import default_config, flatten
+from jaxcnn.config.table import KEYS
 from jaxcnn.core.augment import AUGMENTATIONS
-
-# The line of a key in `default_config`, or of the one key in a part: the comment is about it.
-_NOTED = re.compile(r'config\.([\w.]+) = (?:ConfigDict\(\{"(\w+)": [^,]*\}\)|.*?)  # (.*)')
 
 
 def keys_text(takes: Callable[[str], bool] = lambda key: True) -> str:
@@ -22,7 +18,7 @@ def keys_text(takes: Callable[[str], bool] = lambda key: True) -> str:
     lines = ["", "Keys and their defaults, --config.KEY=VALUE:"]
     for key, value in shown.items():
         line = f"  {key} = {value!r}"
-        lines.append(f"{line:<42}  {notes[key]}" if key in notes else line)
+        lines.append(f"{line:<42}  {notes[key]}")
     choices = [choice for choice in CHOICES.values() if takes(choice.key)]
     lines += ["", "What a name chooses takes keywords of its own, --config.PART.KEYWORD=VALUE:"]
     for choice in choices:
@@ -36,10 +32,5 @@ def keys_text(takes: Callable[[str], bool] = lambda key: True) -> str:
 
 
 def key_notes() -> dict[str, str]:
-    """What the comments in `default_config` say of keys; nothing where its source is not there."""
-    try:
-        source = inspect.getsource(default_config)
-    except OSError:
-        return {}
-    found = (_NOTED.search(line) for line in source.splitlines())
-    return {".".join(filter(None, m.groups()[:2])): m[3] for m in found if m}
+    """{key: what it is about}."""
+    return {name: key.note for name, key in KEYS.items()}

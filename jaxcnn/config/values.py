@@ -2,22 +2,15 @@
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxcnn.analysis.features import PROJECTIONS
 from jaxcnn.config.choices import augmentation
 from jaxcnn.config.durations import UNITS
+from jaxcnn.config.table import KEYS, Range
 from jaxcnn.config.typecheck import describe, matches
-from jaxcnn.core.attacks import ATTACKS
-from jaxcnn.core.average import AVERAGES
-from jaxcnn.core.step_wrappers import ON_NONFINITE
 from jaxcnn.core.views import VIEWS
-from jaxcnn.data.cache import MODES
-from jaxcnn.data.pipeline import SAMPLINGS
 from jaxcnn.errors import UserError, nearest
-
-BEST_METRICS = ("accuracy", "loss", "f1_macro", "precision_macro", "recall_macro")
 
 
 def check_values(values: Mapping[str, Any]) -> None:
@@ -27,14 +20,13 @@ def check_values(values: Mapping[str, Any]) -> None:
         if not holds:
             raise UserError(f"config.{key}={values[key]!r}: expected {expected}")
 
-    def one_of(key: str, names: Collection[str]) -> None:
-        check(key, values[key] in names, "one of " + ", ".join(names))
-
-    def above_zero(key: str) -> None:
-        check(key, values[key] is None or 0 < values[key] < math.inf, "a number above 0")
-
-    one_of("dtype", ("float32", "bfloat16"))
-    one_of("parallel.mode", ("jit", "pmap"))
+    for name, key in KEYS.items():
+        if values[name] is None or key.allows is None:
+            continue
+        if isinstance(key.allows, Range):
+            check(name, key.allows.holds(values[name]), key.allows.words)
+        else:
+            check(name, values[name] in key.allows, "one of " + ", ".join(key.allows))
     if values["parallel.population"] and (
         values["parallel.mode"] != "jit" or values["parallel.fsdp"] > 1
     ):
@@ -42,39 +34,8 @@ def check_values(values: Mapping[str, Any]) -> None:
             "config.parallel.population=True: a population is for parallel.mode=jit and "
             "parallel.fsdp=1; leave it out, to train one after the other"
         )
-    one_of("on_nonfinite", ON_NONFINITE)
-    one_of("best_metric", BEST_METRICS)
-    one_of("data.sampling", SAMPLINGS)
-    one_of("data.on_bad_image", ("error", "skip"))
-    if values["data.mode"] is not None:
-        one_of("data.mode", MODES)
-    for key in ("seed", "data.split_seed"):
-        check(key, 0 <= values[key] < 2**32, "a whole number from 0 to 2**32 - 1")
-    check("data.channels", values["data.channels"] in (None, 1, 3), "1 or 3")
-    check("optimizer.weight_decay", values["optimizer.weight_decay"] >= 0, "a number from 0")
-    check("checkpoint_gap_seconds", values["checkpoint_gap_seconds"] >= 0, "a number from 0")
-    for key in (
-        "batch_size",
-        "max_skipped",
-        "parallel.fsdp",
-        "parallel.steps_per_dispatch",
-        "data.image_size",
-        "data.shrink",
-        "data.num_workers",
-        "data.cache_limit_gb",
-        "optimizer.learning_rate",
-        "optimizer.clip_norm",
-        "optimizer.clip_value",
-        "optimizer.clip_adaptive",
-        "optimizer.lookahead_steps",
-        "optimizer.accumulate",
-        "ema.every",
-    ):
-        above_zero(key)
     alone = values["parallel.fsdp"] == 1 or values["parallel.mode"] == "jit"
     check("parallel.fsdp", alone, "1 with config.parallel.mode='pmap', which splits no state")
-    for key in ("data.holdout", "data.test_holdout", "loss.label_smoothing"):
-        check(key, 0 <= values[key] < 1, "a share from 0 to below 1")
     _check_ranges(values, check)
     _check_report(values, check)
     _check_pretrained(values, check)
@@ -101,8 +62,6 @@ def _check_learning(values: Mapping[str, Any], check: Callable[[str, bool, str],
     )
     _check_rules(values["optimizer.rules"])
     decay = values["optimizer.layer_decay"]
-    delta = values["early_stop.min_delta"]
-    check("early_stop.min_delta", 0 <= delta < math.inf, "a number from 0")
     share = values["optimizer.lookahead_share"]
     check("optimizer.lookahead_share", 0 < share <= 1, "a share above 0, up to 1")
     check("optimizer.layer_decay", decay is None or 0 < decay <= 1, "a factor above 0, up to 1")
@@ -115,7 +74,6 @@ def _check_learning(values: Mapping[str, Any], check: Callable[[str, bool, str],
 
 def _check_average(values: Mapping[str, Any], check: Callable[[str, bool, str], None]) -> None:
     """The keys in `ema`."""
-    check("ema.kind", values["ema.kind"] in AVERAGES, "one of " + ", ".join(AVERAGES))
     decay, kind = values["ema.decay"], values["ema.kind"]
     check("ema.decay", decay is None or 0 < decay < 1, "a share above 0, below 1")
     if kind == "equal" and decay is not None:
@@ -183,11 +141,6 @@ def _check_pretrained(values: Mapping[str, Any], check: Callable[[str, bool, str
 
 
 def _check_report(values: Mapping[str, Any], check: Callable[[str, bool, str], None]) -> None:
-    def one_of(key: str, names: Collection[str]) -> None:
-        check(key, values[key] is None or values[key] in names, "one of " + ", ".join(names))
-
-    one_of("report.projection", PROJECTIONS)
-    one_of("report.attack", ATTACKS)
     check("report.epsilon", 0 <= values["report.epsilon"] <= 255, "a number from 0 to 255")
     check("report.resamples", values["report.resamples"] >= 100, "a whole number from 100")
     views = ", ".join(VIEWS)

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxcnn.config.keys import FREE_ON_RESUME, differences, resolve, to_json
+from jaxcnn.config.keys import differences, resolve, to_json
+from jaxcnn.config.table import FREE_ON_RESUME
 from jaxcnn.errors import UserError
 
 # In a tuning directory whose study is elsewhere: the name that it has there.

@@ -19,7 +19,8 @@ from typing import Any, TextIO
 
 from ml_collections import ConfigDict
 
-from jaxcnn.config.keys import FREE_ON_RESUME, flatten, resolve, to_json, unflatten
+from jaxcnn.config.keys import flatten, resolve, to_json, unflatten
+from jaxcnn.config.table import FREE_ON_RESUME
 from jaxcnn.errors import UserError
 from jaxcnn.files.folders import check_writable
 from jaxcnn.files.locks import has_locks, try_lock, wait_for_lock

@@ -8,7 +8,8 @@ from ml_collections import ConfigDict
 
 from jaxcnn.config.choices import own_names
 from jaxcnn.config.experiment import definitions, source_of
-from jaxcnn.config.keys import FREE_ON_RESUME, differences, flatten, load_config
+from jaxcnn.config.keys import differences, flatten, load_config
+from jaxcnn.config.table import FREE_ON_RESUME
 from jaxcnn.data.source import Dataset
 from jaxcnn.data.splits import describe
 from jaxcnn.errors import UserError, command

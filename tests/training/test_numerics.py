@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxcnn import AUGMENTATIONS, create_train_state
-from jaxcnn.config.keys import FREE_ON_RESUME
+from jaxcnn.config.table import FREE_ON_RESUME
 from jaxcnn.errors import UserError
 from jaxcnn.training.train import train
 from tests.configs import message_of

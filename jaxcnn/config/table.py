@@ -1,0 +1,165 @@
+"""The table of keys: what a config may say, with defaults, notes and simple ranges.
+
+Defaults, types, the checks of single values, what may differ when a run is resumed, --help and the
+reference of the documentation are all made from it.
+"""
+
+import math
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
+
+from jaxcnn.analysis.features import PROJECTIONS
+from jaxcnn.config.durations import DURATIONS, UNITS
+from jaxcnn.core.attacks import ATTACKS
+from jaxcnn.core.average import AVERAGES
+from jaxcnn.core.step_wrappers import ON_NONFINITE
+from jaxcnn.data.cache import MODES
+from jaxcnn.data.pipeline import SAMPLINGS
+
+
+class Range(NamedTuple):
+    """Values that a key allows: in words, and as a test."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+class Key(NamedTuple):
+    """A key of the config.
+
+    default: a type stands for None, which values of that type may replace.
+    allows: a range, or the names that are allowed; None for any of its type, and where
+      `check_values` judges it together with other keys.
+    free: whether it may differ when a run is resumed, as it does not change what is trained. (How
+      often checkpoints are written does decide which one can be the best.)
+    """
+
+    default: Any
+    note: str
+    allows: Range | Collection[str] | None = None
+    free: bool = False
+
+
+FREE = True
+ABOVE_ZERO = Range("a number above 0", lambda value: 0 < value < math.inf)
+FROM_ZERO = Range("a number from 0", lambda value: 0 <= value < math.inf)
+SHARE = Range("a share from 0 to below 1", lambda value: 0 <= value < 1)
+SEED = Range("a whole number from 0 to 2**32 - 1", lambda value: 0 <= value < 2**32)
+CHANNELS = Range("1 or 3", lambda value: value in (1, 3))
+BEST_METRICS = ("accuracy", "loss", "f1_macro", "precision_macro", "recall_macro")
+
+# fmt: off
+KEYS: dict[str, Key] = {
+    "auto": Key(False, "choose what is left open by looking at the data and the device"),
+    "experiment": Key("", "the file that defines what jaxcnn does not; --config sets it", None,
+        FREE),
+    "seed": Key(0, "of the first parameters, batches, augmentation and dropout", SEED),
+    "batch_size": Key(128, "of all devices together", ABOVE_ZERO),
+    "dtype": Key("float32", "of the computation, or 'bfloat16'; parameters stay float32",
+        ("float32", "bfloat16")),
+    "on_nonfinite": Key("stop", "or 'skip': leave out an update with a NaN or an infinity",
+        ON_NONFINITE),
+    "max_skipped": Key(10, "updates left out in a row, before the run stops", ABOVE_ZERO, FREE),
+    "best_metric": Key("accuracy", "on validation: which checkpoint is the best", BEST_METRICS),
+    "checkpoint_gap_seconds": Key(float,
+        "least time between writes; None: 2, or 0 with a checkpoint_every_*", FROM_ZERO, FREE),
+    "data.source": Key("digits",
+        "where images come from: digits, folder, csv, arrays, tfds, synthetic, or your own"),
+    "data.image_size": Key(int, "pixels; None: the images' own", ABOVE_ZERO),
+    "data.channels": Key(int, "1 or 3; None: the images' own", CHANNELS),
+    "data.num_classes": Key(int, "an error if the data have another number"),
+    "data.holdout": Key(0.1, "validation's share of train, where there is no validation split",
+        SHARE),
+    "data.test_holdout": Key(0.2, "test's share, where there is no test split", SHARE),
+    "data.split_seed": Key(0, "of the examples that are held out; another gives other splits",
+        SEED),
+    "data.sampling": Key("shuffle", "or 'balanced': every class as often as every other",
+        SAMPLINGS),
+    "data.on_bad_image": Key("error", "or 'skip': train without images that cannot be decoded",
+        ("error", "skip")),
+    "data.background": Key((255, 255, 255), "RGB under transparent pixels"),
+    "data.window": Key(tuple, "(low, high) of images with more than 8 bits"),
+    "data.mean": Key(tuple,
+        "mean of each channel over 0..1, to normalise with; None: measured from train"),
+    "data.std": Key(tuple, "standard deviation of each channel; None: measured from train"),
+    "data.crop_fraction": Key(1.0, "share of the resized image that the centre crop keeps"),
+    "data.crop_scale": Key(tuple, "(0.08, 1.0): train on random crops of the files"),
+    "data.shrink": Key(int, "2: stream copies of large photos, twice image_size", ABOVE_ZERO),
+    "data.mode": Key(str, "memory, device or stream; None: by size", MODES, FREE),
+    "data.num_workers": Key(int, "decoding threads; None: one a core", ABOVE_ZERO, FREE),
+    "data.cache_dir": Key(str, "of decoded images; None: ~/.cache/jaxcnn/data", None, FREE),
+    "data.cache_limit_gb": Key(50.0, "what was used longest ago is removed above that", ABOVE_ZERO,
+        FREE),
+    "model.name": Key("cnn", "of a model, see below, or your own"),
+    "pretrained.path": Key("", "trained weights, or the directory of a run"),
+    "pretrained.head": Key(bool, "take the classifier; None: where it fits"),
+    "pretrained.names": Key((), "(pattern of their layers' names, our path), before the known"),
+    "pretrained.ignore": Key((), "patterns of tensors that may be left out"),
+    "optimizer.name": Key("adamw", "of an optimizer of Optax, see below, or your own"),
+    "optimizer.learning_rate": Key(1e-3, "the highest of the schedule", ABOVE_ZERO),
+    "optimizer.weight_decay": Key(0.0, "of kernels; decoupled where the optimizer has that",
+        FROM_ZERO),
+    "optimizer.decay_biases": Key(False, "True: weight decay for biases and norms, too"),
+    "optimizer.clip_norm": Key(float, "largest global norm of the gradient", ABOVE_ZERO),
+    "optimizer.clip_value": Key(float, "largest absolute value of the gradient", ABOVE_ZERO),
+    "optimizer.clip_adaptive": Key(float, "0.01: of a unit's weights (AGC)", ABOVE_ZERO),
+    "optimizer.lookahead_steps": Key(int, "5: updates between slow steps", ABOVE_ZERO),
+    "optimizer.lookahead_share": Key(0.5, "of the way that a slow step goes"),
+    "optimizer.accumulate": Key(1, "steps whose gradients make one update", ABOVE_ZERO),
+    "optimizer.rules": Key((), "(pattern, {what differs}): docs/guides/training.md"),
+    "optimizer.layer_decay": Key(float, "of the learning rate, from stage to stage"),
+    "schedule.name": Key("cosine", "how the learning rate changes, see below, or your own"),
+    "ema.kind": Key("exponential", "or 'equal' (SWA), 'rising': of params, stats", AVERAGES),
+    "ema.decay": Key(float, "0.999: evaluate the exponential average; None: none"),
+    "ema.every": Key(1, "steps from one value that is averaged to the next", ABOVE_ZERO),
+    "ema.lookahead": Key(False, "go on from each new average, which is what is evaluated"),
+    "loss.name": Key("cross_entropy", "or focal, or your own"),
+    "loss.label_smoothing": Key(0.0, "share of the target spread over all classes", SHARE),
+    "loss.class_weights": Key(object, "'balanced', or a number for each class"),
+    "augment": Key((), "names or (name, number | {keyword: value}), in order"),
+    "parallel.mode": Key("jit", "or 'pmap'", ("jit", "pmap"), FREE),
+    "parallel.fsdp": Key(1, "devices that share one copy of parameters and optimiser state",
+        ABOVE_ZERO, FREE),
+    "parallel.population": Key(bool, "several seeds or trials in one program", None, FREE),
+    "parallel.steps_per_dispatch": Key(int, "None: 1 on a CPU, else 16 if possible", ABOVE_ZERO,
+        FREE),
+    "parallel.native": Key(bool, "convolutions in C++; None: on one CPU, if possible", None, FREE),
+    "early_stop.min_delta": Key(0.0, "what an improvement has to exceed", FROM_ZERO),
+    "report.at_end": Key(True, "make report/ when training ends", None, FREE),
+    "report.resamples": Key(1000, "of the test data, for 95 % intervals", None, FREE),
+    "report.temperature": Key(False, "fit one on validation, and keep it with the model", None,
+        FREE),
+    "report.tta": Key((), "'shift', 'flip': average over these views, beside the plain result",
+        None, FREE),
+    "report.occlusion": Key(False, "maps of what matters, patch by patch", None, FREE),
+    "report.projection": Key(str, "'pca' or 'tsne': a map of the test images", PROJECTIONS, FREE),
+    "report.corruptions": Key(False, "accuracy under 15 corruptions of 5 severities", None, FREE),
+    "report.attack": Key(str, "'fgsm' or 'pgd': accuracy under attack", ATTACKS, FREE),
+    "report.epsilon": Key(2.0, "what an attack may change in a pixel's value of 0..255", None,
+        FREE),
+    "report.outliers": Key(str, "a folder of other images, to tell from the test's", None, FREE),
+    "report.histograms": Key(False, "parameters and gradients, to TensorBoard in training", None,
+        FREE),
+}
+# fmt: on
+
+# What the durations are, each given in one of three units; see `jaxcnn.config.durations`.
+_DURATION_NOTES = {
+    "num": "how long to train",
+    "eval_every": "from one validation to the next",
+    "log_every": "from one line of the log to the next",
+    "checkpoint_every": "from one checkpoint to the next",
+    "schedule.warmup": "how long the learning rate rises from 0",
+    "ema.start": "how long nothing is averaged",
+    "early_stop.patience": "stop after so long without an improvement of best_metric",
+}
+for _name in DURATIONS:
+    for _unit in UNITS:
+        KEYS[f"{_name}_{_unit}"] = Key(
+            float if _unit == "epochs" else int,
+            f"{_DURATION_NOTES[_name]}, in {_unit}",
+            free=_name in ("log_every", "checkpoint_every"),
+        )
+
+# Keys that may differ when a run is resumed; two of them are keywords of data sources.
+FREE_ON_RESUME = (*(name for name, key in KEYS.items() if key.free), "data.dir", "data.manual_dir")
