@@ -6,12 +6,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcnn.analysis.calibration import Reliability, expected_calibration_error, reliability
-from jaxcnn.analysis.confusions import Confusion, worst_confusions
-from jaxcnn.analysis.counts import class_estimates, confusion_counts, count_estimates
-from jaxcnn.analysis.estimate import NO_EXAMPLES, Estimate, estimate
+from jaxcnn.analysis.counts import (
+    Confusion,
+    class_estimates,
+    confusion_counts,
+    count_estimates,
+    worst_confusions,
+)
 from jaxcnn.analysis.intervals import (
     LEVEL,
+    NO_EXAMPLES,
     SAME,
+    Estimate,
+    estimate,
     mean_estimates,
     percentiles,
     resample_margins,

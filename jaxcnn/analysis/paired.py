@@ -5,8 +5,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcnn.analysis.estimate import NO_EXAMPLES, Estimate, estimate
-from jaxcnn.analysis.intervals import SAME, mean_estimates, percentiles, resample
+from jaxcnn.analysis.intervals import (
+    NO_EXAMPLES,
+    SAME,
+    Estimate,
+    estimate,
+    mean_estimates,
+    percentiles,
+    resample,
+)
 
 
 class Comparison(NamedTuple):

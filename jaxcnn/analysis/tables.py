@@ -6,7 +6,7 @@ from typing import TextIO
 
 import numpy as np
 
-from jaxcnn.analysis.estimate import BY_CONVENTION, Estimate
+from jaxcnn.analysis.intervals import BY_CONVENTION, Estimate
 from jaxcnn.analysis.measure import Measured
 from jaxcnn.errors import printable
 

@@ -31,9 +31,9 @@ from jaxcnn.files.folders import check_writable
 from jaxcnn.files.paths import local
 from jaxcnn.inference.answers import Table, annotated, as_json
 from jaxcnn.inference.classifier import Classifier
-from jaxcnn.inference.film import CODECS, Film
 from jaxcnn.inference.inputs import Input, find_inputs, is_camera, read_lines
 from jaxcnn.inference.prediction import count, predict
+from jaxcnn.inference.video import CODECS, Film
 from jaxcnn.runtime.progress import counter
 
 # A file's number, as Python's own object for it may be missing, and waits for more than one line.

@@ -18,7 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcnn.analysis.calibration import fit_temperature
-from jaxcnn.analysis.estimate import Estimate
+from jaxcnn.analysis.intervals import Estimate
 from jaxcnn.analysis.measure import Measured, calibration_metrics, measure
 from jaxcnn.analysis.outcomes import probabilities
 from jaxcnn.builders.data import build_dataset

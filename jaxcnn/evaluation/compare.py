@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcnn.analysis.estimate import Estimate
+from jaxcnn.analysis.intervals import Estimate
 from jaxcnn.analysis.paired import Comparison, compare_paired, holm
 from jaxcnn.config.keys import differences, flatten
 from jaxcnn.errors import UserError
@@ -20,8 +20,7 @@ from jaxcnn.files.folders import write_files
 from jaxcnn.files.paths import absolute, as_path
 from jaxcnn.files.rundir import REPORT, read_json
 from jaxcnn.inference.trained import run_config
-from jaxcnn.report.compare_curves import compared_curves
-from jaxcnn.report.compare_page import Compared, Pair, compare_page, compare_text
+from jaxcnn.report.compare_page import Compared, Pair, compare_page, compare_text, compared_curves
 from jaxcnn.report.style import in_both_themes
 
 logger = logging.getLogger(__name__)

@@ -17,8 +17,7 @@ from jaxcnn.data.resize import fit
 from jaxcnn.evaluation.assess import Assessment, on_devices, parts_at, spread_over
 from jaxcnn.inference.trained import predict_step_of
 from jaxcnn.report import activations, galleries
-from jaxcnn.report.galleries import Neighbour, Prediction
-from jaxcnn.report.gallery import Gallery
+from jaxcnn.report.galleries import Gallery, Neighbour, Prediction
 
 # Of examples in an assessment, int64[n]
 Positions = Sequence[int] | np.ndarray

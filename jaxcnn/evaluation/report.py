@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from jaxcnn.analysis.confusions import cluster_order
+from jaxcnn.analysis.counts import cluster_order
 from jaxcnn.analysis.label_errors import Suspect
 from jaxcnn.analysis.tables import metrics_text, predictions_csv
 from jaxcnn.config.keys import flatten
@@ -25,7 +25,7 @@ from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import ENVIRONMENT, REPORT_PAGE, environment, metric_lines, read_json
 from jaxcnn.inference.trained import Trained
 from jaxcnn.report import charts, class_charts
-from jaxcnn.report.gallery import Gallery, gallery_png
+from jaxcnn.report.galleries import Gallery, gallery_png
 from jaxcnn.report.report_page import Report, report_page
 from jaxcnn.report.style import Chart, in_both_themes
 from jaxcnn.report.verdict import Note, split_note, unreadable_note, verdict

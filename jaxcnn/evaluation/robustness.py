@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.analysis.estimate import Estimate
-from jaxcnn.analysis.intervals import share_estimate
+from jaxcnn.analysis.intervals import Estimate, share_estimate
 from jaxcnn.analysis.ranking import ranking
 from jaxcnn.builders.data import build_unlabelled
 from jaxcnn.core.attacks import ATTACKS

@@ -15,7 +15,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.exports import FORMATS
 from jaxcnn.exports.graph import Unsupported
 from jaxcnn.exports.model import Model
-from jaxcnn.inference.in_parts import MOST_AT_ONCE, in_parts
+from jaxcnn.inference.classifier import MOST_AT_ONCE, in_parts
 
 # Between probabilities in float32.
 TOLERANCE = 1e-5

@@ -25,8 +25,28 @@ from jaxcnn.errors import UserError
 from jaxcnn.files.folders import local_file
 from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import EVALUATION, read_json, versions
-from jaxcnn.inference.in_parts import in_parts
 from jaxcnn.inference.trained import Trained, load_trained
+
+# Images that are answered at once, at most: more would take memory and hardly be faster.
+MOST_AT_ONCE = 64
+
+
+def in_parts(
+    run: Callable[[np.ndarray], np.ndarray],
+    image: np.ndarray,
+    most: int = MOST_AT_ONCE,
+    filled: Callable[[int], int] = lambda count: count,
+) -> np.ndarray:
+    """run(image) for so many images at a time; a part of n is filled up to filled(n) of them, and
+    what is said of those that fill is left out.
+    """
+    found = []
+    for start in range(0, len(image), most):
+        part = image[start : start + most]
+        missing = np.zeros((filled(len(part)) - len(part), *part.shape[1:]), part.dtype)
+        found.append(run(np.concatenate([part, missing]))[: len(part)])
+    return np.concatenate(found)
+
 
 # What files say of the model in them.
 CARD = "model.json"

@@ -14,15 +14,17 @@ from jaxcnn.report.charts import curves, projection_chart, reliability_chart
 from jaxcnn.report.class_charts import class_bars, confusion_chart, robustness_chart
 from jaxcnn.report.figures import to_png
 from jaxcnn.report.galleries import (
+    Gallery,
     Neighbour,
     Prediction,
     confidently_wrong,
+    gallery_html,
+    gallery_png,
     likely_label_errors,
     misclassified,
     nearest_neighbours,
     sample_predictions,
 )
-from jaxcnn.report.gallery import Gallery, gallery_html, gallery_png
 from jaxcnn.report.report_page import Report, report_page
 from jaxcnn.report.style import DARK, LIGHT, Chart, Theme, in_both_themes
 from jaxcnn.report.verdict import Note, split_note, unreadable_note, verdict

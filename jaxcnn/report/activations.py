@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxcnn.report.figures import fitted
-from jaxcnn.report.galleries import Prediction
-from jaxcnn.report.gallery import SIDE, Gallery, Group, Tile
+from jaxcnn.report.galleries import SIDE, Gallery, Group, Prediction, Tile
 
 # Pixels of a mosaic of filters; of a feature map, and how many stand in a row: the maps of most
 # stages (7, 14, 28, 56 or 8 across) fill their place with whole pixels.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-    from jaxcnn.analysis.estimate import Estimate
+    from jaxcnn.analysis.intervals import Estimate
     from jaxcnn.analysis.measure import Measured
 
 # Classes whose cells carry numbers; names along a side; cells along a side.

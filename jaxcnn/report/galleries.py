@@ -1,11 +1,185 @@
 """Galleries of images and of what the model says about them."""
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcnn.report.gallery import Gallery, Group, Tile
+from jaxcnn.report.figures import fitted, thumbnail, to_png
+from jaxcnn.report.page import Html, figure, heading, join, marked, paragraph, picture, row
+from jaxcnn.report.style import LIGHT, short_name
+
+# Pixels of a tile's longer side; of the space between tiles; across a whole gallery.
+SIDE, _GAP, _WIDTH = 112, 12, 1128
+# Pixels of a line of a caption, of a group's heading, and of the title.
+_LINE, _HEADING, _TITLE = 14, 26, 34
+_DPI = 100
+# Pixels that a character of a caption takes.
+_CHARACTER = 5.8
+# Photos are kept with more pixels than are shown, for screens that have them.
+_DENSITY = 1.5
+# Characters of a file's name below its picture; the description has them all.
+_NAME = 28
+_SIGNS = {True: "✓", False: "✗"}
+
+
+class Tile(NamedTuple):
+    """Images side by side with a caption below.
+
+    images: uint8[h, w, 1 or 3] each; they are shown with `side` pixels or fewer along the longer
+      side. lines: the caption. name: the file or number, for those who look for it.
+    right: whether a prediction is right, where there is one.
+    """
+
+    images: Sequence[np.ndarray]
+    lines: Sequence[str]
+    name: str = ""
+    right: bool | None = None
+    side: int = SIDE
+
+
+class Group(NamedTuple):
+    """Tiles that belong together. heading: "" for none."""
+
+    tiles: Sequence[Tile]
+    heading: str = ""
+
+
+class Gallery(NamedTuple):
+    """Groups under a title. empty: what is said where there are no tiles."""
+
+    title: str
+    groups: Sequence[Group]
+    empty: str = "Nothing to show."
+
+    @property
+    def has_tiles(self) -> bool:
+        return any(group.tiles for group in self.groups)
+
+    def __repr__(self) -> str:
+        count = sum(len(group.tiles) for group in self.groups)
+        return f"Gallery({self.title!r}, {count} tiles)"
+
+    def _repr_png_(self) -> bytes:
+        """How a notebook shows it."""
+        return gallery_png(self)
+
+
+class _Place(NamedTuple):
+    """Where something stands, in pixels from the top left corner."""
+
+    x: int
+    y: int
+    what: Tile | str
+
+
+def gallery_png(gallery: Gallery) -> bytes:
+    """The whole gallery as one PNG on white paper: for a file, a notebook, TensorBoard."""
+    from matplotlib.figure import Figure
+
+    places, height = _arrange(gallery)
+    canvas = np.full((height, _WIDTH, 3), 255, np.uint8)
+    whole = Figure((_WIDTH / _DPI, height / _DPI), dpi=_DPI)
+
+    def write(x: float, y: float, words: str, **style: Any) -> None:
+        words = short_name(words, int((_WIDTH - x) / _CHARACTER))
+        place = x / _WIDTH, 1 - y / height
+        whole.text(*place, words, va="top", parse_math=False, **style)
+
+    for x, y, what in places:
+        if isinstance(what, str):
+            title = (x, y) == (_GAP, _GAP)
+            write(x, y, what, fontsize=11 if title else 9, color=LIGHT.ink)
+            continue
+        _draw_tile(canvas, x, y, what)
+        below = y + max(image.shape[0] for image in _shown(what)) + 5
+        for line, words in enumerate(_caption(what)):
+            color = LIGHT.soft if line else LIGHT.ink
+            write(x, below + line * _LINE, words, fontsize=7.5, color=color)
+    whole.figimage(canvas, origin="upper")
+    return to_png(whole)
+
+
+def gallery_html(gallery: Gallery) -> Html:
+    """Figures with captions as text."""
+    if not gallery.has_tiles:
+        return paragraph(gallery.empty)
+    return join(
+        join([heading(group.heading, 4) if group.heading else "", row(map(_figure, group.tiles))])
+        for group in gallery.groups
+    )
+
+
+def _arrange(gallery: Gallery) -> tuple[list[_Place], int]:
+    """Tiles from left to right, each group on a line of its own; and the height of it all."""
+    places, y = [_Place(_GAP, _GAP, gallery.title)], _TITLE + _GAP
+    if not gallery.has_tiles:
+        return [*places, _Place(_GAP, y, gallery.empty)], y + _HEADING
+    for group in gallery.groups:
+        if group.heading:
+            places.append(_Place(_GAP, y, group.heading))
+            y += _HEADING
+        x, tallest = _GAP, 0
+        for tile in group.tiles:
+            width, height = _size(tile)
+            if x > _GAP and x + width > _WIDTH - _GAP:
+                x, y, tallest = _GAP, y + tallest + _GAP, 0
+            places.append(_Place(x, y, tile))
+            x, tallest = x + width + _GAP, max(tallest, height)
+        y += tallest + _GAP
+    return places, y
+
+
+def _shown(tile: Tile) -> list[np.ndarray]:
+    return [fitted(image, tile.side) for image in tile.images]
+
+
+def _size(tile: Tile) -> tuple[int, int]:
+    """Pixels across and down, with the caption."""
+    images = _shown(tile)
+    width = sum(image.shape[1] for image in images) + 4 * (len(images) - 1)
+    height = max(image.shape[0] for image in images)
+    return max(width, SIDE), height + 8 + _LINE * len(tile.lines)
+
+
+def _caption(tile: Tile) -> Iterator[str]:
+    """The lines as they fit below the tile. A right and a wrong one differ by their sign too."""
+    fits = int(_size(tile)[0] / _CHARACTER)
+    for line, words in enumerate(tile.lines):
+        sign = f"{_SIGNS[tile.right]} " if line == 0 and tile.right is not None else ""
+        yield sign + short_name(words, fits - len(sign))
+
+
+def _draw_tile(canvas: np.ndarray, x: int, y: int, tile: Tile) -> None:
+    images = _shown(tile)
+    if tile.right is not None:
+        height, width = images[0].shape[:2]
+        thick = 2 if tile.right else 4
+        color = LIGHT.lines[2] if tile.right else LIGHT.lines[1]
+        rgb = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+        canvas[y - thick : y + height + thick, x - thick : x + width + thick] = rgb
+    for image in images:
+        height, width = image.shape[:2]
+        space = canvas[y : y + height, x : x + width]
+        space[...] = image[: space.shape[0], : space.shape[1]]
+        x += width + 4
+
+
+def _figure(tile: Tile) -> Html:
+    pictures, across = [], 0
+    for number, image in enumerate(tile.images, 1):
+        width = fitted(image, tile.side).shape[1]
+        across += width + 4
+        small = thumbnail(image, round(tile.side * _DENSITY))
+        part = f", picture {number} of {len(tile.images)}" if len(tile.images) > 1 else ""
+        pictures.append(picture(small, (tile.name or tile.lines[0]) + part, width))
+    # A percent sign stays with its number.
+    lines: list[object] = [line.replace(" %", "\u00a0%") for line in tile.lines]
+    if tile.right is not None:
+        lines[0] = marked(tile.right, lines[0])
+    if tile.name:
+        lines.append(Html(f'<span class="name">{join([short_name(tile.name, _NAME)])}</span>'))
+    return figure(join(pictures), *lines, width=max(across, SIDE))
 
 
 class Prediction(NamedTuple):

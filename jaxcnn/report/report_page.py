@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from jaxcnn.report.gallery import Gallery, gallery_html
+from jaxcnn.report.galleries import Gallery, gallery_html
 from jaxcnn.report.page import (
     Html,
     Section,
@@ -34,7 +34,7 @@ from jaxcnn.report.tables import (
 from jaxcnn.report.verdict import Note
 
 if TYPE_CHECKING:
-    from jaxcnn.analysis.estimate import Estimate
+    from jaxcnn.analysis.intervals import Estimate
     from jaxcnn.analysis.measure import Measured
 
 

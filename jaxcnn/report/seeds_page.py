@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxcnn.analysis.seeds import SeedStatistics, over_seeds
-from jaxcnn.report.compare_curves import compared_curves
+from jaxcnn.report.compare_page import compared_curves
 from jaxcnn.report.page import (
     Html,
     Number,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from jaxcnn.report.page import Html, Number, details, join, paragraph, table, text
 
 if TYPE_CHECKING:
-    from jaxcnn.analysis.estimate import Estimate
+    from jaxcnn.analysis.intervals import Estimate
     from jaxcnn.analysis.measure import Measured
 
 # Rows of a table that are not folded, and rows that a page holds.

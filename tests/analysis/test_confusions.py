@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxcnn.analysis.confusions import Confusion, cluster_order, worst_confusions
+from jaxcnn.analysis.counts import Confusion, cluster_order, worst_confusions
 
 
 def test_the_largest_counts_come_first_of_equal_ones_the_larger_share():

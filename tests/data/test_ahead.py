@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from jaxcnn.inference.ahead import lists_ahead
+from jaxcnn.inference.prediction import lists_ahead
 
 
 def test_items_and_results_come_in_order_in_full_lists():

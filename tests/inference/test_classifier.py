@@ -10,8 +10,7 @@ from PIL import Image
 
 from jaxcnn.data import SOURCES
 from jaxcnn.errors import UserError
-from jaxcnn.inference.classifier import answer, load_classifier
-from jaxcnn.inference.in_parts import MOST_AT_ONCE
+from jaxcnn.inference.classifier import MOST_AT_ONCE, answer, load_classifier
 from tests.images import saved
 
 

@@ -15,12 +15,11 @@ import pytest
 
 from jaxcnn.config import default_config
 from jaxcnn.errors import UserError
-from jaxcnn.inference.answers import annotated, as_json
-from jaxcnn.inference.caption import captioned
+from jaxcnn.inference.answers import annotated, as_json, captioned
 from jaxcnn.inference.classifier import load_classifier
-from jaxcnn.inference.film import Film
 from jaxcnn.inference.inputs import find_inputs
 from jaxcnn.inference.prediction import count, predict, smoothed
+from jaxcnn.inference.video import Film
 from tests.images import saved
 from tests.processes import environment
 
