@@ -43,6 +43,7 @@ class Key(NamedTuple):
 FREE = True
 ABOVE_ZERO = Range("a number above 0", lambda value: 0 < value < math.inf)
 FROM_ZERO = Range("a number from 0", lambda value: 0 <= value < math.inf)
+SECONDS = Range("a number from 0", lambda value: value >= 0)  # inf: only the first and the last
 SHARE = Range("a share from 0 to below 1", lambda value: 0 <= value < 1)
 SEED = Range("a whole number from 0 to 2**32 - 1", lambda value: 0 <= value < 2**32)
 CHANNELS = Range("1 or 3", lambda value: value in (1, 3))
@@ -62,7 +63,7 @@ KEYS: dict[str, Key] = {
     "max_skipped": Key(10, "updates left out in a row, before the run stops", ABOVE_ZERO, FREE),
     "best_metric": Key("accuracy", "on validation: which checkpoint is the best", BEST_METRICS),
     "checkpoint_gap_seconds": Key(float,
-        "least time between writes; None: 2, or 0 with a checkpoint_every_*", FROM_ZERO, FREE),
+        "least time between writes; None: 2, or 0 with a checkpoint_every_*", SECONDS, FREE),
     "data.source": Key("digits",
         "where images come from: digits, folder, csv, arrays, tfds, synthetic, or your own"),
     "data.image_size": Key(int, "pixels; None: the images' own", ABOVE_ZERO),

@@ -46,6 +46,7 @@ def test_checkpoints_that_are_asked_for_are_written_at_once():
     assert gap() == 2
     assert gap(checkpoint_every_steps=5) == gap(checkpoint_every_epochs=1.0) == 0
     assert gap(checkpoint_every_steps=5, checkpoint_gap_seconds=60.0) == 60
+    assert gap(checkpoint_gap_seconds=float("inf")) == float("inf")  # only the first and the last
     assert "expected a number from 0" in message_of(checkpoint_gap_seconds=-1.0)
     again = resolve(resolve(given()))
     assert again.checkpoint_gap_seconds == 2
