@@ -40,6 +40,9 @@ _OURS = [frozenset(registry) for registry in _REGISTRIES]
 # The experiment files that were executed, by their paths.
 _modules: dict[str, ModuleType] = {}
 
+# The file of each `load_experiment` that has set config.experiment, in order.
+_set: list[str] = []
+
 
 def recipes() -> dict[str, Path]:
     """{name: file} of the recipes that come with jaxcnn; in a checkout, the folder experiments/."""
@@ -77,6 +80,7 @@ def load_experiment(name: str) -> ConfigDict:
     module = load_module(str(path), reload=True)
     if not callable(get_config := getattr(module, "get_config", None)):
         raise UserError(f"{path}: not an experiment file, it has no get_config()")
+    before = len(_set)
     try:
         config = get_config(argument) if colon else get_config()
     except UserError:
@@ -85,10 +89,29 @@ def load_experiment(name: str) -> ConfigDict:
         raise UserError(line_of(error, str(path))) from error
     if not isinstance(config, ConfigDict):
         raise UserError(f"{path}: get_config() returns {config!r}; expected a config")
-    if not config.get("experiment"):
+    # What get_config() has loaded to begin with stays the file only where the config needs it.
+    inner = config.get("experiment")
+    if not inner or (inner in _set[before:] and not _needs(config, inner, module)):
         with config.unlocked():
             config.experiment = str(path)
+        _set.append(str(path))
     return config
+
+
+def _needs(config: ConfigDict, inner: str, outer: ModuleType) -> bool:
+    """Whether a config names something that only the inner of two experiment files has."""
+    parts = [part for part in config.values() if isinstance(part, ConfigDict)]
+    named = [part.get(key) for part in parts for key in ("name", "source")]
+    named += [
+        one[0] if isinstance(one, tuple) and one else one for one in config.get("augment") or ()
+    ]
+    return any(_has(_modules[inner], one) and not _has(outer, one)
+               for one in named if isinstance(one, str))  # fmt: skip
+
+
+def _has(module: ModuleType, name: str) -> bool:
+    own = module.__registered__.values()
+    return any(name in names for names in own) or callable(getattr(module, name, None))
 
 
 def load_module(path: str, reload: bool = False) -> ModuleType:
@@ -190,9 +213,13 @@ def experiment_record(experiment: str) -> dict[str, Any]:
 
 def definitions(source: str) -> str:
     """What an experiment file defines, to compare: not its docstring, get_config() and search()."""
+    try:
+        nodes = ast.parse(source).body
+    except (SyntaxError, ValueError):  # a damaged copy; who executes it says so
+        return source
     body = [
         node
-        for node in ast.parse(source).body
+        for node in nodes
         if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
         and getattr(node, "name", None) not in ("get_config", "search")
     ]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.config.experiment import definitions, find_experiment, recipes
-from jaxcnn.config.keys import load_config, resolve
+from jaxcnn.config.keys import chosen, load_config, resolve
 from jaxcnn.errors import UserError
 from tests.processes import ROOT, command_line, finish, start
 
@@ -283,3 +283,56 @@ def test_a_recipe_is_named_from_an_empty_folder(away, command):
     assert (away / "runs/digits/eval.json").is_file()
     command("--config", "digits", module="jaxcnn.check_data", cwd=away, check=0)
     assert (away / "runs/digits-data/report.html").is_file()
+
+
+BASE = """
+from jaxcnn import default_config
+
+
+def halved(peak, num_steps):
+    return lambda step: peak / 2
+
+
+def get_config():
+    config = default_config()
+    config.num_steps = 4
+    return config
+"""
+
+DERIVED = """
+import jaxcnn
+
+
+def Mine(num_classes):
+    ...
+
+
+def get_config():
+    config = jaxcnn.load_config({base!r})
+    config.{key} = {name!r}
+    return config
+"""
+
+
+@pytest.mark.parametrize(
+    ("base", "key", "name", "file"),
+    [
+        ("digits", "model.name", "Mine", "derived.py"),
+        ("digits", "model.name", "cnn", "derived.py"),
+        ("base.py", "model.name", "Mine", "derived.py"),
+        ("base.py", "schedule.name", "halved", "base.py"),
+    ],
+)
+def test_a_file_that_begins_with_another_defines_things_too(
+    tmp_path, monkeypatch, base, key, name, file
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base.py").write_text(BASE)
+    (tmp_path / "derived.py").write_text(DERIVED.format(base=base, key=key, name=name))
+    config = load_config("derived.py")
+    assert config.experiment == file
+    assert callable(chosen(config, key.partition(".")[0]))
+
+
+def test_a_damaged_copy_defines_something_else():
+    assert definitions("def broken(") != definitions(OWN)
