@@ -39,6 +39,9 @@ def start(verb: str) -> None:
 def main() -> None:
     """Runs `jaxcnn VERB ...`: the script, and `python -m jaxcnn`."""
     words = sys.argv[1:]
+    if words[:1] == ["help"] and len(words) > 1:  # jaxcnn help VERB
+        words = [words[1], "--help"]
+        sys.argv[1:] = words
     if not words or words[0] in ("--help", "-h", "help"):
         print(_usage())
         sys.exit(0 if words else 2)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from jaxcnn.errors import DiskError, UserError, without_password
+from jaxcnn.errors import DiskError, UserError, this_program, without_password
 from jaxcnn.files.locks import try_lock
 from jaxcnn.files.paths import check_bucket, in_bucket, is_file, names, write
 
@@ -155,8 +155,10 @@ def environment() -> dict[str, Any]:
     """Returns the content of `environment.json`, about this process."""
     import jax
 
+    name, *words = sys.argv
+    program = this_program() if name.startswith("jaxcnn ") else [sys.executable, name]
     return {
-        "command": [sys.executable, *map(without_password, sys.argv)],
+        "command": [*program, *map(without_password, words)],
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": versions(),
@@ -170,7 +172,8 @@ def versions() -> dict[str, str | None]:
     """Returns the versions of the packages that results depend on; None for what is missing."""
     names = ("jaxcnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "clu",
              "ml-collections", "tensorflow", "tensorflow-datasets")  # fmt: skip
-    return {name: _version(name) for name in names}
+    found = {name: _version(name) for name in names}
+    return found | {"tensorflow": found["tensorflow"] or _version("tensorflow-cpu")}
 
 
 def _version(name: str) -> str | None:

@@ -40,6 +40,11 @@ def test_a_hyphen_in_a_verb_is_taken():
     assert jaxcnn("check-data", "--help").stdout == jaxcnn("check_data", "--help").stdout
 
 
+def test_help_with_a_verb_is_the_help_of_that_verb():
+    assert jaxcnn("help", "compare").stdout == jaxcnn("compare", "--help").stdout
+    assert jaxcnn("help", "comprae").stderr.startswith("error: 'comprae': no such verb")
+
+
 def test_the_version_is_that_of_the_package():
     assert jaxcnn("--version").stdout == f"jaxcnn {version('jaxcnn')}\n"
 
