@@ -51,7 +51,6 @@ DARK = Theme(
     lines=("#56b4e9", "#e69f00", "#00a37a", "#d979b0", "#e8ecef"),
     ramp=("#15181b", "#17395c", "#2f74b5", "#7fb9e6", "#eef6ff"),
 )
-THEMES = {"light": LIGHT, "dark": DARK}
 
 # Shapes of points, one after another; with five colours twenty classes look different.
 MARKERS = ("o", "^", "s", "D")
