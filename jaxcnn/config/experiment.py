@@ -35,7 +35,16 @@ from jaxcnn.errors import UserError, nearest
 from jaxcnn.files.paths import as_path
 
 _REGISTRIES: tuple[dict[str, Any], ...] = (MODELS, LOSSES, SCHEDULES, SOURCES, AUGMENTATIONS)
-_OURS = [frozenset(registry) for registry in _REGISTRIES]
+
+
+def _is_made_here(value: Any) -> bool:
+    """Whether a class or function is of jaxcnn; one's own may be registered before this module is
+    imported.
+    """
+    return str(getattr(value, "func", value).__module__).startswith("jaxcnn.")
+
+
+_OURS = [frozenset(k for k, v in one.items() if _is_made_here(v)) for one in _REGISTRIES]
 
 # The experiment files that were executed, by their paths.
 _modules: dict[str, ModuleType] = {}

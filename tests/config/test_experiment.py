@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 import urllib.request
@@ -336,3 +337,19 @@ def test_a_file_that_begins_with_another_defines_things_too(
 
 def test_a_damaged_copy_defines_something_else():
     assert definitions("def broken(") != definitions(OWN)
+
+
+def test_what_a_notebook_registers_first_is_not_taken_for_ours(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from jaxcnn import MODELS, default_config\n"
+        "def mine(num_classes): ...\n"
+        "MODELS['mine'] = mine\n"
+        "get_config = default_config\n"
+    )
+    script = (
+        "from jaxcnn import MODELS, load_config\n"
+        "MODELS['mine'] = lambda num_classes: None\n"
+        f"print(load_config({str(tmp_path / 'mine.py')!r}).experiment)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == str(tmp_path / "mine.py"), done.stderr
