@@ -32,7 +32,7 @@ RECIPES = {path.stem: path for path in (ROOT / "experiments").glob("*.py")}
 # Their code takes minutes.
 SLOW = ("docs/research/populations.md",)
 # Names in `jaxcnn.__all__` without an example in their docstring. May only become shorter.
-WITHOUT_EXAMPLE = {"default_config", "tune"}
+WITHOUT_EXAMPLE = {"tune"}
 
 
 def page_ids(pages):

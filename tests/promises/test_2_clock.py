@@ -121,7 +121,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_resumes(
     stopped, log = finish(process)
     assert stopped == code, log
     assert (
-        f"is saved; resume with: {sys.executable} -m jaxcnn.main --config experiments/digits.py"
+        f"is saved; resume with: {sys.executable} -m jaxcnn train --config experiments/digits.py"
         in log
     )
     assert "Traceback" not in log
