@@ -262,7 +262,8 @@ def _environment(trained: Trained) -> dict[str, str]:
 def _command(trained: Trained) -> str:
     """The command line that trained the model; "" where that was no command."""
     words = (read_json(trained.workdir / ENVIRONMENT) or {}).get("command", [])
-    program, *arguments = words[1:] or [""]
-    if program != "jaxcnn train" and Path(program).parts[-2:] != ("jaxcnn", "main.py"):  # of 0.1
-        return ""
-    return shlex.join(["jaxcnn", "train", *arguments])
+    if words[1:4] == ["-m", "jaxcnn", "train"]:
+        return shlex.join(["jaxcnn", "train", *words[4:]])
+    if len(words) > 1 and Path(words[1]).parts[-2:] == ("jaxcnn", "main.py"):  # of 0.1
+        return shlex.join(["jaxcnn", "train", *words[2:]])
+    return ""
