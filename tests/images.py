@@ -37,6 +37,14 @@ def chunk(kind, data=b""):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
 
 
+def heic(image, **options):
+    """A HEIC, as phones make them."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return saved(image, "HEIF", **options)
+
+
 def png(size, bits, colour_type, data, *extra, interlace=0):
     """A PNG; size: (height, width). data: the bytes of all rows, without filters; bits as pixels
     of one byte each are packed. extra: chunks before the pixels.
@@ -147,6 +155,10 @@ def examples():
         "pgm 16 bits": pnm % 5 + b"65535\n" + deep.astype(">u2").tobytes(),
         "pbm": pnm % 4 + noise(24, 4).tobytes(),
         "dicom": dicom(deep, stored=16),
+        "heic": heic(colour),
+        "heic transparent": heic(noise(24, 32, 4)),
+        "avif": saved(colour, "AVIF"),
+        "avif film": saved(film[0], "AVIF", **more),
     }
 
 

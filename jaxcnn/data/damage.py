@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from jaxcnn.data.kinds import HEAD, kind_of, other_kind
+
 # Pillow's own limit for what may be a decompression bomb: half a gigabyte of RGB.
 MAX_PIXELS = 178_956_970
 _most_pixels = ContextVar("most_pixels", default=MAX_PIXELS)
@@ -193,6 +195,20 @@ def check_webp(content: bytes) -> None:
     check_size(width, height, len(content))
 
 
+def check_boxes(content: bytes) -> None:
+    """The boxes of a HEIC or AVIF (ISO/IEC 14496-12) are whole, up to that with the pixels."""
+    place = 0
+    seen: set[bytes] = set()
+    while place + 8 <= len(content) and not {b"meta", b"mdat"} <= seen:
+        size, kind = struct.unpack_from(">I4s", content, place)
+        if size == 1 and place + 16 <= len(content):
+            (size,) = struct.unpack_from(">Q", content, place + 8)
+        seen.add(kind)
+        place = place + max(size, 8) if size else len(content)
+    if place > len(content) or not {b"meta", b"mdat"} <= seen:
+        raise Damaged(_CUT)
+
+
 def _longer(actual: int, promised: int) -> str:
     return (
         f"has {actual} bytes where its header promises {promised} (changed by a line-ending "
@@ -204,23 +220,14 @@ def _printable(kind: bytes) -> str:
     return kind.decode("latin1") if kind.isalpha() else kind.hex()
 
 
-SIGNATURES: dict[str, Callable[[bytes], bool]] = {
-    "jpeg": lambda head: head.startswith(b"\xff\xd8\xff"),
-    "png": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
-    "bmp": lambda head: head.startswith(b"BM"),
-    "gif": lambda head: head.startswith((b"GIF87a", b"GIF89a")),
-    "webp": lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP",
-    "tiff": lambda head: head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
-    "pnm": lambda head: head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace(),
-    "dicom": lambda head: head[128:132] == b"DICM",
-}
-
 CHECKS: dict[str, Callable[[bytes], None]] = {
     "jpeg": check_jpeg,
     "png": check_png,
     "bmp": check_bmp,
     "gif": check_gif,
     "webp": check_webp,
+    "heic": check_boxes,
+    "avif": check_boxes,
 }
 
 
@@ -228,10 +235,11 @@ def format_of(content: bytes) -> str:
     """The name of a file's format, by its first bytes; Damaged for a file that is no image."""
     if not content:
         raise Damaged("is empty (0 bytes)")
-    head = content[:132]
-    for name, matches in SIGNATURES.items():
-        if matches(head):
-            return name
+    head = content[:HEAD]
+    if (name := kind_of(head)) is not None:
+        return name
+    if (other := other_kind(head)) is not None:
+        raise Damaged(f"is {other}, which is not read")
     raise Damaged("is not an image (no format jaxcnn knows)")
 
 

@@ -125,8 +125,25 @@ def _declared(pixels: np.ndarray) -> Raw:
     return Raw(pixels, np.nan, np.nan)
 
 
+def _heic(content: bytes) -> Raw:
+    try:
+        import pillow_heif
+    except ModuleNotFoundError as error:
+        raise UserError("HEIC images take pillow-heif: pip install 'jaxcnn[heif]'") from error
+    pillow_heif.register_heif_opener()
+    return _pillow(content)
+
+
+def _avif(content: bytes) -> Raw:
+    from PIL import features
+
+    if not features.check("avif"):
+        raise UserError("AVIF images take a Pillow built with libavif: pip install -U pillow")
+    return _pillow(content)
+
+
 def _pillow(content: bytes) -> Raw:
-    """Everything else, of 8 bits a colour: GIF (first frame), BMP, WebP, most TIFFs."""
+    """Everything else, of 8 bits a colour: GIF (first frame), BMP, WebP, HEIC, most TIFFs."""
     from PIL import Image, ImageOps
 
     try:
@@ -154,6 +171,8 @@ DECODERS: dict[str, Callable[[bytes], Raw]] = {
     "bmp": _pillow,
     "gif": _pillow,
     "webp": _pillow,
+    "heic": _heic,
+    "avif": _avif,
     "tiff": lambda content: Raw(*read_tiff(content, lambda content: _pillow(content).pixels)),
     "dicom": lambda content: Raw(*read_dicom(content)),
 }

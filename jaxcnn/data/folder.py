@@ -13,15 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxcnn.data.kinds import SUFFIXES
 from jaxcnn.data.source import Content, Source
 from jaxcnn.errors import UserError, printable
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff",
-    ".ppm", ".pgm", ".pbm", ".pnm", ".dcm",
-)  # fmt: skip
 # No image that decodes to a size jaxcnn takes is larger; reading this much at once is no use.
 _MAX_BYTES = 2**31
 # Names of folders, in any case, that hold the classes of one role.

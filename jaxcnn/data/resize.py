@@ -1,6 +1,7 @@
 """From decoded pixels to the model's size: centre crops, and random ones for training."""
 
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,18 @@ SHRINK_RULE = "first to shrink times the resized size, kept as a JPEG of quality
 def resize_rule(decoding: Decoding) -> dict[str, Any]:
     """How `decode` and `fit` make a model's pixels, in words and numbers that `dataset.json` keeps.
 
-    "rules" counts the changes to either that give other pixels; caches of older ones are not used.
+    "rules" counts the changes to either that give other pixels, or read what was not read; caches of
+    older ones are not used.
     """
     import cv2
 
+    libraries = ["simplejpeg", "pillow"] + ["pillow-heif"] * (find_spec("pillow_heif") is not None)
     first = {} if decoding.shrink is None else {"shrink_rule": SHRINK_RULE}
     return (
         decoding._asdict()
         | first
         | {
-            "rules": 2,
+            "rules": 3,
             "resize": "shorter side to image_size / crop_fraction",
             "algorithm": "area when shrinking, bilinear when enlarging",
             "crop": "center",
@@ -30,7 +33,7 @@ def resize_rule(decoding: Decoding) -> dict[str, Any]:
             "more_than_8_bits": "scaled from the declared range"
             if decoding.window is None
             else "window",
-            "library": ", ".join(f"{name} {version(name)}" for name in ("simplejpeg", "pillow"))
+            "library": ", ".join(f"{name} {version(name)}" for name in libraries)
             + f", opencv {cv2.__version__}",
         }
     )

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
-from jaxcnn.data.folder import SUFFIXES
+from jaxcnn.data.kinds import SUFFIXES
 
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp",

@@ -132,7 +132,7 @@ JPEG = EXAMPLES["jpeg"]
 SCAN = b"\xff\xda\x00\x0c\x03\x01\x00\x02\x11\x03\x11\x00\x3f\x00"
 BROKEN = {
     "nothing": (b"", r"is empty \(0 bytes\)"),
-    "text": (b"<html>404 Not Found</html>", r"is not an image \(no format jaxcnn knows\)"),
+    "text": (b"<html>404 Not Found</html>", "is a web page, which is not read"),
     "zeros": (bytes(5000), "is not an image"),
     "an image of no pixels": (b"P5 0 7 255\n", "promises 0x7 pixels"),
     "a pgm above its maximum": (b"P5 2 1 15\n\x0f\x10", "has values up to 16 where its header"),

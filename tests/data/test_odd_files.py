@@ -19,7 +19,7 @@ from tests.processes import ROOT, command_line, environment, finish, start
 # What each broken file is called in messages.
 BROKEN = {
     "a/zero.png": (b"", "is empty (0 bytes)"),
-    "a/page.jpg": (b"<!DOCTYPE html>", "is not an image (no format jaxcnn knows)"),
+    "a/page.jpg": (b"<!DOCTYPE html>", "is a web page, which is not read"),
     "a/cut.png": (saved(noise(8, 8, 3), "PNG")[:-20], "is cut short"),
     "b/cut.jpg": (saved(noise(64, 64, 3), "JPEG")[:-900], "is cut short"),
     "b/bomb.png": (
