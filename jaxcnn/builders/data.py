@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -33,6 +34,7 @@ from jaxcnn.data.load import check_bad
 from jaxcnn.data.pipeline import SAMPLINGS, Sampling
 from jaxcnn.data.source import Dataset, Images, Source, Split, Stream
 from jaxcnn.data.splits import check_classes_left, check_shapes, make_dataset, usable
+from jaxcnn.data.value_range import choose_window, log_window, measure_source
 from jaxcnn.errors import UserError
 from jaxcnn.files.paths import local
 
@@ -71,26 +73,55 @@ def build_sources(config: ConfigDict) -> dict[str, Source]:
     return sources
 
 
-def build_decoding(config: ConfigDict) -> Decoding:
-    """How files become pixels."""
-    return Decoding(**{name: config.data[name] for name in Decoding._fields})
-
-
-def build_image_decoding(config: ConfigDict, image_shape: tuple[int, int, int]) -> Decoding:
-    """How any file becomes pixels for a model of `image_shape`; one that is not square takes images
-    of its own size only.
+def build_decoding(config: ConfigDict, facts: Mapping[str, Any] | None = None) -> Decoding:
+    """How files become pixels. facts: the content of a run's `dataset.json`, whose window is kept
+    where the config gives none; None before there is a run.
     """
-    how = build_decoding(config)._replace(channels=image_shape[2])
+    how = Decoding(**{name: config.data[name] for name in Decoding._fields})
+    window = None if facts is None else facts.get("resize", {}).get("window")
+    if how.window is None and window is not None:
+        how = how._replace(window=window if window == "file" else tuple(window))
+    return how
+
+
+def choose_decoding(config: ConfigDict, source: Source) -> Decoding:
+    """How files become pixels in a new run on `source`: with a window that suits what images of
+    more than 8 bits hold, where the config gives none.
+    """
+    how = build_decoding(config)
+    if how.window is not None:
+        return how
+    values = measure_source(source, config.data.cache_dir, workers=build_workers(config))
+    window = choose_window(values)
+    log_window(values, window)
+    return how._replace(window=window)
+
+
+def build_image_decoding(
+    config: ConfigDict, image_shape: tuple[int, int, int], facts: Mapping[str, Any]
+) -> Decoding:
+    """How any file becomes pixels for a model of `image_shape`; one that is not square takes images
+    of its own size only. facts: see `build_decoding`.
+    """
+    how = build_decoding(config, facts)._replace(channels=image_shape[2])
     square = image_shape[0] == image_shape[1]
     return how._replace(image_size=image_shape[0]) if square else how
 
 
-def build_dataset(config: ConfigDict, device_memory: int | None = None) -> Dataset:
+def build_dataset(
+    config: ConfigDict, device_memory: int | None = None, facts: Mapping[str, Any] | None = None
+) -> Dataset:
     """Reads (or finds in the cache) the images a config names, and splits them into roles.
 
     device_memory: bytes of one accelerator, None without one.
+    facts: the content of `dataset.json` of the run that they are for; None for a new run.
     """
-    sources, how, data = build_sources(config), build_decoding(config), config.data
+    sources, data = build_sources(config), config.data
+    how = (
+        choose_decoding(config, sources["train"])
+        if facts is None
+        else build_decoding(config, facts)
+    )
     mode = _mode(config, sources, how, device_memory)
     load = _stream if mode == "stream" else _load
     images = {role: load(config, source, how) for role, source in sources.items()}
@@ -105,11 +136,16 @@ def build_dataset(config: ConfigDict, device_memory: int | None = None) -> Datas
     return build_splits(config, sources, images)._replace(mode=mode, decoding=how)
 
 
-def build_unlabelled(config: ConfigDict, folder: Path, image_shape: tuple[int, int, int]) -> Split:
+def build_unlabelled(
+    config: ConfigDict,
+    folder: Path,
+    image_shape: tuple[int, int, int],
+    facts: Mapping[str, Any],
+) -> Split:
     """All images below a folder, however they are sorted, as a model of `image_shape` sees them;
-    every label is 0. Raises UserError.
+    every label is 0. facts: see `build_decoding`. Raises UserError.
     """
-    source, how = load_unlabelled(folder), build_image_decoding(config, image_shape)
+    source, how = load_unlabelled(folder), build_image_decoding(config, image_shape, facts)
     images = _load(config, source, how)
     check_bad(images.bad, source.size, config.data.on_bad_image)
     return Split(images, usable(images), source)

@@ -18,10 +18,10 @@ from ml_collections import ConfigDict
 
 from jaxcnn.builders.data import (
     build_augment,
-    build_decoding,
     build_sources,
     build_splits,
     build_workers,
+    choose_decoding,
 )
 from jaxcnn.checking.examples import Copies, Examples, find_copies, inspect_sources, roles_of
 from jaxcnn.checking.findings import Finding, find
@@ -69,7 +69,8 @@ def check(config: ConfigDict, output: str | Path) -> CheckResult:
     """
     output, clock = as_path(output), time.perf_counter()
     check_writable(output, "output")
-    sources, decoding = build_sources(config), build_decoding(config)
+    sources = build_sources(config)
+    decoding = choose_decoding(config, sources["train"])
     workers = build_workers(config)
     examples = inspect_sources(sources, decoding, workers)
     for part, source in sources.items():

@@ -79,7 +79,8 @@ KEYS: dict[str, Key] = {
     "data.on_bad_image": Key("error", "or 'skip': train without images that cannot be decoded",
         ("error", "skip")),
     "data.background": Key((255, 255, 255), "RGB under transparent pixels"),
-    "data.window": Key(tuple, "(low, high) of images with more than 8 bits"),
+    "data.window": Key(object, "(low, high) of images with more than 8 bits, or 'file', each one's "
+        "own (DICOM); None: by what they hold"),
     "data.mean": Key(tuple,
         "mean of each channel over 0..1, to normalise with; None: measured from train"),
     "data.std": Key(tuple, "standard deviation of each channel; None: measured from train"),

@@ -108,8 +108,10 @@ def _check_ranges(values: Mapping[str, Any], check: Callable[[str, bool, str], N
         return len(value) == 2 and all(matches(v, float) for v in value) and value[0] <= value[1]
 
     window, scale = values["data.window"], values["data.crop_scale"]
-    right = window is None or (pair(window) and window[0] < window[1])
-    check("data.window", right, "(low, high), two numbers, low below high")
+    right = window in (None, "file") or (
+        isinstance(window, tuple) and pair(window) and window[0] < window[1]
+    )
+    check("data.window", right, "(low, high), two numbers, low below high, or 'file'")
     right = scale is None or (pair(scale) and scale[0] > 0 and scale[1] <= 1)
     check("data.crop_scale", right, "(least, largest), two shares of the area above 0, up to 1")
     colour = values["data.background"]

@@ -8,7 +8,7 @@ file's name: "is cut short".
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -27,8 +27,8 @@ class Decoding(NamedTuple):
     image_size: pixels of the square images are fitted into, or None to keep their size.
     channels: 1 (grey), 3 (RGB), or None to keep the image's own.
     background: RGB, what transparent pixels lie on.
-    window: (low, high), the values that become 0 and 255 in images of more than 8 bits; None: the
-      range the file declares.
+    window: of images with more than 8 bits: (low, high), the values that become 0 and 255; "file":
+      each file's own window, where it has one (DICOM); None: the range the file declares.
     crop_fraction: share of the resized shorter side that the centre crop keeps.
     shrink: images larger than so many times the resized size are made that size first, see
       `jaxcnn.data.shrink`; None: they are not.
@@ -37,7 +37,7 @@ class Decoding(NamedTuple):
     image_size: int | None = None
     channels: int | None = None
     background: tuple[int, int, int] = (255, 255, 255)
-    window: tuple[float, float] | None = None
+    window: tuple[float, float] | Literal["file"] | None = None
     crop_fraction: float = 1.0
     shrink: int | None = None
 
@@ -45,11 +45,14 @@ class Decoding(NamedTuple):
 class Raw(NamedTuple):
     """Pixels as a file stores them: [h, w, 1 grey, 3 RGB, 2 or 4 with alpha], of any integer or
     float type; low and high: the values the file declares for black and white.
+
+    own: gives (pixels, low, high) as the file wants to be seen, where it says so (DICOM's VOI).
     """
 
     pixels: np.ndarray
     low: float = 0
     high: float = 255
+    own: Callable[[], tuple[np.ndarray, float, float]] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -178,13 +181,16 @@ DECODERS: dict[str, Callable[[bytes], Raw]] = {
 }
 
 
-def _to_uint8(raw: Raw, window: tuple[float, float] | None) -> np.ndarray:
+def _to_uint8(raw: Raw, window: tuple[float, float] | Literal["file"] | None) -> np.ndarray:
     """Scales low..high to 0..255; alpha, which declares its range by its type, on its own."""
-    pixels, low, high = raw
+    pixels, low, high, own = raw
     if pixels.dtype == np.uint8:
         if (low, high) == (0, 255):
             return pixels
         window = None  # it is for images of more than 8 bits
+    if window == "file":
+        pixels, low, high = own() if own is not None else raw[:3]
+        window = None
     if window is not None:
         low, high = window[::-1] if low > high else window  # stored as a negative
     if np.isnan(low):

@@ -56,6 +56,11 @@ def read_tiff(
     return (pixels, high, 0) if photometric == _WHITE_IS_ZERO else (pixels, 0, high)
 
 
+def bits_of(content: bytes) -> int:
+    """Bits of a colour, by the directory of the first page; Damaged where it cannot be read."""
+    return max(_directory(content)[0].get(_BITS, (1,)))
+
+
 def _directory(content: bytes) -> tuple[dict[int, tuple[int, ...]], int]:
     """The tags of the first page that are whole numbers, and where in the file its last byte but
     for the pixels ends; or where the file ends, if there are more pages or nested directories.

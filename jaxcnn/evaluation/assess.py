@@ -114,18 +114,18 @@ def find_data(trained: Trained, split: str | None = None) -> Examined:
     config = _as_trained(trained)
     whole = _changed(config, {"data.holdout": 0.0, "data.test_holdout": 0.0})
     if split == "all":
-        return examine(trained, build_dataset(whole), "all", own=False)
+        return examine(trained, build_dataset(whole, facts=trained.facts), "all", own=False)
     try:
-        dataset = build_dataset(config)
+        dataset = build_dataset(config, facts=trained.facts)
     except UserError:
         if split is not None or config is trained.config:
             raise
-        dataset = build_dataset(whole)  # other data, too few to hold some out
+        dataset = build_dataset(whole, facts=trained.facts)  # other data, too few to hold some out
     own = dataset.identity == trained.facts["identity"]
     if split is None and own:
         split = next(role for role in ("test", "validation", "train") if role in dataset.splits)
     elif split is None:
-        dataset = build_dataset(whole)
+        dataset = build_dataset(whole, facts=trained.facts)
         split = "test" if "test" in dataset.splits else "all"
     if split != "all" and split not in dataset.splits:
         raise UserError(

@@ -123,7 +123,7 @@ def told_from_outliers(assessment: Assessment, folder: str) -> tuple[dict[str, E
     """ROC-AUC of each score of `jaxcnn.core.metrics`, and the number of images in `folder`."""
     trained = assessment.trained
     place = local(folder, "config.report.outliers", "images are read from disks")
-    others = build_unlabelled(trained.config, place, trained.image_shape)
+    others = build_unlabelled(trained.config, place, trained.image_shape, trained.facts)
     strange = on_devices(trained, predict_step_of(assessment.trained))(others)["logits"]
     both = np.concatenate([assessment.logits, strange])
     outlier = np.arange(len(both)) >= len(assessment.logits)

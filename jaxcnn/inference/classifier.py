@@ -161,7 +161,7 @@ def model_card(trained: Trained) -> dict[str, Any]:
     """What is known of a model besides its parameters, as JSON takes it: the content of
     `model.json` and of what a server tells about it.
     """
-    how = build_image_decoding(trained.config, trained.image_shape)
+    how = build_image_decoding(trained.config, trained.image_shape, trained.facts)
     tested = read_json(trained.workdir / EVALUATION) or {}
     return {
         "name": trained.workdir.resolve().name,

@@ -26,7 +26,14 @@ from jaxcnn.core.step_wrappers import StepInput, last_of_scan
 from jaxcnn.data.source import Dataset
 from jaxcnn.errors import UserError
 from jaxcnn.files.paths import as_path
-from jaxcnn.files.rundir import DATASET, ENVIRONMENT, environment, lock_directory, write_json
+from jaxcnn.files.rundir import (
+    DATASET,
+    ENVIRONMENT,
+    environment,
+    lock_directory,
+    read_json,
+    write_json,
+)
 from jaxcnn.pretrained.transfer import keep_origin, load_pretrained
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.distributed import check_alike, check_shared, is_first
@@ -240,12 +247,12 @@ class Training:
     def _begin(self) -> None:
         """Loads data, builds, restores or initialises, compiles; writes what describes a run."""
         configs = [member.config for member in self.members]
-        dataset = load_data(configs[0])
+        previous = next((member.workdir for member in self.members if member.has_checkpoint), None)
+        dataset = load_data(configs[0], read_json(previous / DATASET) if previous else None)
         check_alike(what_is_alike(configs[0], dataset))
         for member in self.members:
             if member.has_checkpoint:
                 check_same_data(dataset, member.workdir)
-        previous = next((member.workdir for member in self.members if member.has_checkpoint), None)
         self.facts = facts = describe_data(configs[0], dataset, previous)
         self.run = run = build_run(configs, dataset, facts, build_parallel(configs))
         describe_parameters(run.make_states[0], run.rules)
@@ -292,10 +299,10 @@ def _agreed(stop: StopRequest, window: MetricWindow) -> int | None:
     return stop.signal if jax.process_count() == 1 else window.signal
 
 
-def load_data(config: ConfigDict) -> Dataset:
-    """The data set of a config; the log says what it is."""
+def load_data(config: ConfigDict, facts: dict[str, Any] | None = None) -> Dataset:
+    """The data set of a config; the log says what it is. facts: see `build_dataset`."""
     clock = time.perf_counter()
-    dataset = build_dataset(config, device_memory())
+    dataset = build_dataset(config, device_memory(), facts)
     logger.info(
         "data: %s pixels, %d classes, %s images, %s (%.1f s)",
         "x".join(map(str, dataset.image_shape)),

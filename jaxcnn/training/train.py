@@ -32,6 +32,7 @@ from jaxcnn.evaluation.report import write_report
 from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import (
     CONFIG,
+    DATASET,
     EVALUATION,
     REPORT,
     REPORT_PAGE,
@@ -90,7 +91,7 @@ def finished_run(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
         return None
     check_same_config(config, workdir, finished=True)
     if "data.dir" in differences(load_config(workdir / CONFIG), config):
-        check_same_data(load_data(config), workdir)
+        check_same_data(load_data(config, read_json(workdir / DATASET)), workdir)
     logger.info("%s is finished: %s", workdir, _headline(metrics))
     if config.report.at_end and not (workdir / REPORT / REPORT_PAGE).is_file():
         logger.info("it has no report; make it with: %s", _evaluate(workdir))
