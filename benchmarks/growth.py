@@ -30,9 +30,8 @@ from jaxcnn.report.figures import to_png
 from jaxcnn.report.style import LIGHT, MARKERS, dress, dress_legend, name_ticks, new_figure
 from jaxcnn.runtime import huge_pages
 from jaxcnn.runtime.compile import enable_compile_cache
-from jaxcnn.timing.speed import start_run
-from jaxcnn.timing.spread import Spread, in_rounds, spread
-from jaxcnn.timing.timed_training import time_evaluation, time_steps, with_fewer
+from jaxcnn.timing.speed import start_run, time_evaluation, time_steps, with_fewer
+from jaxcnn.timing.speed_table import Spread, in_rounds, spread
 from jaxcnn.training.loop import load_data
 
 BASE = {"batch_size": 128, "width": 48, "image_size": 32, "training_images": 8192}

@@ -30,10 +30,10 @@ def main() -> None:
     runs = []
     for number in range(1, options.runs + 1):
         with tempfile.TemporaryDirectory() as workdir:
-            one = first_step(["--config", options.config, *more, "--workdir", workdir])
-        runs.append(one.seconds)
-        parts = " · ".join(one.parts)
-        print(f"run {number}: {one.seconds:.2f} s to the first step ({parts})", flush=True)
+            seconds, parts = first_step(["--config", options.config, *more, "--workdir", workdir])
+        runs.append(seconds)
+        words = " · ".join(parts)
+        print(f"run {number}: {seconds:.2f} s to the first step ({words})", flush=True)
     print(f"median of runs 2 to {options.runs}: {statistics.median(runs[1:]):.2f} s")
 
     codes = ("import jax, flax.linen, optax", "import jax, flax.linen, optax, jaxcnn")

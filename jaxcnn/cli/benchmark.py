@@ -104,11 +104,11 @@ def _config(*words: str) -> None:
     first, parts = measure_first_steps(line[2:], _STARTS.value)
     config = cli.config_from_flags()
     try:
-        speed = measure_speed(config, _ROUNDS.value, _SECONDS.value)
+        measured, work = measure_speed(config, _ROUNDS.value, _SECONDS.value)
     except Interrupted as error:
         print("stopped; nothing was written", file=sys.stderr)
         sys.exit(error.exit_code)
-    content = report(config, experiment, speed.measured | first, speed.work, load)
+    content = report(config, experiment, measured | first, work, load)
     print(table(content))
     if file is not None:
         write_json_file(file, content | {"first_step_parts": parts}, "output")

@@ -1,4 +1,4 @@
-"""How much a run takes of what its devices have: their memory, and their arithmetic.
+"""How much a run takes of what its devices have: their memory, their arithmetic, their time.
 
 Model FLOPs utilisation (MFU) is the arithmetic of the train step as it is written, a second, over
 the peak of the devices (Chowdhery et al. 2022, arXiv:2204.02311): what is computed twice to save
@@ -6,7 +6,9 @@ memory counts once.
 """
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
 from typing import Any
 
 import jax
@@ -74,3 +76,16 @@ def out_of_memory(error: BaseException) -> bool:
     message = str(error).lower()
     names = "resource_exhausted" in message or "out of memory" in message
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and names)
+
+
+def seconds_a_call(call: Callable[[], Any], seconds: float, fewest: int = 3) -> float:
+    """Median of the calls that fit into so many seconds, of `fewest` at least, after a first one;
+    the devices are waited for.
+    """
+    jax.block_until_ready(call())
+    times: list[float] = []
+    while len(times) < fewest or sum(times) < seconds:
+        clock = time.perf_counter()
+        jax.block_until_ready(call())
+        times.append(time.perf_counter() - clock)
+    return median(times)

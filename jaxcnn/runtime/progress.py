@@ -3,8 +3,8 @@
 import logging
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -107,6 +107,22 @@ def setup_logging() -> None:
     # Orbax and TFDS write dozens of lines through absl, and pages where a disk is full; what they
     # fail at they raise as well.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def quiet(name: str) -> Iterator[None]:
+    """Within, jaxcnn logs warnings only, but for what the logger `name` and those below it say: not
+    the dozens of lines of each run.
+    """
+    levels = {"jaxcnn": logging.WARNING, name: logging.INFO}
+    previous = {one: logging.getLogger(one).level for one in levels}
+    try:
+        for one, level in levels.items():
+            logging.getLogger(one).setLevel(level)
+        yield
+    finally:
+        for one, level in previous.items():
+            logging.getLogger(one).setLevel(level)
 
 
 class _Handler(logging.Handler):

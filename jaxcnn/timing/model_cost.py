@@ -4,10 +4,8 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
-from statistics import median
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +15,7 @@ from jaxcnn.core.optim import make_optimizer
 from jaxcnn.core.state import TrainState, create_train_state
 from jaxcnn.core.step import make_predict_step, make_train_step
 from jaxcnn.runtime.compile import compile_step, formulations
-from jaxcnn.runtime.memory import out_of_memory
+from jaxcnn.runtime.memory import out_of_memory, seconds_a_call, step_flops
 
 HEADINGS = """\
                                million   GFLOPs      MB  images/s   images/s compiling
@@ -25,7 +23,7 @@ model                pixels parameters an image an image training evaluation    
 
 
 class ModelCost(NamedTuple):
-    """What `measure_model` found.
+    """What a model costs.
 
     flops: of one image forward. memory: bytes a training step keeps for each image. training,
     evaluation: images a second. compiling: seconds, of the training step.
@@ -50,9 +48,9 @@ class ModelCost(NamedTuple):
         )
         if self.error is not None:
             return f"{start} {self.error}"
-        memory = _shown(self.memory, 1e6, 1)
         return (
-            f"{start} {memory:>8}{self.training:9.1f} {self.evaluation:10.1f} {self.compiling:9.1f}"
+            f"{start} {_shown(self.memory, 1e6, 1):>8}{self.training:9.1f} {self.evaluation:10.1f} "
+            f"{self.compiling:9.1f}"
         )
 
 
@@ -80,11 +78,14 @@ def measure_model(
     except ValueError as error:
         return ModelCost(name, size, error=f"cannot take images of {size} pixels: {error}")
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes.params))
-    cost = ModelCost(name, size, parameters, _flops(model, shapes, size))
+    # Before XLA changes the program.
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    flops = step_flops(jax.jit(partial(model.apply, train=False)).lower(shapes.variables, image))
+    cost = ModelCost(name, size, parameters, flops)
+    through = partial(formulations, jax.default_backend(), jax.device_count())
+    train_step = make_train_step(model, tx, interceptor=through())
+    predict_step = make_predict_step(model, interceptor=through(training=False))
     try:
-        through = partial(formulations, jax.default_backend(), jax.device_count())
-        train_step = make_train_step(model, tx, interceptor=through())
-        predict_step = make_predict_step(model, interceptor=through(training=False))
         return _timed(cost, jax.jit(create)(), train_step, predict_step, batch_size, seconds)
     except Exception as error:
         if not out_of_memory(error):
@@ -100,13 +101,22 @@ def _timed(
     batch_size: int,
     seconds: float,
 ) -> ModelCost:
-    batch: Any = jax.device_put(_batch(batch_size, cost.image_size))
+    random = np.random.default_rng(0)
+    shape = (batch_size, cost.image_size, cost.image_size, 3)
+    batch: Any = jax.device_put(
+        {
+            "image": random.integers(0, 256, shape, np.uint8),
+            "label": random.integers(0, 10, batch_size).astype(np.int32),
+            "mask": np.ones(batch_size, bool),
+            "index": np.arange(batch_size, dtype=np.int32),
+        }
+    )
     predict = compile_step(jax.jit(predict_step), state, batch)
-    evaluation = _seconds_a_call(lambda: predict(state, batch), seconds)
+    evaluation = seconds_a_call(lambda: predict(state, batch), seconds)
     clock = time.perf_counter()
     step: Any = compile_step(jax.jit(train_step, donate_argnums=0), state, batch)
     compiling = time.perf_counter() - clock
-    planned = step.memory_analysis()
+    plan = step.memory_analysis()
 
     def train() -> Any:
         nonlocal state
@@ -114,37 +124,8 @@ def _timed(
         return metrics
 
     return cost._replace(
-        memory=None if planned is None else planned.temp_size_in_bytes / batch_size,
-        training=batch_size / _seconds_a_call(train, seconds),
+        memory=None if plan is None else plan.temp_size_in_bytes / batch_size,
+        training=batch_size / seconds_a_call(train, seconds),
         evaluation=batch_size / evaluation,
         compiling=compiling,
     )
-
-
-def _flops(model: nn.Module, shapes: TrainState, size: int) -> float | None:
-    """Of one image, before XLA changes the program; None where a platform counts none."""
-    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    forward = jax.jit(partial(model.apply, train=False))
-    analysis = forward.lower(shapes.variables, image).cost_analysis()
-    return float(analysis["flops"]) if analysis else None
-
-
-def _batch(batch_size: int, size: int) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(0)
-    return {
-        "image": random.integers(0, 256, (batch_size, size, size, 3), np.uint8),
-        "label": random.integers(0, 10, batch_size).astype(np.int32),
-        "mask": np.ones(batch_size, bool),
-        "index": np.arange(batch_size, dtype=np.int32),
-    }
-
-
-def _seconds_a_call(call: Callable[[], Any], seconds: float) -> float:
-    """Median of the calls that fit into so many seconds, of three at least, after a first one."""
-    jax.block_until_ready(call())
-    times: list[float] = []
-    while len(times) < 3 or sum(times) < seconds:
-        clock = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(time.perf_counter() - clock)
-    return median(times)

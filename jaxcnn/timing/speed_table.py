@@ -1,19 +1,72 @@
-"""What `jaxcnn.timing.speed` found: as JSON, as a table, and two of them side by side."""
+"""Measurements made several times: their medians and quartiles; and those of `jaxcnn benchmark` as
+JSON, as a table, and two of them side by side.
+"""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcnn.config.keys import flatten
 from jaxcnn.errors import UserError
 from jaxcnn.files.rundir import environment, read_json
-from jaxcnn.timing.spread import Spread, apart
 
 SPEED_FILE = "speed.json"
+# With fewer measurements it is not said whether two things differ.
+FEWEST = 5
+
+
+class Spread(NamedTuple):
+    """The median of some measurements and their quartiles, between which half of them lie.
+
+    values: in the order they were made.
+    """
+
+    median: float
+    low: float
+    high: float
+    values: tuple[float, ...]
+
+
+def spread(values: Sequence[float] | np.ndarray) -> Spread:
+    """Of one measurement or more. Medians and quartiles, as a few rounds that another program on
+    the machine has slowed down move means and standard deviations a lot, and these hardly.
+    """
+    low, median, high = np.percentile(values, (25, 50, 75)).tolist()
+    return Spread(median, low, high, tuple(map(float, values)))
+
+
+def apart(one: Spread, other: Spread) -> bool | None:
+    """Whether the quartiles do not overlap; None where a side was measured less than FEWEST times:
+    by luck those of equal things lie apart too, of 5 values in one of five, of 7 in one of twelve.
+    """
+    if min(len(one.values), len(other.values)) < FEWEST:
+        return None
+    return one.low > other.high or other.low > one.high
+
+
+def in_rounds(
+    ways: Mapping[str, Callable[[], Mapping[str, float]]],
+    rounds: int,
+    done: Callable[[int], Any],
+) -> dict[str, list[float]]:
+    """What all ways have measured, by name, a value each round.
+
+    Each round goes through them the other way round than the one before it, so that a machine that
+    becomes slower or faster meanwhile is as unkind to the first as to the last.
+    done: called with the number of each round at its end, from 1.
+    """
+    measured: dict[str, list[float]] = {}
+    for number in range(rounds):
+        for way in list(ways.values())[:: 1 if number % 2 == 0 else -1]:
+            for name, value in way().items():
+                measured.setdefault(name, []).append(value)
+        done(number + 1)
+    return measured
 
 
 class Measure(NamedTuple):
@@ -129,21 +182,25 @@ def side_by_side(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
     """
     ours, theirs = _measured(a), _measured(b)
     lines = [f"{'':24} {'a':>9} {'b':>9} {'b / a':>8}"]
-    for name in [name for name in ours if name in theirs]:
-        one, other = ours[name], theirs[name]
+    for name, one in ours.items():
+        if (other := theirs.get(name)) is None:
+            continue
         line = f"{MEASURES[name].label:24} {_shown(one.median):>9} {_shown(other.median):>9} "
         if name.endswith("_percent") or name == "checkpoint_ms":  # differences may be around 0
             line += f"{other.median - one.median:>+8.1f}"
         else:
             line += f"{other.median / one.median:>7.2f}x"
-        lines.append(f"{line}  {_verdict(MEASURES[name], one, other)}")
+        if differ := apart(one, other):
+            verdict = "better" if (other.median < one.median) == MEASURES[name].less else "worse"
+        else:
+            verdict = "too few to tell" if differ is None else "within the spread"
+        lines.append(f"{line}  {verdict}")
     if alone := [MEASURES[name].label for name in ours.keys() ^ theirs.keys()]:
         lines += ["", f"measured in one of them only: {', '.join(sorted(alone))}"]
-    if changed := differences(a, b):
-        lines += ["", "they differ in:"]
-        lines += [f"  {name}: {old} in a, {new} in b" for name, (old, new) in changed.items()]
-    else:
-        lines += ["", "same config, versions and devices"]
+    before, after = _circumstances(a), _circumstances(b)
+    changed = {n for n in before.keys() | after.keys() if before.get(n) != after.get(n)}
+    lines += ["", "they differ in:" if changed else "same config, versions and devices"]
+    lines += [f"  {n}: {before.get(n)} in a, {after.get(n)} in b" for n in sorted(changed)]
     if busy := [name for name, one in (("a", a), ("b", b)) if _is_busy(one)]:
         loads = ", ".join(f"{name} {one['load'][0]}" for name, one in (("a", a), ("b", b)))
         lines += ["", f"busy before: {' and '.join(busy)} (load {loads}); believe no difference"]
@@ -156,14 +213,8 @@ def _is_busy(content: Mapping[str, Any]) -> bool:
     return before is not None and before > content["cores"] / 2
 
 
-def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """{what may explain other numbers: (its value in a, in b)}."""
-    before, after = _circumstances(a), _circumstances(b)
-    names = sorted(before.keys() | after.keys())
-    return {n: (before.get(n), after.get(n)) for n in names if before.get(n) != after.get(n)}
-
-
 def _circumstances(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What may explain other numbers, by name."""
     environment = content["environment"]
     config = flatten(content["config"])
     return (
@@ -176,7 +227,6 @@ def _circumstances(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _ENVIRONMENT = ("python", "platform", "git_commit", "glibc_tunables")
-
 # What follows from the data, not from the config alone.
 _WORK = ("image_shape", "training_images", "data_mode", "native_layers")
 
@@ -184,14 +234,6 @@ _WORK = ("image_shape", "training_images", "data_mode", "native_layers")
 def _measured(content: Mapping[str, Any]) -> dict[str, Spread]:
     found = content["measured"]
     return {name: Spread(**found[name]) for name in MEASURES if name in found}
-
-
-def _verdict(measure: Measure, one: Spread, other: Spread) -> str:
-    if (differ := apart(one, other)) is None:
-        return "too few to tell"
-    if not differ:
-        return "within the spread"
-    return "better" if (other.median < one.median) == measure.less else "worse"
 
 
 def _devices(environment: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ import optax
 from ml_collections import ConfigDict
 
 from jaxcnn.builders.data import build_augment, build_loss, build_model, build_sampling
-from jaxcnn.builders.devices import build_interceptor, steps_per_dispatch
+from jaxcnn.builders.devices import build_interceptor, build_parallel, steps_per_dispatch
 from jaxcnn.builders.optimizer import build_average, build_optimizer, build_rules, build_schedule
 from jaxcnn.config.durations import Plan, make_plan
 from jaxcnn.config.keys import flatten
@@ -30,6 +30,7 @@ from jaxcnn.runtime.memory import peak_flops, step_flops
 from jaxcnn.runtime.mesh import Parallel
 from jaxcnn.training.first_state import from_images, state_makers
 from jaxcnn.training.population import differing_values, step_of_members
+from jaxcnn.training.resume import describe_data
 from jaxcnn.training.run import Run
 
 logger = logging.getLogger(__name__)
@@ -38,15 +39,18 @@ logger = logging.getLogger(__name__)
 def build_run(
     configs: Sequence[ConfigDict],
     dataset: Dataset,
-    facts: dict[str, Any],
-    parallel: Parallel,
+    facts: dict[str, Any] | None = None,
+    parallel: Parallel | None = None,
     schedule_of: Callable[[ConfigDict, Plan], optax.Schedule] = build_schedule,
 ) -> Run:
-    """Builds all that the members' configs name; facts: the content of `dataset.json`.
+    """Builds all that the members' configs name.
 
-    schedule_of: what gives a config's learning rate, where that is not the config's own.
+    facts: the content of `dataset.json`, parallel: how the members lie on the devices; None: those
+      of a new run. schedule_of: what gives a config's learning rate, where that is not its own.
     """
     config = configs[0]
+    facts = describe_data(config, dataset, None) if facts is None else facts
+    parallel = build_parallel(configs) if parallel is None else parallel
     num_train = len(dataset.splits["train"])
     if config.batch_size > num_train:
         raise UserError(

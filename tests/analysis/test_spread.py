@@ -1,6 +1,6 @@
 """Medians, quartiles, and the order in which things take turns."""
 
-from jaxcnn.timing.spread import apart, in_rounds, spread
+from jaxcnn.timing.speed_table import apart, in_rounds, spread
 
 
 def test_one_round_that_was_disturbed_moves_nothing():

@@ -10,10 +10,8 @@ import pytest
 
 from jaxcnn.config.keys import resolve
 from jaxcnn.files.rundir import environment
-from jaxcnn.timing.speed import derived, start_run
-from jaxcnn.timing.speed_table import MEASURES, report, side_by_side, table
-from jaxcnn.timing.spread import spread
-from jaxcnn.timing.timed_training import Bare, open_timed, time_steps, with_fewer
+from jaxcnn.timing.speed import Work, derived, open_timed, start_run, time_steps, with_fewer
+from jaxcnn.timing.speed_table import MEASURES, report, side_by_side, spread, table
 from jaxcnn.training.loop import load_data
 from tests.processes import ROOT
 from tests.processes import environment as of_process
@@ -39,14 +37,8 @@ WORK = {
 
 def test_the_parts_are_those_of_a_training(digits, tmp_path):
     """Each trains so many steps; the loop logs, and saves every fourth block; nothing else does."""
-    config = resolve(digits)
-    started = start_run(config, load_data(config))
-    steps, workdir = 4, tmp_path / "run"
-
-    def bare(run, state):
-        return Bare(started.run.train_step, started.run.train_steps)
-
-    with open_timed(config, workdir, bare, steps, "test", 64, rounds=1) as timed:
+    workdir = tmp_path / "run"
+    with open_timed(resolve(digits), workdir, Work(4, "test", 64), rounds=1) as timed:
         state = lambda: int(timed._training.state.step)  # noqa: E731
         for part, trained in (
             (timed.bare, 4),
