@@ -78,8 +78,8 @@ def run_on(mode, num_devices, state, batches, dtype=jnp.float32, **keywords):
     history = []
     for batch in batches:
         state, metrics = step(state, parallel.place_batch(batch))
-        history.append(jax.device_get(parallel.one_copy(metrics)))
-    return parallel.one_copy(state), history
+        history.append(jax.device_get(parallel.member(metrics, 0)))
+    return parallel.member(state, 0), history
 
 
 def leaves(tree):

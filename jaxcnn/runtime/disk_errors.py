@@ -1,10 +1,9 @@
-"""What a disk refuses while a checkpoint is written, told once."""
+"""What a disk refuses while a checkpoint is written, in one line."""
 
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jaxcnn.errors import DiskError
 from jaxcnn.files.paths import in_bucket
@@ -44,21 +43,16 @@ def tell_once() -> None:
     that cannot be written: pages, before the one line above.
     """
     logging.getLogger("asyncio").addFilter(_is_news)
-    if getattr(sys.unraisablehook, "__func__", None) is not _Quieter.hear:
-        sys.unraisablehook = _Quieter(sys.unraisablehook).hear
+    previous = sys.unraisablehook
+
+    def hear(unraisable: Any) -> None:
+        """Passes on all errors but those of an event loop that ended with the first array."""
+        if str(unraisable.exc_value) != "Event loop is closed":
+            previous(unraisable)
+
+    if getattr(previous, "__module__", None) != __name__:
+        sys.unraisablehook = hear
 
 
 def _is_news(record: logging.LogRecord) -> bool:
     return record.exc_info is None or "OCDBT" not in str(record.exc_info[1])
-
-
-class _Quieter(NamedTuple):
-    """Python's hook for errors in threads of others, but for those of an event loop that has ended
-    with the first array that failed.
-    """
-
-    previous: Callable[[Any], Any]
-
-    def hear(self, unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            self.previous(unraisable)

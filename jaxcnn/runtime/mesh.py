@@ -18,41 +18,43 @@ PyTree = Any
 AXIS = "data"
 
 
+def _whole_run(tree: PyTree, number: int) -> PyTree:
+    """What lies on all devices, of a run by itself."""
+    return tree
+
+
 class Parallel(NamedTuple):
     """One way to run a step on several devices, for one run or for several at once, the members.
 
     num_devices: what the batch size must be a multiple of.
-    axis_name: what the steps and the model's BatchNorm must be given.
     share: batch size -> the part of a batch that this process loads; all, if it is the only one.
     place_state: a state of host or device arrays, the same in all processes -> one that lies as the
       steps expect; for a population, what all members share.
     place_states: the states of all members -> one that lies as the steps expect.
     place_batch: a batch of NumPy arrays, or a `StepInput` of one, this process' share of it -> the
       same as it must lie for the steps; the same arrays where that is the memory of one CPU.
-    place_batches: as place_batch, for the batches of a program of several steps, see
-      `jaxcnn.core.step_wrappers.scan_steps`; None where there is no such way.
     transform: a step -> a compilable function of (state, batch or StepInput); donate=True lets it
       reuse the state's memory.
-    one_copy: what lies on all devices -> the single copy that checkpoints and metrics use. (Over
-      processes it is an array that is whole on each device; `jax.device_get` gives its value.)
-    member: (what a step returned, number) -> that member's part, the single copy.
-    saved: (what a step returned, number) -> that member's part as checkpoints write it: each array
-      one array, wherever its parts lie.
     each: what a step returned -> on the host, with the members on the leading axis of each array.
+    place_batches: as place_batch, for the batches of a program of several steps, see
+      `jaxcnn.core.step_wrappers.scan_steps`; None where there is no such way.
+    axis_name: what the steps and the model's BatchNorm must be given.
+    member: (what a step returned, number) -> that member's part, the single copy. (Over processes
+      an array is whole on each device; `jax.device_get` gives its value.)
+    saved: the same as checkpoints write it: each array one array, wherever its parts lie.
     """
 
     num_devices: int
-    axis_name: str | None
     share: Callable[[int], slice]
     place_state: Callable[[PyTree], PyTree]
     place_states: Callable[[Sequence[PyTree]], PyTree]
     place_batch: Callable[[PyTree], PyTree]
-    place_batches: Callable[[Sequence[PyTree]], PyTree] | None
     transform: Callable[..., Any]
-    one_copy: Callable[[PyTree], PyTree]
-    member: Callable[[PyTree, int], PyTree]
-    saved: Callable[[PyTree, int], PyTree]
     each: Callable[[PyTree], PyTree]
+    place_batches: Callable[[Sequence[PyTree]], PyTree] | None = None
+    axis_name: str | None = None
+    member: Callable[[PyTree, int], PyTree] = _whole_run
+    saved: Callable[[PyTree, int], PyTree] = _whole_run
 
 
 def jit_parallel(devices: Sequence[jax.Device], mesh: Mesh | None = None) -> Parallel:
@@ -85,16 +87,12 @@ def jit_parallel(devices: Sequence[jax.Device], mesh: Mesh | None = None) -> Par
     place_state = partial(jax.tree.map, partial(_on_each_device, sharding=replicated))
     return Parallel(
         num_devices=len(devices),
-        axis_name=None,
         share=partial(_share, devices),
         place_state=place_state,
         place_states=lambda states: place_state(_only(states)),
         place_batch=partial(place, sharding=split),
         place_batches=place_batches,
         transform=transform,
-        one_copy=lambda tree: tree,
-        member=lambda tree, number: tree,
-        saved=lambda tree, number: tree,
         each=_with_axis,
     )
 
@@ -113,9 +111,6 @@ def pmap_parallel(devices: Sequence[jax.Device]) -> Parallel:
         shape = (len(local), *leaf.shape)
         return jax.make_array_from_single_device_arrays(shape, stacked, own)
 
-    def place_state(state):
-        return jax.tree.map(copies, state)
-
     def place_batch(batch):
         return jax.tree.map(
             lambda leaf: jax.device_put(leaf.reshape(len(local), -1, *leaf.shape[1:]), stacked),
@@ -131,19 +126,19 @@ def pmap_parallel(devices: Sequence[jax.Device]) -> Parallel:
         own = [shard.data[0] for shard in leaf.addressable_shards]
         return jax.make_array_from_single_device_arrays(leaf.shape[1:], replicated, own)
 
-    one_copy = partial(jax.tree.map, first_copy)
+    def one_copy(tree, number=0):
+        return jax.tree.map(first_copy, tree)
+
     return Parallel(
         num_devices=len(devices),
         axis_name=AXIS,
         share=partial(_share, devices),
-        place_state=place_state,
-        place_states=lambda states: place_state(_only(states)),
+        place_state=partial(jax.tree.map, copies),
+        place_states=lambda states: jax.tree.map(copies, _only(states)),
         place_batch=place_batch,
-        place_batches=None,
         transform=transform,
-        one_copy=one_copy,
-        member=lambda tree, number: one_copy(tree),
-        saved=lambda tree, number: one_copy(tree),
+        member=one_copy,
+        saved=one_copy,
         each=lambda tree: _with_axis(one_copy(tree)),
     )
 
@@ -204,14 +199,11 @@ def population_parallel(devices: Sequence[jax.Device], members: int) -> Parallel
 
     return Parallel(
         num_devices=1,
-        axis_name=None,
         share=slice,
         place_state=lambda tree: jax.device_put(tree, replicated),
         place_states=place_states,
         place_batch=place_batch,
-        place_batches=None,
         transform=transform,
-        one_copy=lambda tree: tree,
         member=take,
         saved=take,
         each=lambda tree: jax.tree.map(lambda leaf: leaf[:members], jax.device_get(tree)),
@@ -250,7 +242,7 @@ def _value(leaf: Any) -> Any:
 
 
 def local_copy(tree: PyTree) -> PyTree:
-    """What `Parallel.one_copy` gives, as this process alone can compute with it."""
+    """What `Parallel.member` gives, as this process alone can compute with it."""
     return jax.tree.map(_value, tree)
 
 
@@ -356,19 +348,15 @@ def fsdp_parallel(devices: Sequence[jax.Device], shards: int) -> Parallel:
 
         return jax.jit(sharded, donate_argnums=0 if donate else ())
 
-    whole = partial(_whole, replicated)
+    def whole(tree: PyTree, number: int = 0) -> PyTree:
+        """The same with each array whole on each device."""
+        if all(leaf.is_fully_replicated for leaf in jax.tree.leaves(tree)):
+            return tree
+        return jax.jit(lambda tree: tree, out_shardings=replicated)(tree)
+
     return parallel._replace(
         place_states=place_states,
         transform=transform,
-        one_copy=whole,
-        member=lambda tree, number: whole(tree),
-        saved=lambda tree, number: tree,
+        member=whole,
         each=lambda tree: parallel.each(whole(tree)),
     )
-
-
-def _whole(replicated: NamedSharding, tree: PyTree) -> PyTree:
-    """The same with each array whole on each device."""
-    if all(leaf.is_fully_replicated for leaf in jax.tree.leaves(tree)):
-        return tree
-    return jax.jit(lambda tree: tree, out_shardings=replicated)(tree)

@@ -25,8 +25,7 @@ class Profile:
         """workdir: None for no trace. start: updates made before this process."""
         self._workdir = workdir
         self._first = start + FIRST
-        self._folder: LocalFolder | None = None
-        self._tracing = self._traced = False
+        self._folder: LocalFolder | None = None  # while it traces
 
     def __enter__(self) -> "Profile":
         return self
@@ -38,30 +37,30 @@ class Profile:
         """Around what starts the updates from number `step` on. state: what the one before gave; it
         is waited for where the trace ends with it.
         """
-        if self._workdir is not None and step >= self._first and not self._traced:
+        if self._folder is None and self._workdir is not None and step >= self._first:
             self._folder = LocalFolder(self._workdir)
             jax.profiler.start_trace(self._folder.path)
-            self._first, self._tracing, self._traced = step, True, True
-        if self._tracing and step >= self._first + STEPS:
+            self._first = step
+        elif self._folder is not None and step >= self._first + STEPS:
             jax.block_until_ready(state)
             self._stop()
-        if not self._tracing:
+        if self._folder is None:
             return nullcontext()
         return jax.profiler.StepTraceAnnotation("train", step_num=step)
 
     def _stop(self) -> None:
-        if not self._tracing or self._folder is None:
+        folder, workdir = self._folder, self._workdir
+        if folder is None:
             return
-        self._tracing = False
+        self._folder = self._workdir = None
         jax.profiler.stop_trace()
         try:
-            self._folder.keep()
+            folder.keep()
+            logger.info(
+                "trace from step %d on: %s (pip install xprof; tensorboard --logdir %s)",
+                self._first, f"{workdir}/plugins/profile", workdir,
+            )  # fmt: skip
         except OSError as error:
             logger.warning("no trace: %s", error)
-            return
         finally:
-            self._folder.drop()
-        logger.info(
-            "trace from step %d on: %s (pip install xprof; tensorboard --logdir %s)",
-            self._first, f"{self._workdir}/plugins/profile", self._workdir,
-        )  # fmt: skip
+            folder.drop()

@@ -51,17 +51,16 @@ class MetricWindow:
         JAX would dispatch dozens ahead, and a request to stop would have to wait for them all.
         """
         self._programs.append((range(step - count + 1, step + 1), metrics))
-        if (oldest := self._waited_for(step)) is not None:
+        if (oldest := self._newest_done()) is not None:
             with self.times.spent("device"):
-                oldest["loss"].block_until_ready()
-            if "signal" in oldest:
-                self._note_signal(self._each({"signal": oldest["signal"]}))
+                oldest[1]["loss"].block_until_ready()
+            if "signal" in oldest[1]:
+                self._note_signal(self._each({"signal": oldest[1]["signal"]}))
 
-    def _waited_for(self, step: int) -> Any:
-        """The metrics of the program that so many steps have come after; None if there is none."""
-        newest = step - self._max_pending
-        known = [metrics for steps, metrics in self._programs if steps[-1] <= newest]
-        return known[-1] if known else None
+    def _newest_done(self) -> tuple[range, Any] | None:
+        """The newest program that is waited for: no more steps than allowed have come after it."""
+        last = self._programs[-1][0][-1] - self._max_pending
+        return next((one for one in reversed(self._programs) if one[0][-1] <= last), None)
 
     def latest(self) -> tuple[int, float] | None:
         """The newest step known to have finished and its mean loss, over members whose loss is a
@@ -69,9 +68,7 @@ class MetricWindow:
         """
         if not self._programs:
             return None
-        newest = self._programs[-1][0][-1]
-        done = [one for one in self._programs if one[0][-1] <= newest - self._max_pending]
-        steps, metrics = done[-1] if done else self._programs[0]
+        steps, metrics = self._newest_done() or self._programs[0]
         with self.times.spent("device"):
             loss = _mean(self._of_steps(steps, metrics)[-1:], "loss")
         numbers = loss[np.isfinite(loss)]

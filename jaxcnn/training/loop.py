@@ -42,9 +42,8 @@ from jaxcnn.runtime.mesh import device_memory
 from jaxcnn.runtime.preemption import Interrupted, StopRequest, catch_signals
 from jaxcnn.runtime.profile import Profile
 from jaxcnn.runtime.progress import Progress, setup_logging
-from jaxcnn.runtime.tensorboard import TensorBoard
 from jaxcnn.runtime.window import MetricWindow, NonFiniteLoss
-from jaxcnn.runtime.writers import MetricWriter
+from jaxcnn.runtime.writers import MetricWriter, TensorBoard
 from jaxcnn.training.build_run import build_run, compile_run
 from jaxcnn.training.first_state import checksum, describe_parameters, first_state
 from jaxcnn.training.member import Member, open_member

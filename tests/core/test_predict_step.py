@@ -16,7 +16,7 @@ def predict_on(mode, num_devices, batch, dtype=jnp.float32, features=True):
     step = make_predict_step(model, features=features, axis_name=parallel.axis_name)
     state = parallel.place_state(fresh_state())
     done = parallel.transform(step, donate=False)(state, parallel.place_batch(batch))
-    return jax.device_get(parallel.one_copy(done))
+    return jax.device_get(parallel.member(done, 0))
 
 
 @pytest.fixture(scope="module")

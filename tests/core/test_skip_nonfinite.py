@@ -92,10 +92,10 @@ def test_one_example_on_one_of_eight_devices_stops_the_update_on_all(mode):
     step = parallel.transform(step, donate=True)
     placed, _ = step(parallel.place_state(state), parallel.place_batch(real_batch(32)))
     # XLA:CPU can hang where copies of what eight devices are still computing are asked for.
-    before = jax.tree.map(jnp.copy, parallel.one_copy(jax.block_until_ready(placed)))
+    before = jax.tree.map(jnp.copy, parallel.member(jax.block_until_ready(placed), 0))
     placed, metrics = step(placed, parallel.place_batch(real_batch(32, start=32)))
-    assert_left_out(before, parallel.one_copy(placed))
-    assert parallel.one_copy(metrics)["skipped"] == 1
+    assert_left_out(before, parallel.member(placed, 0))
+    assert parallel.member(metrics, 0)["skipped"] == 1
 
 
 def test_it_runs_under_shard_map():

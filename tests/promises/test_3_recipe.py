@@ -42,7 +42,7 @@ def fifth_step(recipe, mode, num_devices, state=None):
         state = jax.device_get(placed)
     placed = parallel.place_state(jax.tree.map(jax.numpy.copy, state))
     after, metrics = run.train_step(placed, next(run.train_batches(4)))
-    after, metrics = jax.device_get(parallel.one_copy((after, metrics)))
+    after, metrics = jax.device_get(parallel.member((after, metrics), 0))
     return state, after, metrics["loss"]
 
 

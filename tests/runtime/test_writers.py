@@ -12,8 +12,7 @@ import pytest
 from jaxcnn.errors import UserError
 from jaxcnn.files.rundir import metric_lines
 from jaxcnn.runtime.progress import setup_logging
-from jaxcnn.runtime.tensorboard import TensorBoard
-from jaxcnn.runtime.writers import MetricWriter
+from jaxcnn.runtime.writers import MetricWriter, TensorBoard
 from tests.processes import ROOT, environment
 
 
@@ -89,9 +88,8 @@ import os, sys
 from pathlib import Path
 import cv2
 import numpy as np
-from jaxcnn.runtime.tensorboard import TensorBoard
 from jaxcnn.files.rundir import metric_lines
-from jaxcnn.runtime.writers import MetricWriter
+from jaxcnn.runtime.writers import MetricWriter, TensorBoard
 
 workdir, tensorboard = Path(sys.argv[1]), TensorBoard()
 writer = MetricWriter(workdir, 0, tensorboard)
