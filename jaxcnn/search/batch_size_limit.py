@@ -8,10 +8,8 @@ neighbours on the device.
 import json
 import logging
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +17,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcnn.builders.auto import prepare
-from jaxcnn.builders.devices import build_parallel
 from jaxcnn.config.keys import flatten, resolve, unflatten
 from jaxcnn.core.step_wrappers import StepInput
 from jaxcnn.data.cache import memory_size
@@ -28,11 +25,11 @@ from jaxcnn.data.source import Dataset, Images
 from jaxcnn.errors import UserError
 from jaxcnn.files.folders import check_writable, write_files
 from jaxcnn.runtime.compile import compile_step, enable_compile_cache
+from jaxcnn.runtime.memory import seconds_a_call
 from jaxcnn.runtime.mesh import device_memory
 from jaxcnn.training.build_run import build_run
 from jaxcnn.training.first_state import describe_parameters, state_maker
 from jaxcnn.training.loop import load_data
-from jaxcnn.training.resume import describe_data
 from jaxcnn.training.run import Run
 
 logger = logging.getLogger(__name__)
@@ -44,6 +41,17 @@ _SHARE, _SHARE_OF_CPU = 0.9, 0.5
 _BETWEEN = 4
 # Seconds that steps of one size are timed, and a step of which larger sizes are not.
 _TIMED, _SLOW = 0.5, 2.0
+
+# Of a larger batch.
+_RULES_OF_THUMB = (
+    "that is {times:.3g} times config.batch_size={batch_size}. Larger is faster only where "
+    "images/s still grow,\n"
+    "and the same epochs have fewer steps. Rules of thumb for k times the batch: k times the "
+    "learning rate\n"
+    "of SGD (Goyal et al. 2017), √k times that of Adam and its kind (Malladi et al. 2022); then "
+    "look again with\n"
+    "  jaxcnn tune learning_rate"
+)
 
 
 class Fit(NamedTuple):
@@ -80,12 +88,15 @@ def find_batch_size(config: ConfigDict, output: Path, *, memory: int | None = No
     dataset = load_data(config)
     num_train, classes = len(dataset.splits["train"]), len(dataset.class_names)
     describe_parameters(state_maker(config, num_train, classes, dataset.image_shape), ())
-    limit, limit_told = memory_limit() if memory is None else (memory, _bytes(memory))
+    limit, limit_words = memory_limit() if memory is None else (memory, _bytes(memory))
     tried: dict[int, Fit] = {}
 
     def fits(batch_size: int) -> bool:
         if batch_size not in tried:
-            quick = all(_seconds(fit) < _SLOW for fit in tried.values())
+            quick = all(
+                fit.images_per_second is None or fit.batch_size / fit.images_per_second < _SLOW
+                for fit in tried.values()
+            )
             tried[batch_size] = try_batch(config, dataset, batch_size, limit, timed=quick)
             logger.info("%s", tried[batch_size])
         return tried[batch_size].fits
@@ -95,34 +106,41 @@ def find_batch_size(config: ConfigDict, output: Path, *, memory: int | None = No
         least = tried[min(tried)]
         raise UserError(
             f"config.batch_size: even {least.batch_size} takes {_bytes(least.memory)} of "
-            f"{limit_told}; give a smaller model or smaller images"
+            f"{limit_words}; give a smaller model or smaller images"
         )
-    found = [tried[size] for size in sorted(tried)]
+    all_tried = [tried[size] for size in sorted(tried)]
     content = {
         "batch_size": largest,
         "memory_limit": limit,
         "training_images": num_train,
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
-        "tried": [fit._asdict() for fit in found],
+        "tried": [fit._asdict() for fit in all_tried],
     }
     files = {"batch_size.json": json.dumps(content, indent=2).encode() + b"\n"}
     write_files(output, files, "workdir")
-    return told(config, found, largest, limit_told, num_train)
+    lines = [f"{'batch size':>10}  {'memory':>9}  {'images/s':>9}", *map(str, all_tried), ""]
+    if largest + len(jax.devices()) > num_train:
+        lines.append(f"{largest:,} fits, of {num_train:,} training images, in {limit_words}")
+    else:
+        lines.append(f"{largest:,} is the largest that fits into {limit_words}")
+    times = largest / config.batch_size
+    if times > 1:
+        lines.append(_RULES_OF_THUMB.format(times=times, batch_size=config.batch_size))
+    return "\n".join(lines)
 
 
 def memory_limit() -> tuple[int, str]:
     """Bytes of one device that a step may plan with, and what they are."""
     devices = jax.local_devices()
-    if devices[0].platform != "cpu":
-        if (size := device_memory()) is None:
-            raise UserError(f"{devices[0].device_kind}: does not tell how much memory it has")
-        limit = int(_SHARE * size)
-        return limit, f"{_bytes(limit)} ({100 * _SHARE:.0f} % of the device's memory)"
-    limit = int(_SHARE_OF_CPU * available_memory() / len(devices))
-    return (
-        limit,
-        f"{_bytes(limit)} ({100 * _SHARE_OF_CPU:.0f} % of the memory that is available now)",
-    )
+    if devices[0].platform == "cpu":
+        share, whole = _SHARE_OF_CPU, "the memory that is available now"
+        size: float | None = available_memory() / len(devices)
+    else:
+        share, whole, size = _SHARE, "the device's memory", device_memory()
+    if size is None:
+        raise UserError(f"{devices[0].device_kind}: does not tell how much memory it has")
+    limit = int(share * size)
+    return limit, f"{_bytes(limit)} ({100 * share:.0f} % of {whole})"
 
 
 def available_memory() -> int:
@@ -177,8 +195,7 @@ def try_batch(
     values = flatten(config) | {"batch_size": batch_size, "parallel.steps_per_dispatch": None}
     config = resolve(unflatten(values))
     dataset = dataset._replace(mode="memory") if dataset.mode == "device" else dataset
-    parallel = build_parallel([config])
-    run = build_run([config], dataset, describe_data(config, dataset, None), parallel)
+    run = build_run([config], dataset)
     state, batch = _state_shapes(run), _batch_shapes(run)
     step: Any = compile_step(run.train_step, state, batch)
     plan = step.memory_analysis()
@@ -187,7 +204,7 @@ def try_batch(
         + plan.output_size_in_bytes
         + plan.temp_size_in_bytes
         - plan.alias_size_in_bytes
-        + _bytes_of(batch) // parallel.num_devices  # of the next one, on its way
+        + _bytes_of(batch) // run.parallel.num_devices  # of the next one, on its way
     )
     speed = None
     if timed and memory < limit / 2:
@@ -237,41 +254,13 @@ def _seconds_a_step(run: Run, step: Callable[..., Any]) -> float:
     """Median of the steps that fit into half a second, of two at least, after a first one."""
     state = run.parallel.place_states([run.make_states[0]()])
     batch = run.example_batch("train", own=True)
-    times: list[float] = []
-    while len(times) < 3 or sum(times[1:]) < _TIMED:
-        clock = time.perf_counter()
+
+    def train() -> Any:
+        nonlocal state
         state, metrics = step(state, batch)
-        jax.block_until_ready(metrics)
-        times.append(time.perf_counter() - clock)
-    return median(times[1:])
+        return metrics
 
-
-def _seconds(fit: Fit) -> float:
-    """Of a step; 0 where it was not timed."""
-    return 0.0 if fit.images_per_second is None else fit.batch_size / fit.images_per_second
-
-
-def told(
-    config: ConfigDict, found: Sequence[Fit], largest: int, limit_told: str, num_train: int
-) -> str:
-    """What was found, in lines."""
-    lines = [f"{'batch size':>10}  {'memory':>9}  {'images/s':>9}", *map(str, found), ""]
-    if largest + len(jax.devices()) > num_train:
-        lines.append(f"{largest:,} fits, of {num_train:,} training images, in {limit_told}")
-    else:
-        lines.append(f"{largest:,} is the largest that fits into {limit_told}")
-    times = largest / config.batch_size
-    if times > 1:
-        lines += [
-            f"that is {times:.3g} times config.batch_size={config.batch_size}. Larger is faster "
-            "only where images/s still grow,",
-            "and the same epochs have fewer steps. Rules of thumb for k times the batch: k times "
-            "the learning rate",
-            "of SGD (Goyal et al. 2017), √k times that of Adam and its kind (Malladi et al. 2022); "
-            "then look again with",
-            "  jaxcnn tune learning_rate",
-        ]
-    return "\n".join(lines)
+    return seconds_a_call(train, _TIMED, fewest=2)
 
 
 def _bytes_of(tree: Any) -> int:

@@ -45,14 +45,13 @@ def history_chart(search: Search, theme: Theme = LIGHT) -> "Figure":
     points, line = axes.collections[0], axes.lines[0]
     points.set(color=theme.lines[0])
     line.set(color=theme.soft, alpha=1, label="best so far", drawstyle="steps-post", zorder=0)
-    best = search.best
     description = f"Scatter plot of the {len(search.trials):,} trials in the order of their starts"
-    if best is not None and best.value is not None:
+    if (best := search.best) is not None and best.value is not None:
         label = f"best: trial {best.number}"
         style: dict[str, Any] = {"mec": theme.lines[1], "mfc": "none", "ms": 11, "mew": 1.8}
         axes.plot(best.number, best.value, "o", label=label, **style)
         description += f"; the best is trial {best.number}"
-    _limit_values(axes, search, trial_values(search))
+    _limit_values(axes, search)
     return _finish(figure, theme, 8.4, 3.8, f"{description}.")
 
 
@@ -99,7 +98,7 @@ def parallel_coordinates_chart(search: Search, theme: Theme = LIGHT) -> "Figure"
     first.spines[["top", "bottom"]].set_visible(False)
     names = [words.get_text() for words in first.get_xticklabels()]
     name_ticks(first, "x", {float(k): short_name(name, 20) for k, name in enumerate(names)}, 20)
-    keys = ", ".join(searched(search)[:_PARAMETERS])
+    keys = ", ".join(search.keys[:_PARAMETERS])
     description = f"Parallel coordinates of {len(search.trials):,} trials: {keys}."
     return _finish(figure, theme, max(8.4, 1.2 * len(names)), 4.6, description)
 
@@ -122,8 +121,8 @@ def slices_chart(search: Search, theme: Theme = LIGHT) -> "Figure":
             turn = 20 if max(map(len, words)) > 8 else 0
             name_ticks(axes, "x", {float(k): word[1:-1] for k, word in enumerate(words)}, turn)
             axes.set_xlim(-0.5, len(words) - 0.5)
-    _limit_values(plots[0], search, trial_values(search))
-    keys = ", ".join(searched(search)[:_PARAMETERS])
+    _limit_values(plots[0], search)
+    keys = ", ".join(search.keys[:_PARAMETERS])
     description = f"Scatter plots of {search.metric} against {keys}; later trials have more colour."
     return _finish(figure, theme, 8.4, 0.7 + 2.5 * rows, description)
 
@@ -133,8 +132,7 @@ def learning_curves_chart(search: Search, theme: Theme = LIGHT) -> "Figure":
     and the best.
     """
     kept = [one for one in search.trials if one.history][-_CURVES:]
-    best = search.best
-    if best is not None and best.history:
+    if (best := search.best) is not None and best.history:
         kept = [*(one for one in kept if one is not best), best]
     figure = _draw("plot_intermediate_values", search._replace(trials=kept))
     (axes,) = figure.axes
@@ -150,21 +148,8 @@ def learning_curves_chart(search: Search, theme: Theme = LIGHT) -> "Figure":
             line.set_label(f"best: trial {trial.number}")
     if any(trial.state == "pruned" for trial in kept):
         axes.plot([], [], "--", color=theme.lines[3], label="pruned")
-    _limit_values(axes, search, np.array([value for one in kept for _, value in one.history]))
+    _limit_values(axes, search, [value for one in kept for _, value in one.history])
     return _finish(figure, theme, 8.4, 4.0, f"Line chart: {title}.")
-
-
-def searched(search: Search) -> list[str]:
-    """The keys of all trials' parameters, the most important first."""
-    keys = dict.fromkeys(key for trial in search.trials for key in trial.params)
-    importance = search.importance or {}
-    return sorted(keys, key=lambda key: -importance.get(key, 0.0))
-
-
-def trial_values(search: Search) -> np.ndarray:
-    """float64[N], NaN where a trial has no finite value."""
-    values = [math.nan if trial.value is None else trial.value for trial in search.trials]
-    return np.where(np.isfinite(values), values, np.nan)
 
 
 def short_keys(keys: Sequence[str]) -> dict[str, str]:
@@ -221,26 +206,22 @@ def _study(search: Search) -> Any:
     """A study of Optuna's in memory, with the most important parameters under short names."""
     import optuna
 
-    keys = searched(search)[:_PARAMETERS]
+    keys = search.keys[:_PARAMETERS]
     names = dict(zip(keys, _short_names(short_keys(keys).values(), 28), strict=True))
-    params: list[dict[str, Any]] = [{} for _ in search.trials]
-    distributions = {}
+    ranges = {}
     for key in keys:
         tried = [trial.params[key] for trial in search.trials if key in trial.params]
-        distributions[names[key]], read = _distribution(tried, key in search.log)
-        for trial, own in zip(search.trials, params, strict=True):
-            if key in trial.params:
-                own[names[key]] = read(trial.params[key])
+        ranges[key] = _distribution(tried, key in search.log)
     study = optuna.create_study(direction="minimize" if search.lower_is_better else "maximize")
-    for trial, value, own in zip(search.trials, trial_values(search), params, strict=True):
-        complete = trial.state == "complete" and math.isfinite(value)
-        state = "COMPLETE" if complete else "PRUNED" if trial.history else "FAIL"
+    for trial in search.trials:
+        own = [key for key in keys if key in trial.params]
+        state = "COMPLETE" if trial.is_ranked else "PRUNED" if trial.history else "FAIL"
         study.add_trial(
             optuna.trial.create_trial(
                 state=optuna.trial.TrialState[state],
-                value=value if complete else None,
-                params=own,
-                distributions={name: distributions[name] for name in own},
+                value=trial.value if trial.is_ranked else None,
+                params={names[key]: ranges[key][1](trial.params[key]) for key in own},
+                distributions={names[key]: ranges[key][0] for key in own},
                 intermediate_values=dict(trial.history),
             )
         )
@@ -292,10 +273,14 @@ def _finish(
     return figure
 
 
-def _limit_values(axes: "Axes", search: Search, values: np.ndarray) -> None:
-    """Cuts off values much worse than most, so that the others can be told apart."""
-    values = values[np.isfinite(values)]
-    if len(values):
+def _limit_values(axes: "Axes", search: Search, shown: Iterable[float] | None = None) -> None:
+    """Cuts off values much worse than most, so that the others can be told apart.
+
+    shown: the values in the axes; None: those of the trials.
+    """
+    if shown is None:
+        shown = [trial.value for trial in search.trials if trial.value is not None]
+    if len(values := np.array([value for value in shown if math.isfinite(value)])):
         sign = -1 if search.lower_is_better else 1
         best, middle, worst = (sign * f(sign * values) for f in (np.max, np.median, np.min))
         if middle != best:

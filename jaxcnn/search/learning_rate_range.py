@@ -6,7 +6,6 @@ to step (Smith 2017, arXiv:1506.01186).
 """
 
 import json
-import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,24 +16,20 @@ import optax
 from ml_collections import ConfigDict
 
 from jaxcnn.builders.auto import prepare
-from jaxcnn.builders.devices import build_parallel
 from jaxcnn.config.keys import flatten, resolve, unflatten
 from jaxcnn.errors import UserError
 from jaxcnn.files.folders import check_writable, write_files
 from jaxcnn.pretrained.transfer import check_pretrained, load_pretrained
 from jaxcnn.report.figures import to_png
-from jaxcnn.report.style import LIGHT, Theme, dress, dress_legend, new_figure
+from jaxcnn.report.style import LIGHT, dress, dress_legend, new_figure
 from jaxcnn.runtime.compile import compile_step, enable_compile_cache
 from jaxcnn.training.build_run import build_run
 from jaxcnn.training.first_state import describe_parameters
 from jaxcnn.training.loop import load_data
-from jaxcnn.training.resume import describe_data
 from jaxcnn.training.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-logger = logging.getLogger(__name__)
 
 _FEWEST = 20
 # The share of the past in a running average of losses: of one that only looks back, and of one that
@@ -46,16 +41,20 @@ DIVERGED = 4.0
 _BELOW = 10.0
 # Of the loss at the start: what a fall must exceed to be one.
 _FALL = 0.02
+# How far above the start of the curve the axis of the chart reaches.
+_ABOVE = 1.5
 
 
-class LossRange(NamedTuple):
-    """What was found.
+class RangeTest(NamedTuple):
+    """The loss of each of N rates, and what that says.
 
-    smoothed: float64[N], losses without their noise. least, steepest: the rates where that is least
-    and where it falls fastest (per factor of the rate); None where it never falls.
-    suggested: a rate to train with; None where there is none. reason: why, in a sentence.
+    rates, losses, smoothed: float64[N]; smoothed: the losses without their noise. least, steepest:
+    the rates where that is least and where it falls fastest (per factor of the rate); None where it
+    never falls. suggested: a rate to train with; None where there is none. reason: a sentence.
     """
 
+    rates: np.ndarray
+    losses: np.ndarray
     smoothed: np.ndarray
     least: float | None
     steepest: float | None
@@ -64,7 +63,7 @@ class LossRange(NamedTuple):
 
 
 class Diverging:
-    """Tells, loss by loss, when they have become much larger than they were.
+    """A test, loss by loss, of whether they have become much larger than they were.
 
     Averages are exponential, with the correction for their start of Kingma & Ba (2015).
     """
@@ -85,20 +84,19 @@ class Diverging:
         return average > DIVERGED * self._least
 
 
-def read_losses(rates: Sequence[float], losses: Sequence[float]) -> LossRange:
+def read_losses(rates: Sequence[float], losses: Sequence[float]) -> RangeTest:
     """rates: N numbers, each larger than the one before; losses: the loss of each."""
     rate, loss = np.asarray(rates, np.float64), np.asarray(losses, np.float64)
     smoothed = smooth(loss)
     bottom = int(np.argmin(smoothed))
     if smoothed[0] - smoothed[bottom] < _FALL * abs(smoothed[0]) or bottom == 0:
         reason = "the loss never fell: try another optimiser, or look at the data"
-        return LossRange(smoothed, None, None, None, reason)
+        return RangeTest(rate, loss, smoothed, None, None, None, reason)
     slope = np.gradient(smoothed, np.log(rate))
     steepest = float(rate[int(np.argmin(slope[: bottom + 1]))])
     least = float(rate[bottom])
-    suggested = least / _BELOW
     reason = f"a tenth of {least:.2g}, the rate at which the loss was least"
-    return LossRange(smoothed, least, steepest, suggested, reason)
+    return RangeTest(rate, loss, smoothed, least, steepest, least / _BELOW, reason)
 
 
 def smooth(losses: np.ndarray) -> np.ndarray:
@@ -113,12 +111,12 @@ def smooth(losses: np.ndarray) -> np.ndarray:
 
 
 def _average(values: np.ndarray) -> np.ndarray:
-    total, weight, averages = 0.0, 0.0, []
-    for value in values:
-        total = _KEEP_OF_TWO * total + (1 - _KEEP_OF_TWO) * float(value)
-        weight = _KEEP_OF_TWO * weight + (1 - _KEEP_OF_TWO)
-        averages.append(total / weight)
-    return np.array(averages)
+    """The exponential average until each of N values, corrected for its start."""
+    from scipy.signal import lfilter
+
+    both = np.stack([values, np.ones_like(values)])
+    total, weight = lfilter([1 - _KEEP_OF_TWO], [1, -_KEEP_OF_TWO], both)
+    return total / weight
 
 
 def find_learning_rate(
@@ -129,35 +127,45 @@ def find_learning_rate(
     high: float = 10.0,
     steps: int = 100,
 ) -> str:
-    """Writes learning_rate.json and learning_rate.png; returns what was found, for a terminal.
+    """Writes learning_rate.json and learning_rate.png; returns the result in lines, for a terminal.
 
     low, high: the rates of the first and the last of the steps. The state is that of a run's start
     (with `config.pretrained`, too) and is not kept; nothing else is written. The test ends early
     where the loss has grown to 4 times its least. Raises UserError.
     """
-    _check(low, high, steps)
-    check_writable(output, "workdir")
-    enable_compile_cache()
-    config = prepare(config)
-    check_pretrained(config)
-    rates, losses = range_test(build(config, low, high, steps))
-    found = read_losses(rates, losses)
-    stopped = len(losses) < steps
-    files = {
-        "learning_rate.json": _json(config, rates, losses, found, stopped),
-        "learning_rate.png": to_png(learning_rate_chart(rates, losses, found)),
-    }
-    write_files(output, files, "workdir")
-    return told(config, rates, losses, found, stopped)
-
-
-def _check(low: float, high: float, steps: int) -> None:
     if not (0 < low < high and math.isfinite(high)):
         raise UserError(
             f"--from={low:g} --to={high:g}: expected rates above 0, the second the larger"
         )
     if steps < _FEWEST:
         raise UserError(f"--steps={steps}: too few to see a curve; give at least {_FEWEST}")
+    check_writable(output, "workdir")
+    enable_compile_cache()
+    config = prepare(config)
+    check_pretrained(config)
+    result = read_losses(*range_test(build(config, low, high, steps)))
+    diverged = float(result.rates[-1]) if len(result.losses) < steps else None
+    content = {
+        "learning_rate": result.suggested,
+        "reason": result.reason,
+        "least": result.least,
+        "steepest": result.steepest,
+        "diverged": diverged,
+        "optimizer": config.optimizer.name,
+        "batch_size": config.batch_size,
+        "seed": config.seed,
+        "curve": {
+            "learning_rate": result.rates.tolist(),
+            "loss": [loss if math.isfinite(loss) else None for loss in result.losses.tolist()],
+            "smoothed": result.smoothed.tolist(),
+        },
+    }
+    files = {
+        "learning_rate.json": json.dumps(content, indent=2).encode() + b"\n",
+        "learning_rate.png": to_png(_chart(result)),
+    }
+    write_files(output, files, "workdir")
+    return _lines(config, result, diverged)
 
 
 def build(config: ConfigDict, low: float, high: float, steps: int) -> Run:
@@ -167,16 +175,8 @@ def build(config: ConfigDict, low: float, high: float, steps: int) -> Run:
     short = ("num_", "ema.", "early_stop.", "schedule.")
     values = {k: v for k, v in flatten(config).items() if not k.startswith(short)}
     config = resolve(unflatten(values | {"num_steps": steps}))
-    dataset = load_data(config)
-    parallel = build_parallel([config])
-    factor = (high / low) ** (1 / (steps - 1))
-    return build_run(
-        [config],
-        dataset,
-        describe_data(config, dataset, None),
-        parallel,
-        schedule_of=lambda *_: optax.exponential_decay(low, 1, factor),
-    )
+    rates = optax.exponential_decay(low, 1, (high / low) ** (1 / (steps - 1)))
+    return build_run([config], load_data(config), schedule_of=lambda *_: rates)
 
 
 def range_test(run: Run) -> tuple[list[float], list[float]]:
@@ -197,86 +197,57 @@ def range_test(run: Run) -> tuple[list[float], list[float]]:
         if train_step is None:
             train_step = compile_step(run.train_step, state, batch)
         state, metrics = train_step(state, batch)
-        found = run.parallel.each(metrics)
+        sums = run.parallel.each(metrics)
         rates.append(float(run.schedules[0](step)))
-        losses.append(float(found["loss"][0] / found["count"][0]))
+        losses.append(float(sums["loss"][0] / sums["count"][0]))
         if diverging.add(losses[-1]):
             break
     return rates, losses
 
 
-def told(
-    config: ConfigDict, rates: list[float], losses: list[float], found: LossRange, stopped: bool
-) -> str:
-    """What was found, in lines."""
+def _lines(config: ConfigDict, result: RangeTest, diverged: float | None) -> str:
+    """The result for a terminal. diverged: the rate at which the test ended early."""
     name, now = config.optimizer.name, config.optimizer.learning_rate
-    if found.suggested is None or found.least is None:
-        lines = [f"no learning rate to suggest for {name}: {found.reason}"]
+    if result.suggested is None:
+        lines = [f"no learning rate to suggest for {name}: {result.reason}"]
     else:
         lines = [
-            f"learning rate {found.suggested:.2g} for {name}: {found.reason}",
-            f"the loss fell fastest at {found.steepest:.2g}; config.optimizer.learning_rate is "
+            f"learning rate {result.suggested:.2g} for {name}: {result.reason}",
+            f"the loss fell fastest at {result.steepest:.2g}; config.optimizer.learning_rate is "
             f"{now:.2g}",
         ]
-    if stopped:
-        finite = math.isfinite(losses[-1])
+    if diverged is not None:
+        finite = math.isfinite(result.losses[-1])
         end = f"grew to {DIVERGED:g} times its least" if finite else "was no number any more"
-        lines.append(f"the loss {end} at {rates[-1]:.2g}, after {len(rates)} steps")
-    elif found.least == rates[-1]:
-        lines.append(f"the loss was still falling at {rates[-1]:.2g}: give a higher --to")
-    if found.suggested is not None:
+        lines.append(f"the loss {end} at {diverged:.2g}, after {len(result.rates)} steps")
+    elif result.least == result.rates[-1]:
+        lines.append(f"the loss was still falling at {result.least:.2g}: give a higher --to")
+    if result.suggested is not None:
         lines += [
             "one short run tells the order of magnitude; with it, try",
-            f"  --config.optimizer.learning_rate={found.suggested:.2g}",
+            f"  --config.optimizer.learning_rate={result.suggested:.2g}",
         ]
     return "\n".join(lines)
 
 
-def _json(
-    config: ConfigDict, rates: list[float], losses: list[float], found: LossRange, stopped: bool
-) -> bytes:
-    content = {
-        "learning_rate": found.suggested,
-        "reason": found.reason,
-        "least": found.least,
-        "steepest": found.steepest,
-        "diverged": rates[-1] if stopped else None,
-        "optimizer": config.optimizer.name,
-        "batch_size": config.batch_size,
-        "seed": config.seed,
-        "curve": {
-            "learning_rate": rates,
-            "loss": [loss if math.isfinite(loss) else None for loss in losses],
-            "smoothed": found.smoothed.tolist(),
-        },
-    }
-    return json.dumps(content, indent=2).encode() + b"\n"
-
-
-# How far above the start of the curve the axis reaches.
-_ABOVE = 1.5
-
-
-def learning_rate_chart(
-    rates: Sequence[float], losses: Sequence[float], found: LossRange, theme: Theme = LIGHT
-) -> "Figure":
-    """The loss of each step against its rate, the curve without noise, and what was found."""
-    told = "Line chart of the loss over the learning rate. " + (
+def _chart(result: RangeTest) -> "Figure":
+    """The loss of each step against its rate, the curve without noise, and the rates in it."""
+    description = "Line chart of the loss over the learning rate. " + (
         "No rate is suggested."
-        if found.suggested is None
-        else f"Suggested is {found.suggested:.2g}: {found.reason}."
+        if result.suggested is None
+        else f"Suggested is {result.suggested:.2g}: {result.reason}."
     )
-    figure = new_figure(theme, 8.4, 4.2, told)
+    figure = new_figure(LIGHT, 8.4, 4.2, description)
     axes = figure.subplots()
-    dress(axes, theme, "Learning-rate range test", x="learning rate", y="training loss")
-    loss = np.asarray(losses, np.float64)
-    axes.plot(rates, loss, "o", color=theme.soft, ms=3, alpha=0.6, label="loss of a step")
-    axes.plot(rates, found.smoothed, color=theme.lines[0], linewidth=2.2, label="smoothed")
+    dress(axes, LIGHT, "Learning-rate range test", x="learning rate", y="training loss")
+    loss = result.losses
+    axes.plot(result.rates, loss, "o", color=LIGHT.soft, ms=3, alpha=0.6, label="loss of a step")
+    color = LIGHT.lines[0]
+    axes.plot(result.rates, result.smoothed, color=color, linewidth=2.2, label="smoothed")
     axes.set_xscale("log")
-    marks = {"suggested": found.suggested, "steepest": found.steepest, "least": found.least}
-    for (name, rate), style in zip(marks.items(), ("-", ":", "--"), strict=True):
-        if rate is not None:
-            color = theme.lines[1] if name == "suggested" else theme.soft
+    for name, style in (("suggested", "-"), ("steepest", ":"), ("least", "--")):
+        if (rate := getattr(result, name)) is not None:
+            color = LIGHT.lines[1] if name == "suggested" else LIGHT.soft
             label = f"{name}: {rate:.2g}"
             axes.axvline(rate, color=color, linestyle=style, linewidth=1.6, label=label)
     finite = loss[np.isfinite(loss)]
@@ -284,5 +255,5 @@ def learning_rate_chart(
         start = float(np.median(finite[: max(5, len(finite) // 10)]))
         space = 0.05 * (_ABOVE * start - finite.min())
         axes.set_ylim(finite.min() - space, min(finite.max() + space, _ABOVE * start))
-    dress_legend(axes, theme, outside="lower center", ncols=5)
+    dress_legend(axes, LIGHT, outside="lower center", ncols=5)
     return figure

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +30,6 @@ from jaxcnn.search.charts import (
     importance_chart,
     learning_curves_chart,
     parallel_coordinates_chart,
-    searched,
     share_text,
     short_keys,
     short_number,
@@ -48,41 +48,59 @@ _NEAR = 0.05
 # Trials that are named for a reason, and characters of it in the table of all trials.
 _LISTED, _REASON = 10, 60
 
-_CHARTS: dict[str, "Callable[[Search, Theme], Figure]"] = {
-    "history": history_chart,
-    "importance": importance_chart,
-    "parallel_coordinates": parallel_coordinates_chart,
-    "slices": slices_chart,
-    "learning_curves": learning_curves_chart,
+# Name: (what draws it, the heading above it, what is said of it).
+_CHARTS: dict[str, "tuple[Callable[[Search, Theme], Figure], str, str]"] = {
+    "history": (
+        history_chart,
+        "How the search went",
+        "A point is a complete trial. The line rises while the search still finds something; "
+        "where it has long been flat, more trials of this kind help little.",
+    ),
+    "importance": (
+        importance_chart,
+        "What mattered",
+        "An estimate from the trials themselves: with few of them it is rough. A parameter "
+        "with a short bar may be left as it is.",
+    ),
+    "slices": (
+        slices_chart,
+        "Each parameter by itself",
+        "Where the {edge} edge of the cloud bends is what matters: the other parameters "
+        "differ from point to point; the more colour, the later the trial.",
+    ),
+    "parallel_coordinates": (
+        parallel_coordinates_chart,
+        "Parameters together",
+        "Follow the strong lines: where they run through one place, good trials agree.",
+    ),
+    "learning_curves": (
+        learning_curves_chart,
+        "How each trial learned",
+        "Pruned trials end early, because others were better at that step. One that would "
+        "have overtaken them late is lost that way.",
+    ),
 }
 
 
 def tune_files(search: Search) -> dict[str, bytes]:
     """Files by name: tune.html, and the charts as PNG files; a chart of nothing is left out."""
-    charts = {
-        name: in_both_themes(lambda theme, draw=draw: draw(search, theme))  # type: ignore[misc]
-        for name, draw in _CHARTS.items()
-        if name in _drawable(search)
+    ranked = [trial for trial in search.trials if trial.is_ranked]
+    parameters = any(trial.params for trial in ranked)
+    has_content = {
+        "history": bool(ranked),
+        "importance": bool(search.importance),
+        "slices": parameters,
+        "parallel_coordinates": parameters,
+        "learning_curves": any(trial.history for trial in search.trials),
     }
-    shown = {name: chart(*drawn) for name, drawn in charts.items()}
-    files = {"tune.html": _tune_page(search, shown).encode()}
+    charts, sections = {}, []
+    for name, (draw, title, intro) in _CHARTS.items():
+        if has_content[name]:
+            charts[name] = drawn = in_both_themes(partial(draw, search))
+            intro = intro.format(edge="lower" if search.lower_is_better else "upper")
+            sections.append(Section(title, chart(*drawn), intro))
+    files = {"tune.html": _tune_page(search, sections).encode()}
     return files | {f"{name}.png": drawn.light for name, drawn in charts.items()}
-
-
-def _drawable(search: Search) -> set[str]:
-    """The charts that have something to show."""
-    names = {"history"} if search.best is not None else set()
-    if search.best is not None and any(trial.params for trial in search.trials if _is_known(trial)):
-        names |= {"parallel_coordinates", "slices"}
-    if any(trial.history for trial in search.trials):
-        names.add("learning_curves")
-    if search.importance:
-        names.add("importance")
-    return names
-
-
-def _is_known(trial: Trial) -> bool:
-    return trial.state == "complete" and trial.value is not None and np.isfinite(trial.value)
 
 
 def shown_value(search: Search, value: float) -> str:
@@ -92,35 +110,25 @@ def shown_value(search: Search, value: float) -> str:
 
 def search_verdict(search: Search) -> str:
     """Returns the result of a search in a sentence or two."""
+    count = Counter(trial.state for trial in search.trials)
+    others = ", ".join(f"{count[state]:,} {state}" for state in _STATES[1:] if count[state])
     best = search.best
     if best is None or best.value is None:
-        if not search.trials:
-            return "No trial has begun."
-        return f"No trial is complete ({_others(search)})."
-    value = shown_value(search, best.value)
-    verdict = f"Trial {best.number} is best of {len(search.trials):,}"
-    if others := _others(search):
-        verdict += f" ({others})"
-    verdict += f": {value} {_named(search.metric)}on validation"
+        return f"No trial is complete ({others})." if search.trials else "No trial has begun."
+    verdict = (
+        f"Trial {best.number} is best of {len(search.trials):,}{f' ({others})' * bool(others)}"
+    )
+    # A percentage is an accuracy if nothing else is said.
+    metric = "" if search.metric == "accuracy" else f"{search.metric.replace('_', ' ')} "
+    verdict += f": {shown_value(search, best.value)} {metric}on validation"
     tested = None if search.test is None else search.test.get(search.metric)
     if search.test is None or not isinstance(tested, int | float):
         return f"{verdict}; it was not tested."
     if search.test.get("split", "test") != "test":
         return f"{verdict}; there are no test images to check that on."
-    count = search.test.get("num_examples")
-    images = "test" if count is None else f"{count:,} test images"
+    size = search.test.get("num_examples")
+    images = "test" if size is None else f"{size:,} test images"
     return f"{verdict}, {shown_value(search, float(tested))} on {images}."
-
-
-def _named(metric: str) -> str:
-    """A percentage is an accuracy if nothing else is said."""
-    return "" if metric == "accuracy" else f"{metric.replace('_', ' ')} "
-
-
-def _others(search: Search) -> str:
-    """How many trials are not complete: "12 pruned, 1 failed"."""
-    count = Counter(trial.state for trial in search.trials)
-    return ", ".join(f"{count[state]:,} {state}" for state in _STATES[1:] if count[state])
 
 
 def search_notes(search: Search) -> list[Note]:
@@ -139,15 +147,15 @@ def search_notes(search: Search) -> list[Note]:
             )
         )
     equals = [
-        trial
+        str(trial.number)
         for trial in search.trials
         if trial.value == best.value and trial.state == "complete" and trial is not best
     ]
     if equals:
-        others = ", ".join(str(trial.number) for trial in equals[:5])
+        others = ", ".join(equals[:5])
         more = f" and {len(equals) - 5:,} more" if len(equals) > 5 else ""
         notes.append(Note(f"It is not alone: trial {others}{more} has the same value."))
-    notes += filter(None, (_edge_note(search, best, key) for key in searched(search)))
+    notes += filter(None, (_edge_note(search, best, key) for key in search.keys))
     return notes
 
 
@@ -168,7 +176,7 @@ def _edge_note(search: Search, best: Trial, key: str) -> Note | None:
     return Note(what, "A wider range may hold a better one.")
 
 
-def _tune_page(search: Search, shown: dict[str, Html]) -> str:
+def _tune_page(search: Search, charts: list[Section]) -> str:
     lead = join(
         [
             paragraph(search_verdict(search).replace(" %", "\u00a0%"), kind="verdict"),
@@ -183,38 +191,7 @@ def _tune_page(search: Search, shown: dict[str, Html]) -> str:
             "What was searched. All else is as in the experiment that the search began with; "
             "best.py, beside this page, is the whole recipe.",
         ),
-        Section(
-            "How the search went",
-            shown.get("history", Html("")),
-            "A point is a complete trial. The line rises while the search still finds something; "
-            "where it has long been flat, more trials of this kind help little.",
-        ),
-        Section(
-            "What mattered",
-            shown.get("importance", Html("")),
-            "An estimate from the trials themselves: with few of them it is rough. A parameter "
-            "with a short bar may be left as it is.",
-        ),
-        Section(
-            "Each parameter by itself",
-            shown.get("slices", Html("")),
-            "Where the upper edge of the cloud bends is what matters: the other parameters "
-            "differ from point to point; the more colour, the later the trial."
-            if not search.lower_is_better
-            else "Where the lower edge of the cloud bends is what matters: the other parameters "
-            "differ from point to point; the more colour, the later the trial.",
-        ),
-        Section(
-            "Parameters together",
-            shown.get("parallel_coordinates", Html("")),
-            "Follow the strong lines: where they run through one place, good trials agree.",
-        ),
-        Section(
-            "How each trial learned",
-            shown.get("learning_curves", Html("")),
-            "Pruned trials end early, because others were better at that step. One that would "
-            "have overtaken them late is lost that way.",
-        ),
+        *charts,
         Section(
             "All trials",
             join([_failures(search), _trials_table(search)]),
@@ -247,7 +224,7 @@ def _best(search: Search) -> Html:
     best = search.best
     if best is None:
         return Html("")
-    rows = [(key, _shown(best.params[key])) for key in searched(search) if key in best.params]
+    rows = [(key, _shown(best.params[key])) for key in search.keys if key in best.params]
     parts = [table(("key", "value"), rows)] if rows else []
     if search.best_config:
         parts.append(details("The experiment file, best.py", command(search.best_config)))
@@ -270,30 +247,26 @@ def _failures(search: Search) -> Html:
 def _trials_table(search: Search) -> Html:
     if not search.trials:
         return Html("")
-    keys = searched(search)
+    keys = search.keys
     reasons = any(trial.reason for trial in search.trials)
     names = short_keys(keys).values()
     header = ["trial", "state", search.metric, *names, "seconds", *["reason"] * reasons]
-    rows = [
-        [
-            trial.number,
-            unbroken(f"{trial.state}, best" if trial is search.best else trial.state),
-            _value(search, trial),
-            *(_cell(trial.params[key]) if key in trial.params else "–" for key in keys),
-            Number("–" if trial.seconds is None else f"{trial.seconds:.1f}"),
-            *[unbroken(short_name(trial.reason, _REASON))] * reasons,
-        ]
-        for trial in search.trials
-    ]
+    rows = []
+    for trial in search.trials:
+        value = "–" if trial.value is None else f"{trial.value:.4g}"
+        if trial.value is not None and is_share(search.metric) and np.isfinite(trial.value):
+            value = f"{100 * trial.value:.2f} %"
+        rows.append(
+            [
+                trial.number,
+                unbroken(f"{trial.state}, best" if trial is search.best else trial.state),
+                Number(value),
+                *(_cell(trial.params[key]) if key in trial.params else "–" for key in keys),
+                Number("–" if trial.seconds is None else f"{trial.seconds:.1f}"),
+                *[unbroken(short_name(trial.reason, _REASON))] * reasons,
+            ]
+        )
     return folded(header, rows, "trials")
-
-
-def _value(search: Search, trial: Trial) -> Number:
-    if trial.value is None:
-        return Number("–")
-    if not is_share(search.metric) or not np.isfinite(trial.value):
-        return Number(f"{trial.value:.4g}")
-    return Number(f"{100 * trial.value:.2f} %")
 
 
 def _cell(value: Any) -> object:

@@ -1,13 +1,11 @@
-"""What a search has found: trials.csv, best.json, best.py, a page with pictures, TensorBoard."""
+"""The results of a search: trials.csv, best.json, best.py, a page with pictures, TensorBoard."""
 
 import csv
 import io
 import json
 import logging
 import shlex
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -19,11 +17,10 @@ from jaxcnn.errors import UserError, without_password
 from jaxcnn.files.folders import write_files
 from jaxcnn.files.locks import wait_for_lock
 from jaxcnn.files.rundir import EXPERIMENT, METRICS, WORKER_LOCK, has_run, metric_lines, read_json
-from jaxcnn.runtime.tensorboard import TensorBoard
+from jaxcnn.runtime.writers import TensorBoard
 from jaxcnn.search.page import tune_files
-from jaxcnn.search.storage import storing
-from jaxcnn.search.study import Study
-from jaxcnn.search.trial import Search, Trial
+from jaxcnn.search.study import Study, storing
+from jaxcnn.search.trial import Search, Trial, show
 from jaxcnn.search.trials import read_history
 from jaxcnn.training.loop import Training
 from jaxcnn.training.train import finish, finished_run
@@ -36,72 +33,49 @@ _STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNIN
 _FOR_IMPORTANCE = 5
 
 
-class StudyResults(NamedTuple):
-    """What a study has come to.
-
-    log: the parameters searched on a log scale. best: the winner; None where no trial is complete.
-    """
-
-    metric: str
-    trials: list[Trial]
-    best: Trial | None
-    log: frozenset[str]
-    importance: dict[str, float] | None
-
-    def summary(self) -> str:
-        """The winner in one line."""
-        assert self.best is not None
-        return f"trial {self.best.number} with {show(self.metric, self.best.value)} on validation"
-
-
-def show(metric: str, value: float | None) -> str:
-    """A metric and its value, for people."""
-    if value is None:
-        return f"no {metric}"
-    return f"{metric} {value:.4f}" if metric == "loss" else f"{metric} {value:.2%}"
-
-
-def read_study(study: Study, metric: str) -> StudyResults:
+def read_study(study: Study, metric: str, title: str) -> Search:
     """All trials of a study, with what the run directories here add to them."""
+    choose = min if metric == "loss" else max
+
+    def read(frozen: Any) -> Trial:
+        history = dict(map(tuple, frozen.user_attrs.get("history") or ()))
+        history = history or read_history(study.folder(frozen.number), metric)
+        return Trial(
+            number=frozen.number,
+            state=_STATES[frozen.state.name],
+            params=dict(frozen.params),
+            value=choose(history.values()) if history else None,
+            history=sorted(history.items()),
+            seconds=frozen.user_attrs.get("seconds"),
+            reason=frozen.user_attrs.get("reason", ""),
+        )
+
     with storing(study.address):
-        frozen = study.trials()
-        best = study.best()
-        trials = [_trial(study, one, metric) for one in frozen if one.state.name in _STATES]
-        return StudyResults(
+        trials = [frozen for frozen in study.trials() if frozen.state.name in _STATES]
+        return Search(
+            title=title,
             metric=metric,
-            trials=trials,
-            best=None
-            if best is None
-            else trials[[one.number for one in trials].index(best.number)],
             log=frozenset(
                 key
-                for one in frozen
-                for key, distribution in one.distributions.items()
+                for frozen in trials
+                for key, distribution in frozen.distributions.items()
                 if getattr(distribution, "log", False)
             ),
+            trials=list(map(read, trials)),
             importance=_importance(study),
         )
 
 
-def _trial(study: Study, frozen: Any, metric: str) -> Trial:
-    known = frozen.user_attrs.get("history")
-    history = (
-        dict(map(tuple, known)) if known else read_history(study.folder(frozen.number), metric)
-    )
-    choose = min if metric == "loss" else max
-    return Trial(
-        number=frozen.number,
-        state=_STATES[frozen.state.name],
-        params=dict(frozen.params),
-        value=choose(history.values()) if history else None,
-        history=sorted(history.items()),
-        seconds=frozen.user_attrs.get("seconds"),
-        reason=frozen.user_attrs.get("reason", ""),
-    )
+def summary(search: Search) -> str:
+    """The winner in one line."""
+    assert search.best is not None
+    return f"trial {search.best.number} with {_scores(search)}"
 
 
 def _importance(study: Study) -> dict[str, float] | None:
-    """By fANOVA (Hutter et al. 2014): how much of the variance of the values each explains."""
+    """How much of the variance of the values each parameter explains, by fANOVA (Hutter et al.
+    2014).
+    """
     import optuna
 
     complete = study.trials("COMPLETE")
@@ -114,68 +88,55 @@ def _importance(study: Study) -> dict[str, float] | None:
     return optuna.importance.get_param_importances(study.optuna, evaluator=evaluator)
 
 
-def is_written(study: Study, results: StudyResults) -> bool:
+def is_written(study: Study, search: Search) -> bool:
     """Whether the results in the directory are those of this winner."""
     names = ("trials.csv", "best.py", "tune.html")
     content = read_json(study.workdir / "best.json")
     if content is None or not all((study.workdir / name).is_file() for name in names):
         return False
-    best = results.best
-    tested = content.get("test") is not None
-    return best is not None and content.get("trial") == best.number and tested
+    winner = None if search.best is None else search.best.number
+    return content.get("trial") == winner and content.get("test") is not None
 
 
-def write_results(
-    study: Study, results: StudyResults, config: ConfigDict, title: str, command: str
-) -> dict[str, Any]:
+def write_results(study: Study, search: Search, config: ConfigDict, command: str) -> dict[str, Any]:
     """Tests the winner and writes everything; returns the content of `best.json`.
 
     config: the winner's, resolved.
     """
-    assert results.best is not None
+    best = search.best
+    assert best is not None
     command = without_password(command)
     with wait_for_lock(study.workdir / ".results.lock"):
-        test = _test(study, config, results.best.number)
+        search = search._replace(test=_test(study, config, best.number), command=command)
         train = f"jaxcnn train --config {shlex.quote(str(study.workdir / 'best.py'))}"
         recipe = experiment_text(
             config,
-            f"The best of {len(results.trials)} trials of {title}: {_scores(results, test)}.\n\n"
+            f"The best of {len(search.trials)} trials of {search.title}: {_scores(search)}.\n\n"
             f"    {train}\n\n"
-            f"Found by trial {results.best.number} of this search"
+            f"Found by trial {best.number} of this search"
             + (f":\n\n    {command}\n" if command else ".\n"),
         )
-        search = Search(
-            title=title,
-            metric=results.metric,
-            lower_is_better=results.metric == "loss",
-            log=results.log,
-            trials=results.trials,
-            importance=results.importance,
-            best_config=recipe,
-            test=test,
-            command=command,
-        )
-        best = {
-            "params": dict(results.best.params),
-            "value": results.best.value,
-            "trial": results.best.number,
-            "metric": results.metric,
-            "test": test,
+        content = {
+            "params": dict(best.params),
+            "value": best.value,
+            "trial": best.number,
+            "metric": search.metric,
+            "test": search.test,
         }
         files: dict[str, bytes | None] = {
-            "trials.csv": _table(results).encode(),
+            "trials.csv": _table(search).encode(),
             "best.py": recipe.encode(),
-            **tune_files(search),
+            **tune_files(search._replace(best_config=recipe)),
             **({EXPERIMENT: source_of(config.experiment).encode()} if config.experiment else {}),
-            "best.json": json.dumps(best, indent=2).encode() + b"\n",
+            "best.json": json.dumps(content, indent=2).encode() + b"\n",
         }
         write_files(study.workdir, files, "workdir")
-        _write_tensorboard(study, results)
-    return best
+        _write_tensorboard(study, search)
+    return content
 
 
 def _test(study: Study, config: ConfigDict, number: int) -> dict[str, Any] | None:
-    """The final test of the winner: its `eval.json`; None where that cannot be made here."""
+    """The final test of the winner, its `eval.json`; None where that cannot be made here."""
     folder = study.folder(number)
     if not has_run(folder):
         logger.warning("trial %d was trained elsewhere; start the command there to test it", number)
@@ -193,12 +154,12 @@ def _test(study: Study, config: ConfigDict, number: int) -> dict[str, Any] | Non
         return None
 
 
-def _scores(results: StudyResults, test: Mapping[str, Any] | None) -> str:
+def _scores(search: Search) -> str:
     """How good the winner is, in words."""
-    assert results.best is not None
-    text = f"{show(results.metric, results.best.value)} on validation"
-    if test is not None and test["split"] == "test":
-        text += f", {show(results.metric, test[results.metric])} on test"
+    assert search.best is not None
+    text = f"{show(search.metric, search.best.value)} on validation"
+    if search.test is not None and search.test["split"] == "test":
+        text += f", {show(search.metric, search.test[search.metric])} on test"
     return text
 
 
@@ -234,49 +195,35 @@ def experiment_text(config: ConfigDict, description: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table(results: StudyResults) -> str:
+def _table(search: Search) -> str:
     """The content of `trials.csv`: a line a trial."""
-    keys = list(dict.fromkeys(key for trial in results.trials for key in trial.params))
+    keys = list(dict.fromkeys(key for trial in search.trials for key in trial.params))
     file = io.StringIO()
     table = csv.writer(file, lineterminator="\n")
     table.writerow(["number", "state", "value", "seconds", *keys, "reason"])
-    for trial in results.trials:
-        values = [trial.params.get(key, "") for key in keys]
-        table.writerow(
-            [trial.number, trial.state, trial.value, trial.seconds, *values, trial.reason]
-        )
+    for one in search.trials:
+        values = [one.params.get(key, "") for key in keys]
+        table.writerow([one.number, one.state, one.value, one.seconds, *values, one.reason])
     return file.getvalue()
 
 
-def _write_tensorboard(study: Study, results: StudyResults) -> None:
+def _write_tensorboard(study: Study, search: Search) -> None:
     """The curves of all trials, their parameters (only those) and values, by one process."""
     board = TensorBoard()
-    for trial in results.trials:
+    for trial in search.trials:
         folder = study.folder(trial.number)
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink(missing_ok=True)
         board.hparams(folder, dict(trial.params))
-        for step, scalars in _curves(folder, results.metric, trial):
-            board.scalars(folder, step, scalars)
+        for line in metric_lines(folder):
+            step, split = line["step"], line["split"]
+            names = line.keys() - {"step", "epoch", "split"}
+            board.scalars(folder, step, {f"{split}/{name}": line[name] for name in names})
+        if not (folder / METRICS).is_file():  # trained elsewhere: what the study knows
+            for step, value in trial.history:
+                board.scalars(folder, step, {f"validation/{search.metric}": value})
         if trial.value is not None:
             last = trial.history[-1][0]
-            board.scalars(folder, last, {f"objective/{results.metric}": trial.value})
+            board.scalars(folder, last, {f"objective/{search.metric}": trial.value})
     board.start()
     board.close()
-
-
-def _curves(folder: Path, metric: str, trial: Trial) -> list[tuple[int, dict[str, float]]]:
-    """(step, scalars) of a trial that was trained here; of another what the study knows."""
-    if not (folder / METRICS).is_file():
-        return [(step, {f"validation/{metric}": value}) for step, value in trial.history]
-    return [
-        (
-            line["step"],
-            {
-                f"{line['split']}/{name}": value
-                for name, value in line.items()
-                if name not in ("step", "epoch", "split")
-            },
-        )
-        for line in metric_lines(folder)
-    ]

@@ -1,7 +1,12 @@
-"""The study: what is searched, and the trials so far, for all workers to share."""
+"""The study: what is searched and the trials so far, which all workers of a search share; and where
+it is stored: in a journal file, an SQL database, or behind Optuna's gRPC proxy.
+"""
 
+import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,10 +14,15 @@ from ml_collections import ConfigDict
 
 from jaxcnn.config.keys import differences, resolve, to_json
 from jaxcnn.config.table import FREE_ON_RESUME
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, without_password
 
+JOURNAL = "study.journal"
 # In a tuning directory whose study is elsewhere: the name that it has there.
 _NAME = ".study"
+
+
+class StorageError(UserError):
+    """The study's storage does not answer; nothing is wrong with the trial that was reported."""
 
 
 class Study(NamedTuple):
@@ -36,6 +46,7 @@ class Study(NamedTuple):
         return self.optuna.get_trials(deepcopy=False, states=chosen)
 
     def ended(self) -> list[Any]:
+        """Those that are not trained any more."""
         return self.trials("COMPLETE", "PRUNED", "FAIL")
 
     def best(self, trials: Sequence[Any] | None = None) -> Any:
@@ -43,10 +54,10 @@ class Study(NamedTuple):
 
         trials: to choose from; None: all there are now.
         """
-        known = self.trials("COMPLETE") if trials is None else trials
-        complete = [one for one in known if one.state.name == "COMPLETE"]
+        trials = self.trials() if trials is None else trials
+        complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
         choose = min if self.optuna.direction.name == "MINIMIZE" else max
-        return choose(complete, key=lambda one: one.value, default=None)
+        return choose(complete, key=lambda trial: trial.value, default=None)
 
     def folder(self, number: int) -> Path:
         """The run directory of a trial."""
@@ -62,15 +73,20 @@ def open_study(
     pruner: Any,
     grid: int | None = None,
 ) -> Study:
-    """The study of this directory in a storage, begun if it is not there, with the directory's
-    name; UserError if it is about another config or another space.
+    """Opens the study of a directory in a storage, or begins it there with the directory's name.
 
-    grid: the seed of its order where the trials are the points of a grid.
+    grid: the seed of its order where the trials are the points of a grid. Raises UserError if the
+    study is about another config or another space.
     """
     import optuna
 
     own = isinstance(storage, optuna.storages.JournalStorage)
-    name = _name(storage, workdir, own)
+    # The name is that of the directory when the study was begun, whatever it is now.
+    if own:
+        names = [study.study_name for study in storage.get_all_studies()]
+    else:
+        names = [(workdir / _NAME).read_text()] if (workdir / _NAME).is_file() else []
+    name = names[0] if len(names) == 1 else workdir.resolve().name
     try:
         study = optuna.load_study(study_name=name, storage=storage, pruner=pruner)
     except KeyError:
@@ -85,55 +101,48 @@ def open_study(
         key: json.loads(optuna.distributions.distribution_to_json(one))
         for key, one in distributions.items()
     }
-    given = {"config": json.loads(to_json(config)), "space": space}
-    known = study.user_attrs
-    if given.keys() <= known.keys():
-        _check_same(workdir, known, config, space, grid)
+    attributes = {"config": json.loads(to_json(config)), "space": space, "grid": grid}
+    stored = study.user_attrs
+    if {"config", "space"} <= stored.keys():
+        _check_same(workdir, stored, config, space, grid)
     elif study.get_trials(deepcopy=False):
         raise UserError(
             f"{address}: the study {name!r} in it is not one of jaxcnn tune; give a --workdir of "
             "another name, a study has the name of its folder"
         )
-    given |= {"grid": grid}
-    for key in given.keys() - known.keys():
-        study.set_user_attr(key, given[key])
+    for key in attributes.keys() - stored.keys():
+        study.set_user_attr(key, attributes[key])
     if not own:
         (workdir / _NAME).write_text(name)
     return Study(study, storage, workdir, address, own)
 
 
-def _name(storage: Any, workdir: Path, own: bool) -> str:
-    """The name that the study of a directory has: of that directory when it was begun, whatever
-    name that has now.
-    """
-    if own:
-        names = storage.get_all_studies()
-        return names[0].study_name if len(names) == 1 else workdir.resolve().name
-    kept = workdir / _NAME
-    return kept.read_text() if kept.is_file() else workdir.resolve().name
-
-
 def _check_same(
     workdir: Path,
-    known: Mapping[str, Any],
+    stored: Mapping[str, Any],
     config: ConfigDict,
     space: Mapping[str, Any],
     grid: int | None,
 ) -> None:
-    before = resolve(ConfigDict(known["config"] | {"experiment": config.experiment}))
+    """UserError where the attributes of a stored study say something else than these."""
+    previous = resolve(ConfigDict(stored["config"] | {"experiment": config.experiment}))
     changed = {
         f"config.{key}": pair
-        for key, pair in differences(before, config).items()
+        for key, pair in differences(previous, config).items()
         if not key.startswith(FREE_ON_RESUME)
     }
-    old = known["space"]
+    old = stored["space"]
     changed |= {
-        f"search.{key}": (_describe(old.get(key)), _describe(space.get(key)))
+        f"search.{key}": (_spec(old.get(key)), _spec(space.get(key)))
         for key in sorted(old.keys() | space.keys())
         if old.get(key) != space.get(key)
     }
-    if "grid" in known and known["grid"] != grid:  # a point would come twice, another never
-        changed["--sampler"] = (_order(known["grid"]), _order(grid))
+    if "grid" in stored and stored["grid"] != grid:  # a point would come twice, another never
+        seeds = stored["grid"], grid
+        old_order, order = (
+            "another than grid" if seed is None else f"grid with --seed={seed}" for seed in seeds
+        )
+        changed["--sampler"] = old_order, order
     if changed:
         listed = ", ".join(f"{key} was {a!r}, is {b!r}" for key, (a, b) in changed.items())
         raise UserError(
@@ -142,15 +151,84 @@ def _check_same(
         )
 
 
-def _order(grid: int | None) -> str:
-    return "another than grid" if grid is None else f"grid with --seed={grid}"
-
-
-def _describe(distribution: Mapping[str, Any] | None) -> str | None:
+def _spec(distribution: Mapping[str, Any] | None) -> str | None:
     """A distribution's JSON in the words of --search."""
     if distribution is None:
         return None
-    what = distribution["attributes"]
-    if "choices" in what:
-        return "|".join(map(str, what["choices"]))
-    return f"{'log ' if what.get('log') else ''}{what['low']:g} {what['high']:g}"
+    attributes = distribution["attributes"]
+    if "choices" in attributes:
+        return "|".join(map(str, attributes["choices"]))
+    return f"{'log ' * bool(attributes.get('log'))}{attributes['low']:g} {attributes['high']:g}"
+
+
+def check_installed() -> None:
+    """UserError where Optuna is not installed; else it is made quiet."""
+    for name in ("optuna", "cmaes"):
+        if importlib.util.find_spec(name) is None:
+            raise UserError(
+                f"{name} is not installed, which tuning takes; pip install 'jaxcnn[tune]'"
+            )
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+@contextmanager
+def storing(address: str) -> Iterator[None]:
+    """Turns what a storage raises into one line for the user."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # of SQL drivers, gRPC, JSON, the disk
+        text = str(error.__cause__ if isinstance(error, ImportError) and error.__cause__ else error)
+        if hasattr(error, "details"):  # gRPC's, whose text has many lines
+            text = error.details()
+        text = " ".join(text.split("\n")[0].split()) or type(error).__name__
+        raise StorageError(
+            f"{address}: cannot be used ({without_password(text)[:300]}); mend that, or give "
+            "another --storage; the same command goes on with a search that has begun"
+        ) from error
+
+
+def address_of(url: str | None, workdir: Path) -> str:
+    """How messages name a storage."""
+    return f"{workdir / JOURNAL}" if url is None else f"--storage={without_password(url)}"
+
+
+def open_storage(url: str | None, workdir: Path) -> Any:
+    """Optuna's storage at an address; None: a journal file in `workdir`. Raises what it raises."""
+    from optuna import storages
+    from optuna.storages import journal
+
+    if url is None:
+        path = workdir / JOURNAL
+        if path.is_file():
+            lock = journal.JournalFileSymlinkLock(str(path))  # a worker may be writing a line
+            lock.acquire()
+            try:
+                _mend(path)
+            finally:
+                lock.release()
+        return storages.JournalStorage(journal.JournalFileBackend(str(path)))
+    if not url.startswith("grpc://"):
+        return storages.RDBStorage(url)
+    host, _, port = url.removeprefix("grpc://").rstrip("/").rpartition(":")
+    if not host or not port.isdecimal():
+        raise UserError(f"--storage={without_password(url)}: expected grpc://HOST:PORT")
+    return storages.GrpcStorageProxy(host=host, port=int(port))
+
+
+def _mend(path: Path) -> None:
+    """Cuts off a last line that a full disk has left without its end; UserError for other files."""
+    content = path.read_bytes()
+    lines = content.splitlines(keepends=True)
+    try:
+        if lines and "op_code" not in json.loads(lines[0]):
+            raise ValueError
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: is not Optuna's journal; give another --workdir") from error
+    if lines and not lines[-1].endswith(b"\n"):
+        with path.open("r+b") as file:
+            file.truncate(len(content) - len(lines[-1]))

@@ -1,17 +1,15 @@
-"""The training of trials that are active, as one population if there are several."""
+"""The training of active trials, as one population if there are several."""
 
 import gc
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from jaxcnn.errors import DiskError, UserError
 from jaxcnn.runtime.memory import out_of_memory
 from jaxcnn.runtime.preemption import Interrupted
-from jaxcnn.search.results import show
-from jaxcnn.search.storage import StorageError, storing
-from jaxcnn.search.study import Study
+from jaxcnn.search.study import StorageError, Study, storing
+from jaxcnn.search.trial import show
 from jaxcnn.search.trials import ActiveTrial, delete_checkpoints
 from jaxcnn.training.loop import Training
 
@@ -19,8 +17,8 @@ logger = logging.getLogger(__name__)
 
 
 def train_trials(study: Study, active: Sequence[ActiveTrial], limit: int, deadline: float) -> bool:
-    """Trains trials, as one population if there are several, and tells the study of them. Those
-    that the deadline or a signal stops stay running there, to be resumed.
+    """Trains trials, as one population if there are several, and reports them to the study. Those
+    that the deadline or a signal stops stay "running" there, to be resumed.
 
     Returns whether there was memory for so many at once.
     """
@@ -28,7 +26,11 @@ def train_trials(study: Study, active: Sequence[ActiveTrial], limit: int, deadli
         if time.monotonic() > deadline:
             return True
         for one in active:
-            logger.info("trial %d of %d: %s", one.number, limit, _describe(one.trial.params))
+            values = ", ".join(
+                f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+                for key, value in one.trial.params.items()
+            )
+            logger.info("trial %d of %d: %s", one.number, limit, values)
         fit = _try(study, active, deadline)
     finally:
         for one in active:
@@ -39,7 +41,9 @@ def train_trials(study: Study, active: Sequence[ActiveTrial], limit: int, deadli
 
 
 def _try(study: Study, active: Sequence[ActiveTrial], deadline: float) -> bool:
-    """Trains a population; where that fails, half of it and then the other half."""
+    """Trains a population; where that fails, its halves one after the other. Returns whether there
+    was memory for all.
+    """
     try:
         _follow(study, active, deadline)
         return True
@@ -95,7 +99,7 @@ def _follow(study: Study, active: Sequence[ActiveTrial], deadline: float) -> Non
 
 
 def _share_time(active: Sequence[ActiveTrial], since: float) -> float:
-    """Adds the time since then to the trials that were trained in it; returns the time now."""
+    """Adds the time since then to the trials that are trained in it; returns the time now."""
     now = time.monotonic()
     going = [one for one in active if one.going]
     for one in going:
@@ -114,11 +118,3 @@ def _end(study: Study, one: ActiveTrial, state: str, reason: str = "") -> None:
         return
     leader = "" if best is None else f" (best: trial {best.number}, {show(metric, best.value)})"
     logger.info("trial %d %s: %s%s", one.number, state, show(metric, one.best), leader)
-
-
-def _describe(params: dict[str, Any]) -> str:
-    """Parameters as a short line."""
-    return ", ".join(
-        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
-        for key, value in params.items()
-    )

@@ -1,10 +1,10 @@
-"""Trials: which one is next, who trains it, what it has come to.
+"""The trials of a study: which one a worker trains next, and what is kept of it.
 
-A worker holds a lock on `trials/<n>/.worker` while it trains trial n. When it dies, whatever the
-cause, the lock is free; a trial that is running and whose lock can be taken is therefore one that a
-dead worker has left, and is resumed from its checkpoint. A worker that has another folder sees none
-of this: with a storage elsewhere a trial stays with the folder it was begun in, whatever the names
-of folder and machine are by then. (`.lock` there is held by the training itself.)
+A worker holds a lock on `trials/<n>/.worker` while it trains trial n. When the worker dies, for
+whatever reason, the lock is free: so a trial that is "running" and whose lock can be taken was left
+by a dead worker, and is resumed from its checkpoint. A worker with another folder sees no locks:
+where the storage is elsewhere, a trial stays with the folder in which it began, under whatever name
+folder and machine have later. (The training itself holds `.lock` there.)
 """
 
 import json
@@ -29,46 +29,46 @@ from jaxcnn.search.study import Study
 
 logger = logging.getLogger(__name__)
 
-# A trial that has had no place for so long was asked for by a worker that died there and then.
-_NOBODYS = timedelta(minutes=1)
+# A trial without a folder for so long is one whose worker died as it asked for it.
+_WITHOUT_FOLDER = timedelta(minutes=1)
 
 
 class ActiveTrial:
-    """A trial that this process trains, and tells the study of.
+    """A trial that this process trains, and reports to the study.
 
     trial: Optuna's. folder: its run directory. history: {step: value on validation}. seconds: spent
       on it. going: whether it is still trained here.
-    before: Optuna's frozen trial, if it was begun before and is resumed.
     """
 
     def __init__(
-        self, trial: Any, config: ConfigDict, folder: Path, lock: TextIO, before: Any = None
+        self, trial: Any, config: ConfigDict, folder: Path, lock: TextIO, previous: Any = None
     ):
+        """previous: Optuna's frozen trial, of a trial that is resumed."""
         self.trial = trial
         self.number: int = trial.number
         self.config = config
         self.folder = folder
-        self.history = read_history(folder, config.best_metric) if before else {}
-        self.seconds: float = before.user_attrs.get("seconds", 0) if before else 0
-        self._lock = lock
-        self._reported = max(before.intermediate_values, default=0) if before else 0
+        self.history = read_history(folder, config.best_metric) if previous else {}
+        self.seconds: float = previous.user_attrs.get("seconds", 0) if previous else 0
         self.going = True
+        self._lock = lock
+        self._reported = max(previous.intermediate_values, default=0) if previous else 0
         for step, value in sorted(self.history.items()):
             self.note(step, value)
 
     def note(self, step: int, value: float) -> None:
-        """Takes the evaluation at a step; one that is known, from before a kill, is told once."""
+        """Adds the evaluation at a step, and reports it; one from before a kill is not repeated."""
         self.history[step] = value
         # Pruners compare trials after as many evaluations, which is fair to all batch sizes.
-        place = sum(known <= step for known in self.history)
-        if place > self._reported:
-            self.trial.report(value, place)
+        count = sum(known <= step for known in self.history)
+        if count > self._reported:
+            self.trial.report(value, count)
             self.trial.set_user_attr("seconds", round(self.seconds, 3))
-            self._reported = place
+            self._reported = count
 
     @property
     def best(self) -> float:
-        """The best value so far."""
+        """The best value until now."""
         choose = min if self.config.best_metric == "loss" else max
         return choose(self.history.values())
 
@@ -76,20 +76,19 @@ class ActiveTrial:
         """Tells the study that the trial is "complete", "pruned" or "failed"."""
         from optuna.trial import TrialState
 
-        study = self.trial.study
         self.trial.set_user_attr("history", sorted(self.history.items()))
         self.trial.set_user_attr("seconds", round(self.seconds, 3))
-        if state == "complete":
-            study.tell(self.trial, self.best)
-        elif state == "pruned":
-            study.tell(self.trial, state=TrialState.PRUNED)
-        else:
+        if reason:
             self.trial.set_user_attr("reason", reason)
-            study.tell(self.trial, state=TrialState.FAIL)
+        if state == "complete":
+            self.trial.study.tell(self.trial, self.best)
+        else:
+            ended = {"pruned": TrialState.PRUNED, "failed": TrialState.FAIL}[state]
+            self.trial.study.tell(self.trial, state=ended)
         self.going = False
 
     def release(self) -> None:
-        """Leaves the trial and its folder: if it has not ended, to whoever goes on with it."""
+        """Gives up the lock: another worker resumes a trial that has not ended."""
         self._lock.close()
 
 
@@ -100,23 +99,29 @@ def start_trials(
     limit: int,
     count: int,
 ) -> list[ActiveTrial]:
-    """Up to `count` trials to train now: first those that dead workers have left, then new ones as
-    long as the study has fewer than `limit`. None: there is nothing to do.
+    """Returns up to `count` trials to train now: first those that dead workers have left, then new
+    ones as long as the study has fewer than `limit`; none if there is nothing to do.
 
-    configure: gives the config of an Optuna trial; what it raises UserError for, fails.
-    sampler: gives what proposes the values of a trial, by its number.
+    configure: Optuna trial -> config; a trial fails where it raises UserError.
+    sampler: number of a trial -> the Optuna sampler that proposes its values.
     """
-    begun: list[ActiveTrial] = []
+    import optuna
+
+    active: list[ActiveTrial] = []
     with wait_for_lock(study.workdir / LOCK):
         trials = study.trials()
+        study_id = study.storage.get_study_id_from_name(study.optuna.study_name)
         for frozen in trials:
-            if len(begun) < count and (lock := _left(study, frozen)) is not None:
+            if len(active) < count and (lock := _take_left(study, frozen)) is not None:
                 study.optuna.sampler = sampler(frozen.number)
-                trial = _reopen(study, frozen.number)
+                trial_id = study.storage.get_trial_id_from_study_id_trial_number(
+                    study_id, frozen.number
+                )
+                trial = optuna.trial.Trial(study.optuna, trial_id)
                 logger.info("trial %d: goes on, its worker has ended", frozen.number)
-                begun += _configured(study, trial, configure, lock, frozen)
+                active += _configured(study, trial, configure, lock, frozen)
         number = len(trials)
-        while len(begun) < count and number < limit:
+        while len(active) < count and number < limit:
             _check_new(study.folder(number))
             study.optuna.sampler = sampler(number)
             trial = study.optuna.ask()
@@ -124,14 +129,12 @@ def start_trials(
                 study.optuna.sampler = sampler(trial.number)
                 _check_new(study.folder(trial.number))
             number = trial.number + 1
-            study.folder(trial.number).mkdir(parents=True, exist_ok=True)
-            if (lock := try_lock(study.folder(trial.number) / WORKER_LOCK)) is None:
-                raise UserError(
-                    f"{study.folder(trial.number)}: another search is at work in it; give a new "
-                    "--workdir"
-                )
-            begun += _configured(study, trial, configure, lock)
-    return begun
+            folder = study.folder(trial.number)
+            folder.mkdir(parents=True, exist_ok=True)
+            if (lock := try_lock(folder / WORKER_LOCK)) is None:
+                raise UserError(f"{folder}: another search is at work in it; give a new --workdir")
+            active += _configured(study, trial, configure, lock)
+    return active
 
 
 def _configured(
@@ -139,12 +142,12 @@ def _configured(
     trial: Any,
     configure: Callable[[Any], ConfigDict],
     lock: TextIO,
-    before: Any = None,
-) -> list["ActiveTrial"]:
-    """The trial with its values; nothing where these make no config: then it has failed."""
+    previous: Any = None,
+) -> list[ActiveTrial]:
+    """The trial with its config; [] where its values make no config: then it has failed."""
     folder = study.folder(trial.number)
     trial.set_user_attr("host", platform.node())
-    trial.set_user_attr("folder", _identity(folder))
+    trial.set_user_attr("folder", folder.stat().st_ino)
     try:
         config = configure(trial)
     except UserError as error:
@@ -156,12 +159,7 @@ def _configured(
         lock.close()
         return []
     trial.set_user_attr("config", to_json(config))
-    return [ActiveTrial(trial, config, folder, lock, before)]
-
-
-def _identity(folder: Path) -> int:
-    """What a folder keeps when it is renamed, and a copy of it does not have."""
-    return folder.stat().st_ino
+    return [ActiveTrial(trial, config, folder, lock, previous)]
 
 
 def _check_new(folder: Path) -> None:
@@ -171,70 +169,65 @@ def _check_new(folder: Path) -> None:
         raise UserError(f"{folder}: holds trials of another study; give a new --workdir")
 
 
-def _left(study: Study, frozen: Any) -> TextIO | None:
+def _take_left(study: Study, frozen: Any) -> TextIO | None:
     """The lock of a trial that a dead worker has left here; None for any other."""
     if frozen.state.name != "RUNNING":
         return None
-    folder, known = study.folder(frozen.number), frozen.user_attrs.get("folder")
-    if known is None:
+    folder, inode = study.folder(frozen.number), frozen.user_attrs.get("folder")
+    if inode is None:
         started = frozen.datetime_start
-        if started is None or datetime.now(started.tzinfo) - started < _NOBODYS:
+        if started is None or datetime.now(started.tzinfo) - started < _WITHOUT_FOLDER:
             return None
         _check_new(folder)
-    elif not (study.own or (folder.is_dir() and _identity(folder) == known)):
+    # A folder keeps its inode when it is renamed; a copy has another.
+    elif not (study.own or (folder.is_dir() and folder.stat().st_ino == inode)):
         return None
     folder.mkdir(parents=True, exist_ok=True)
     return try_lock(folder / WORKER_LOCK)
 
 
-def _reopen(study: Study, number: int) -> Any:
-    """The trial of that number, to be suggested for and reported to again."""
-    import optuna
-
-    study_id = study.storage.get_study_id_from_name(study.optuna.study_name)
-    trial_id = study.storage.get_trial_id_from_study_id_trial_number(study_id, number)
-    return optuna.trial.Trial(study.optuna, trial_id)
-
-
 def read_history(folder: Path, metric: str) -> dict[int, float]:
     """{step: value on validation} of a run that may not have begun, or was killed as it wrote."""
-    found = metric_lines(folder)
-    return {line["step"]: line[metric] for line in found if line["split"] == "validation"}
+    lines = metric_lines(folder)
+    return {line["step"]: line[metric] for line in lines if line["split"] == "validation"}
 
 
-def config_of_trial(study: Study, number: int, given: ConfigDict) -> ConfigDict:
-    """The config that a trial was trained with, but for what may differ when it is resumed."""
-    kept = ConfigDict(json.loads(study.trials()[number].user_attrs["config"]))
-    free = {key: value for key, value in flatten(given).items() if key.startswith(FREE_ON_RESUME)}
-    return resolve(unflatten(flatten(kept) | free))
+def config_of_trial(study: Study, number: int, config: ConfigDict) -> ConfigDict:
+    """The config that a trial was trained with; what may change on resume is as in `config`."""
+    own = json.loads(study.trials()[number].user_attrs["config"])
+    free = {key: value for key, value in flatten(config).items() if key.startswith(FREE_ON_RESUME)}
+    return resolve(unflatten(flatten(ConfigDict(own)) | free))
 
 
 def trials_of_others(study: Study) -> list[int]:
-    """The trials that other workers here are training now; the log names those of other folders."""
+    """The numbers of the trials that other workers train here now; the log names those of other
+    folders.
+    """
     busy: list[int] = []
-    elsewhere: dict[int, str] = {}
+    elsewhere: list[str] = []
     with wait_for_lock(study.workdir / LOCK):  # nobody begins a trial while its lock is tried here
         for frozen in study.trials("RUNNING"):
             path = study.folder(frozen.number) / WORKER_LOCK
             if not path.is_file():
-                elsewhere[frozen.number] = frozen.user_attrs.get("host", "a machine unknown")
+                host = frozen.user_attrs.get("host", "a machine unknown")
+                elsewhere.append(f"{frozen.number} on {host}")
             elif (lock := try_lock(path)) is None:
                 busy.append(frozen.number)
             else:
                 lock.close()
     if elsewhere:
-        told = ", ".join(f"{number} on {host}" for number, host in elsewhere.items())
-        logger.warning("not ended, and to be resumed only where they were begun: trials %s", told)
+        message = "not ended, and to be resumed only where they were begun: trials %s"
+        logger.warning(message, ", ".join(elsewhere))
     return busy
 
 
 def delete_checkpoints(study: Study) -> None:
-    """Of the trials that have ended, only the best keeps its checkpoints, or disks would fill."""
+    """Deletes the checkpoints of all trials that have ended but the best, or disks would fill."""
     ended = study.ended()
     best = study.best(ended)
     for frozen in ended:
         folder = study.folder(frozen.number)
-        if (best is not None and frozen.number == best.number) or not folder.is_dir():
+        if frozen is best or not folder.is_dir():
             continue
         if (lock := try_lock(folder / WORKER_LOCK)) is not None:  # nobody still writes there
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
@@ -243,8 +236,8 @@ def delete_checkpoints(study: Study) -> None:
 
 @contextmanager
 def make_folder(workdir: Path) -> Iterator[None]:
-    """Makes a tuning directory; it is gone again if what follows raises and nothing is in it.
-    UserError where there is something else.
+    """Makes a tuning directory, and deletes it again if the code within raises and it is empty.
+    Raises UserError where the folder holds something else.
     """
     if workdir.is_file():
         raise UserError(f"--workdir={workdir}: is a file; give a folder for the search")

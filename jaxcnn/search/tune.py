@@ -3,46 +3,41 @@
     from jaxcnn.search.tune import SearchOptions, tune
     best = tune(config, space, "runs/tune", SearchOptions(trials=50))
 
-Look for mistakes; train trials, each in a run directory of its own, and tell the study how they do;
-then test the winner, and nobody else, and write down what was found.
+Look for mistakes; train trials, each in a run directory of its own, and report them to the study;
+then test the winner, and nobody else, and write the results.
 """
 
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxcnn.builders.devices import build_parallel
 from jaxcnn.config.durations import make_plan
 from jaxcnn.config.keys import differences, flatten
 from jaxcnn.errors import UserError
 from jaxcnn.files.paths import local
 from jaxcnn.files.rundir import read_json
 from jaxcnn.runtime.compile import enable_compile_cache
-from jaxcnn.runtime.progress import setup_logging
-from jaxcnn.search.results import is_written, read_study, write_results
+from jaxcnn.runtime.progress import quiet, setup_logging
+from jaxcnn.search.results import is_written, read_study, summary, write_results
 from jaxcnn.search.sampler import check_sampler, grid_size, make_pruner, make_sampler
 from jaxcnn.search.space import Space, survey
-from jaxcnn.search.storage import (
+from jaxcnn.search.study import (
+    Study,
     address_of,
     check_installed,
     open_storage,
+    open_study,
     storing,
 )
-from jaxcnn.search.study import Study, open_study
 from jaxcnn.search.training import train_trials
-from jaxcnn.search.trials import (
-    config_of_trial,
-    make_folder,
-    start_trials,
-    trials_of_others,
-)
+from jaxcnn.search.trials import config_of_trial, make_folder, start_trials, trials_of_others
 from jaxcnn.training.build_run import build_run
 from jaxcnn.training.first_state import describe_parameters
 from jaxcnn.training.loop import load_data
@@ -51,7 +46,7 @@ from jaxcnn.training.resume import describe_data
 
 logger = logging.getLogger(__name__)
 
-# If as many as that fail, and none does not, the reason is not in what was drawn.
+# If as many trials as that have ended and all failed, the reason is not in what was drawn.
 _HOPELESS = 5
 
 # How many trials to begin at once on an accelerator, where a population is one program.
@@ -98,7 +93,7 @@ def tune(
     setup_logging()
     enable_compile_cache()
     workdir = local(workdir, "--workdir", "a search locks files")
-    with _quiet_runs():
+    with quiet("jaxcnn.search"):
         return _tune(config, space, workdir, options, command)
 
 
@@ -116,8 +111,9 @@ def _tune(
         storage = open_storage(options.storage, workdir)
         study = open_study(storage, address, workdir, config, ranges, pruner, grid)
         ended = len(study.ended())
-    if ended >= limit and is_written(study, results := read_study(study, config.best_metric)):
-        logger.info("%s is finished: %s", workdir, results.summary())
+    read = partial(read_study, study, config.best_metric, space.path.stem)
+    if ended >= limit and is_written(study, search := read()):
+        logger.info("%s is finished: %s", workdir, summary(search))
         return read_json(workdir / "best.json") or {}
 
     configure = partial(space.config, config)
@@ -133,12 +129,31 @@ def _tune(
             if not train_trials(study, [active[number] for number in group], limit, deadline):
                 count = max(1, count // 2)
         _check_hope(study)
-    return _results(study, config, space, command)
+
+    with storing(address):
+        busy = trials_of_others(study)
+    if busy:
+        message = "other workers are still training (trial %s); the last one writes the results"
+        logger.info(message, ", ".join(map(str, busy)))
+        return {}
+    search = read()
+    if search.best is None:
+        states = Counter(trial.state for trial in search.trials)
+        message = ", ".join(f"{count} {state}" for state, count in states.items())
+        raise UserError(
+            f"--workdir={workdir}: no trial is complete ({message}); start the same command again "
+            "with more --minutes or --trials"
+        )
+    with storing(address):
+        winner = config_of_trial(study, search.best.number, config)
+    best = write_results(study, search, winner, command)
+    logger.info("best: %s", summary(search))
+    return best
 
 
 def _rehearse(config: ConfigDict, at_bounds: Sequence[ConfigDict]) -> int:
-    """Builds what the configs at the bounds of a space name, for the data; UserError where that
-    cannot be. Returns how often a run is evaluated.
+    """Builds the runs of the configs at the bounds of a space, without training; UserError where
+    one cannot be built. Returns how often a run is evaluated.
     """
     dataset = load_data(config)
     if "validation" not in dataset.splits:
@@ -150,29 +165,10 @@ def _rehearse(config: ConfigDict, at_bounds: Sequence[ConfigDict]) -> int:
     facts = describe_data(config, dataset, None)
     for one in at_bounds:
         if not any(key.startswith("data.") for key in differences(config, one)):
-            parallel = build_parallel([one])
-            run = build_run([one], on_host, facts, parallel)
+            run = build_run([one], on_host, facts)
             describe_parameters(run.make_states[0], run.rules)
     plan = make_plan(flatten(config), len(dataset.splits["train"]))
     return max(1, int(plan.num_steps * config.batch_size / plan.eval_every.examples))
-
-
-@contextmanager
-def _quiet_runs() -> Iterator[None]:
-    """Within, a run does not log its dozens of lines, which would be thousands."""
-    levels = {
-        "jaxcnn": logging.WARNING,
-        "jaxcnn.search.tune": logging.INFO,
-        "jaxcnn.search": logging.INFO,
-    }
-    before = {name: logging.getLogger(name).level for name in levels}
-    try:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
-        yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
 
 
 def _check_hope(study: Study) -> None:
@@ -184,25 +180,3 @@ def _check_hope(study: Study) -> None:
             f"--workdir={study.workdir}: all {len(ended)} trials so far have failed, the last one: "
             f"{ended[-1].user_attrs.get('reason')}"
         )
-
-
-def _results(study: Study, config: ConfigDict, space: Space, command: str) -> dict[str, Any]:
-    with storing(study.address):
-        busy = trials_of_others(study)
-    if busy:
-        message = "other workers are still training (trial %s); the last one writes the results"
-        logger.info(message, ", ".join(map(str, busy)))
-        return {}
-    results = read_study(study, config.best_metric)
-    if results.best is None:
-        states = [trial.state for trial in results.trials]
-        message = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-        raise UserError(
-            f"--workdir={study.workdir}: no trial is complete ({message}); start the same command "
-            "again with more --minutes or --trials"
-        )
-    with storing(study.address):
-        winner = config_of_trial(study, results.best.number, config)
-    best = write_results(study, results, winner, space.path.stem, command)
-    logger.info("best: %s", results.summary())
-    return best

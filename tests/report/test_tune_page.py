@@ -26,7 +26,7 @@ CHARTS = ("history", "importance", "parallel_coordinates", "slices", "learning_c
 def search(trials, **given):
     given = {"log": frozenset({RATE}), "test": TEST, "best_config": "get_config"} | given
     title = given.pop("title", "Search of digits")
-    return Search(title, "accuracy", False, trials=trials, command="jaxcnn tune", **given)
+    return Search(title, "accuracy", trials=trials, command="jaxcnn tune", **given)
 
 
 def many(count, parameters=3):
@@ -109,10 +109,8 @@ ODD = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_odd_searches_have_a_page_too(name):
-    lower_is_better = list(ODD).index(name) % 2 == 0
-    found = search(ODD[name])._replace(
-        metric="loss" if lower_is_better else "accuracy", lower_is_better=lower_is_better
-    )
+    metric = ("loss", "accuracy")[list(ODD).index(name) % 2]
+    found = search(ODD[name])._replace(metric=metric)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         files = tune_files(found)
@@ -131,7 +129,7 @@ def test_the_best_is_a_complete_trial_with_a_finite_value_and_the_first_of_equal
         Trial(4, "complete", {}, 0.8),
     ]
     assert search(trials).best.number == 2
-    assert search(trials)._replace(lower_is_better=True).best.number == 4
+    assert search(trials)._replace(metric="loss").best.number == 4
     assert search(trials[:2]).best is None
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from jaxcnn.config.keys import flatten, resolve
 from jaxcnn.errors import UserError
-from jaxcnn.search.spec import Options, Range, parse_specs
+from jaxcnn.search.space import Options, Range, parse_specs
 from tests.configs import given
 
 

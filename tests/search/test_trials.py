@@ -9,8 +9,7 @@ from optuna.distributions import IntDistribution
 from jaxcnn.config.keys import resolve
 from jaxcnn.errors import UserError
 from jaxcnn.search.sampler import make_pruner, make_sampler
-from jaxcnn.search.storage import open_storage
-from jaxcnn.search.study import open_study
+from jaxcnn.search.study import open_storage, open_study
 from jaxcnn.search.trials import config_of_trial, delete_checkpoints, start_trials, trials_of_others
 from tests.configs import given
 
