@@ -287,14 +287,14 @@ KERAS_CONVNEXT = (
     (r"\w+_head_dense", "head"),
 )
 
-# By the name of the family's file in `jaxcnn.core.models`, or by the model's where sizes differ.
+# By the name of the model, or of the file of its family in `jaxcnn.core.models`.
 TORCH: dict[str, Rules] = {
     "airbench": AIRBENCH,
-    "cifar_resnet": CIFAR_RESNET,
+    **dict.fromkeys([f"resnet{n}_cifar" for n in (20, 32, 44, 56, 110)], CIFAR_RESNET),
     "convnext": CONVNEXT,
     "densenet": DENSENET,
     "efficientnet": EFFICIENTNET,
-    "efficientnet_v2": EFFICIENTNET_V2,
+    "efficientnet_v2_s": EFFICIENTNET_V2,
     "lenet": LENET,
     "mobilenet_v2": MOBILENET_V2,
     **MOBILENET_V3,

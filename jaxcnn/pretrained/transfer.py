@@ -84,14 +84,14 @@ def keep_origin(workdir: Path, origin: dict[str, Any] | None) -> None:
 def rules_of(model: str, path: Path) -> Rules:
     """Returns what a file calls the layers of a model in MODELS; () where that is not known.
 
-    Rules are found by the family, which is the name of its module, or by the model's own name.
+    Rules are found by the model's name, or by its family, which is the name of its module.
     """
     if model not in MODELS:  # it is the user's own
         return ()
     make = MODELS[model]
     family = getattr(make, "func", make).__module__.rpartition(".")[2]
     rules = KERAS if path.suffix.lower() == ".h5" else TORCH
-    return rules.get(family, rules.get(model, ()))
+    return rules.get(model, rules.get(family, ()))
 
 
 def head_arrays(

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from jaxcnn.core.models import MODELS
-from jaxcnn.core.models.layers import ACTIVATIONS, NORMS, POOLS, norm_layer
+from jaxcnn.core.models.layers import ACTIVATIONS, POOLS, norm_layer
 
 pytestmark = pytest.mark.quick
 
+NORMS = ("batch", "group", "layer", "none")
 IMAGE = np.random.default_rng(0).normal(0, 1, (4, 8, 8, 3)).astype(np.float32)
 
 

@@ -1,18 +1,27 @@
 """The models a config can name.
 
 Each entry makes a linen module from keywords; `num_classes`, `dtype` and `axis_name` are set by
-`build_model`, all others by `config.model.*`. A module is called as `module(image, train=bool)`
-with float[B, H, W, C] and gives logits float32[B, num_classes].
+`build_model`, all others by `config.model.*`. What these mean in every model that has them:
 
-With `features=True` it gives `(logits, stages)`, the outputs of its stages in their order, in the
-dtype of the computation: "stem" (where there is one) and "stage1" to "stageN", float[B, h, w, c],
-before the pooling that ends them; "penultimate", float[B, D], which the last dense layer sees. See
-`jaxcnn.core.models.layers.keep`. Only what explains a model asks for them: a module of your own
-trains, evaluates and predicts without.
+    num_classes: K, the number of logits
+    activation: a name in `layers.ACTIVATIONS`
+    norm: "batch", "group", "layer" or "none", see `layers.norm_layer`
+    stochastic_depth: chance of the last block to be left out of a training step; blocks before it
+      are left out less often, see `layers.depth_rates`
+    dropout: share of values set to 0 before the logits
+    dtype: of the computation; parameters and logits are float32
+    axis_name: of a mapped axis, see `layers.norm_layer`
 
-A model whose first variables depend on the training images has a method `init_from_data(variables,
-images) -> variables`, pure, with images float[N, H, W, C] as the model sees them; a run calls it
-once, before its first step.
+A module is called as `module(image, train=bool)` with float[B, H, W, C] and returns logits
+float32[B, K]; with `features=True` it returns `(logits, stages)`, the outputs of its stages in
+their order, in the dtype of the computation: "stem" (where there is one) and "stage1" to "stageN",
+float[B, h, w, c], before the pooling that ends them; "penultimate", float[B, D], which the last
+dense layer sees. See `layers.keep`. Only explanations ask for stages: a module of your own trains,
+evaluates and predicts without.
+
+A model whose first variables depend on the training images has a pure method
+`init_from_data(variables, images) -> variables`, with images float[N, H, W, C] as the model sees
+them; a run calls it once, before its first step.
 """
 
 from collections.abc import Callable
@@ -21,21 +30,19 @@ from functools import partial
 import flax.linen as nn
 
 from jaxcnn.core.models.airbench import Airbench
-from jaxcnn.core.models.cifar_resnet import cifar_resnet
 from jaxcnn.core.models.cnn import CNN
 from jaxcnn.core.models.convnext import ConvNeXt
 from jaxcnn.core.models.densenet import DenseNet
-from jaxcnn.core.models.efficientnet import EfficientNet, EfficientNetLite0
-from jaxcnn.core.models.efficientnet_v2 import EfficientNetV2S
+from jaxcnn.core.models.efficientnet import EfficientNet, EfficientNetLite0, EfficientNetV2S
 from jaxcnn.core.models.lenet import LeNet
-from jaxcnn.core.models.mobilenet_v2 import MobileNetV2
-from jaxcnn.core.models.mobilenet_v3 import MobileNetV3
-from jaxcnn.core.models.resnet import BasicBlock, BottleneckBlock, ResNet
+from jaxcnn.core.models.mobilenet import MobileNetV2, MobileNetV3
+from jaxcnn.core.models.resnet import BasicBlock, BottleneckBlock, CifarResNet, ResNet
 from jaxcnn.core.models.vgg import VGG
 from jaxcnn.core.models.wide_resnet import WideResNet
 
 _basic = partial(ResNet, block=BasicBlock)
 _bottleneck = partial(ResNet, block=BottleneckBlock)
+_cifar = partial(CifarResNet, block=BasicBlock, stem="cifar")
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "airbench94": Airbench,
@@ -65,11 +72,11 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnext101_32x8d": partial(_bottleneck, stage_sizes=(3, 4, 23, 3), groups=32, group_width=8),
     "wide_resnet50_2": partial(_bottleneck, stage_sizes=(3, 4, 6, 3), group_width=128),
     "seresnet50": partial(_bottleneck, stage_sizes=(3, 4, 6, 3), se_ratio=1 / 16),
-    "resnet20_cifar": partial(cifar_resnet, stage_sizes=(3, 3, 3)),
-    "resnet32_cifar": partial(cifar_resnet, stage_sizes=(5, 5, 5)),
-    "resnet44_cifar": partial(cifar_resnet, stage_sizes=(7, 7, 7)),
-    "resnet56_cifar": partial(cifar_resnet, stage_sizes=(9, 9, 9)),
-    "resnet110_cifar": partial(cifar_resnet, stage_sizes=(18, 18, 18)),
+    "resnet20_cifar": partial(_cifar, stage_sizes=(3, 3, 3)),
+    "resnet32_cifar": partial(_cifar, stage_sizes=(5, 5, 5)),
+    "resnet44_cifar": partial(_cifar, stage_sizes=(7, 7, 7)),
+    "resnet56_cifar": partial(_cifar, stage_sizes=(9, 9, 9)),
+    "resnet110_cifar": partial(_cifar, stage_sizes=(18, 18, 18)),
     "wide_resnet16_4": partial(WideResNet, stage_sizes=(2, 2, 2), widen=4),
     "wide_resnet28_10": partial(WideResNet, stage_sizes=(4, 4, 4), widen=10),
     "vgg11": partial(VGG, stage_sizes=(1, 1, 2, 2, 2)),

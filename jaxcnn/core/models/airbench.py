@@ -4,7 +4,7 @@ Their first layer whitens patches of pixels; its kernel is no parameter but come
 images, see `Airbench.init_from_data`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -13,16 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.core.models.layers import (
-    ACTIVATIONS,
-    Output,
-    Stages,
-    at_least_float32,
-    check_sizes,
-    choose,
-    keep,
-    max_pool,
-)
+from jaxcnn.core.models import layers
 
 # U(-1, 1) / sqrt(fan_in), from which PyTorch draws by default.
 _UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -32,14 +23,13 @@ def whitening_weights(
     images: np.ndarray, kernel_size: int = 2, epsilon: float = 5e-4
 ) -> np.ndarray:
     """The kernel float32[k, k, C, 2kkC] of a convolution whose outputs, for patches of the images,
-    are not correlated and of variance 1: the patches' principal components, the largest first, and
-    their negations (Page 2019; Jordan 2024).
+    are uncorrelated and of variance 1: the patches' principal components, the largest first, and
+    their negatives (Page 2019; Jordan 2024).
 
     images: float[N, H, W, C] as the model sees them, around 0.
-    epsilon: added to the components' variances, so that what hardly varies stays small.
+    epsilon: added to the components' variances, so that small ones are not blown up.
 
-    Computed in float64 on the host; of a component and its negation, the first one has the positive
-    largest element.
+    Computed in float64 on the host. The sign of a component: its largest element is positive.
     """
     size = kernel_size * kernel_size * images.shape[-1]
     total, count = np.zeros((size, size)), 0
@@ -61,8 +51,8 @@ def whitening_weights(
 
 
 def dirac(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """A kernel [kh, kw, c_in, c_out] whose first outputs are its inputs, as far as there are both;
-    the other outputs are random. An initialiser.
+    """An initialiser of kernels [kh, kw, c_in, c_out] that copy input i to output i; outputs beyond
+    the inputs are random.
     """
     height, width, channels_in, channels_out = shape
     alike = min(channels_in, channels_out)
@@ -84,9 +74,9 @@ class Whitening(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        size = self.kernel_size
-        width = 2 * size * size * x.shape[-1]
-        shape = (size, size, x.shape[-1], width)
+        size, channels = self.kernel_size, x.shape[-1]
+        width = 2 * size * size * channels
+        shape = (size, size, channels, width)
         kernel = self.variable(
             "batch_stats", "kernel", lambda: _UNIFORM(self.make_rng("params"), shape)
         )
@@ -103,16 +93,15 @@ class Airbench(nn.Module):
     A stage is `convs_per_stage` times [3x3 convolution, norm, activation], with 2x2 max-pooling
     before the first norm. Norms have a bias and no scale. The defaults are those of airbench94.
 
-    num_classes: K, the number of logits.
     widths: channels of each stage.
     convs_per_stage: convolutions in each stage.
-    shortcut: adds what a stage's first convolution gave to its last one, before the activation.
-    whitening_size: of the whitening's kernel, in pixels.
+    shortcut: adds the output of a stage's first convolution, norm and activation to that of its
+      last norm, before the activation.
+    whitening_size: side of the whitening's kernel, in pixels.
     momentum: share of the running statistics that a step keeps.
-    logit_scale: what logits are multiplied by.
-    activation: a name in `jaxcnn.core.models.layers.ACTIVATIONS`.
-    dtype: of the computation; parameters and logits are float32.
-    axis_name: see `jaxcnn.core.models.layers.norm_layer`.
+    logit_scale: factor of the logits.
+
+    Other keywords: `jaxcnn.core.models`.
     """
 
     num_classes: int
@@ -127,9 +116,9 @@ class Airbench(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, image: jax.Array, *, train: bool, features: bool = False) -> Output:
+    def __call__(self, image: jax.Array, *, train: bool, features: bool = False) -> layers.Output:
         self._check(image)
-        activation = choose(ACTIVATIONS, "activation", self.activation)
+        activation = layers.choose(layers.ACTIVATIONS, "activation", self.activation)
         norm = partial(
             nn.BatchNorm,
             use_running_average=not train,
@@ -141,23 +130,17 @@ class Airbench(nn.Module):
             dtype=self.dtype,
             axis_name=self.axis_name,
         )
-        stages = Stages()
+        stages = layers.Stages()
         x = Whitening(self.whitening_size, self.dtype, name="whitening")(image.astype(self.dtype))
-        x = keep(self, stages, "stem", activation(x))
+        x = layers.keep(self, stages, "stem", activation(x))
         for stage, width in enumerate(self.widths, start=1):
-            x = keep(self, stages, f"stage{stage}", self._stage(x, stage, width, norm, activation))
-        x = keep(self, stages, "penultimate", x.max((1, 2)))
-        logits = self.logit_scale * nn.Dense(
-            self.num_classes,
-            use_bias=False,
-            kernel_init=_UNIFORM,
-            dtype=at_least_float32(self.dtype),
-            name="head",
-        )(x)
-        return (logits, stages) if features else logits
+            x = self._stage(x, stage, width, norm, activation)
+            x = layers.keep(self, stages, f"stage{stage}", x)
+        head: Any = {"scale": self.logit_scale, "use_bias": False, "kernel_init": _UNIFORM}
+        return layers.classify(self, stages, x.max((1, 2)), features, **head)
 
     def init_from_data(self, variables: Mapping[str, Any], images: np.ndarray) -> dict[str, Any]:
-        """Variables of this model with the whitening of these images; the others are as they were.
+        """The variables, with the whitening computed from images; the others do not change.
 
         images: float[N, H, W, C] as the model sees them; some thousands of training images.
         """
@@ -170,8 +153,8 @@ class Airbench(nn.Module):
         x: jax.Array,
         stage: int,
         width: int,
-        norm: Callable[..., nn.BatchNorm],
-        activation: Callable[[jax.Array], jax.Array],
+        norm: layers.Layer,
+        activation: layers.Activation,
     ) -> jax.Array:
         first = x
         for number in range(1, self.convs_per_stage + 1):
@@ -181,7 +164,7 @@ class Airbench(nn.Module):
             )
             x = conv(x)
             if number == 1:
-                x = max_pool(x, window_shape=(2, 2), strides=(2, 2))
+                x = layers.max_pool(x, window_shape=(2, 2), strides=(2, 2))
             x = norm(name=f"stage{stage}_norm{number}")(x)
             if self.shortcut and number == self.convs_per_stage:
                 x = x + first
@@ -190,11 +173,7 @@ class Airbench(nn.Module):
         return x
 
     def _check(self, image: jax.Array) -> None:
-        check_sizes(
-            widths=self.widths,
-            convs_per_stage=self.convs_per_stage,
-            whitening_size=self.whitening_size,
-        )
+        layers.check_sizes(self, "widths", "convs_per_stage", "whitening_size")
         if not 0 <= self.momentum <= 1:
             raise ValueError(f"momentum={self.momentum!r}: expected a share from 0 to 1")
         if self.shortcut and self.convs_per_stage == 1:

@@ -6,27 +6,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.core.models.layers import (
-    ACTIVATIONS,
-    POOLS,
-    Output,
-    Stages,
-    at_least_float32,
-    check_shares,
-    check_sizes,
-    choose,
-    keep,
-    norm_layer,
-)
+from jaxcnn.core.models import layers
 
 
 class CNN(nn.Module):
     """Stages of convolutions, each ended by pooling; global average; dense layers; logits.
 
     A stage is `convs_per_stage` times [convolution, norm, activation], then pooling and dropout.
-    What is given as one number holds for all stages; a tuple names each stage's.
+    One number holds for all stages; a tuple has one for each. Other keywords: `jaxcnn.core.models`.
 
-    num_classes: K, the number of logits.
     filters: output channels of each stage; its length is the number of stages.
     convs_per_stage: convolutions in each stage.
     kernel_size: of the square kernels, in pixels.
@@ -34,15 +22,11 @@ class CNN(nn.Module):
     pool: "max" or "avg" (2x2, stride 2) or "none".
     pool_first: pool right after a stage's first convolution, so that its norm, activation and other
       convolutions work on a quarter of the pixels (as in Jordan 2024, arXiv:2404.00498).
-    activation: a name in `jaxcnn.core.models.layers.ACTIVATIONS`.
-    norm: "batch", "group", "layer" or "none".
     dropout: share of values set to 0 before each dense layer and the logits.
     stage_dropout: share of channels set to 0 after each stage (Tompson et al. 2015,
       arXiv:1411.4280).
     dense: widths of the dense layers between the global average and the logits.
     flatten: feed the dense layers all positions instead of their average.
-    dtype: of the computation; parameters and logits are float32.
-    axis_name: see `norm_layer`.
     """
 
     num_classes: int
@@ -62,27 +46,16 @@ class CNN(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, image: jax.Array, *, train: bool, features: bool = False) -> Output:
-        check_sizes(
-            filters=self.filters,
-            convs_per_stage=self.convs_per_stage,
-            kernel_size=self.kernel_size,
-            strides=self.strides,
-            dense=self.dense,
-        )
-        check_shares(dropout=self.dropout, stage_dropout=self.stage_dropout)
-        activation = choose(ACTIVATIONS, "activation", self.activation)
-        norm = norm_layer(self.norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
-        stages = Stages()
+    def __call__(self, image: jax.Array, *, train: bool, features: bool = False) -> layers.Output:
+        per_stage = ("convs_per_stage", "kernel_size", "strides")
+        layers.check_sizes(self, "filters", *per_stage, "dense")
+        layers.check_shares(self, "dropout", "stage_dropout")
+        activation = layers.choose(layers.ACTIVATIONS, "activation", self.activation)
+        norm = layers.norm_layer(self.norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
+        stages = layers.Stages()
         x = image.astype(self.dtype)
 
-        sizes = zip(
-            self.filters,
-            self._per_stage("convs_per_stage"),
-            self._per_stage("kernel_size"),
-            self._per_stage("strides"),
-            strict=True,
-        )
+        sizes = zip(self.filters, *map(self._per_stage, per_stage), strict=True)
         for number, (filters, convs, kernel_size, stride) in enumerate(sizes, start=1):
             for position in range(convs):
                 x = nn.Conv(
@@ -96,20 +69,17 @@ class CNN(nn.Module):
                 if self.pool_first and position == 0:
                     x = self._pool(x)
                 x = activation(norm()(x))
-            x = keep(self, stages, f"stage{number}", x)
+            x = layers.keep(self, stages, f"stage{number}", x)
             if not self.pool_first:
                 x = self._pool(x)
-            if self.stage_dropout:
-                drop = nn.Dropout(self.stage_dropout, broadcast_dims=(1, 2))
-                x = drop(x, deterministic=not train)
+            x = layers.dropout(x, self.stage_dropout, train, broadcast_dims=(1, 2))
 
         x = x.reshape(len(x), -1) if self.flatten else x.mean((1, 2))
         for width in self.dense:
-            x = self._drop(x, train)
+            x = layers.dropout(x, self.dropout, train)
             x = activation(nn.Dense(width, dtype=self.dtype)(x))
-        x = keep(self, stages, "penultimate", self._drop(x, train))
-        logits = nn.Dense(self.num_classes, dtype=at_least_float32(self.dtype))(x)
-        return (logits, stages) if features else logits
+        x = layers.dropout(x, self.dropout, train)
+        return layers.classify(self, stages, x, features, name=None)
 
     def _per_stage(self, name: str) -> tuple[int, ...]:
         value = getattr(self, name)
@@ -129,10 +99,5 @@ class CNN(nn.Module):
                 f"filters={self.filters!r}: the image has shrunk to {x.shape[1]}x{x.shape[2]} "
                 "pixels before the last pooling; use fewer stages or a larger image"
             )
-        pool = choose(POOLS | {"none": None}, "pool", self.pool)
+        pool = layers.choose(layers.POOLS | {"none": None}, "pool", self.pool)
         return pool(x, window_shape=(2, 2), strides=(2, 2))
-
-    def _drop(self, x: jax.Array, train: bool) -> jax.Array:
-        if not self.dropout:
-            return x
-        return nn.Dropout(self.dropout)(x, deterministic=not train)

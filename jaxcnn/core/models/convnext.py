@@ -1,6 +1,5 @@
 """ConvNeXt (Liu et al. 2022, arXiv:2201.03545)."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,21 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.core.models.layers import (
-    ACTIVATIONS,
-    Output,
-    Stages,
-    StochasticDepth,
-    at_least_float32,
-    check_shares,
-    check_sizes,
-    choose,
-    depth_rates,
-    keep,
-    norm_layer,
-)
-
-Layer = Callable[..., Any]
+from jaxcnn.core.models import layers
 
 # The paper truncates at two, a hundred standard deviations away.
 _INIT = nn.initializers.normal(0.02)
@@ -30,19 +15,15 @@ _INIT = nn.initializers.normal(0.02)
 
 class Block(nn.Module):
     """A depthwise convolution, norm, and two dense layers at each pixel, beside a shortcut; keeps
-    the shape [B, H, W, C].
-
-    layer_scale: what the scales of the channels of the sum's new part start at (Touvron et al.
-      2021, arXiv:2103.17239).
-    drop_rate: of stochastic depth. The other keywords are those of `ConvNeXt`.
+    the shape [B, H, W, C]. drop_rate: of stochastic depth; the others: see `ConvNeXt`.
     """
 
     kernel_size: int
     expansion: int
     layer_scale: float
     drop_rate: float
-    norm: Layer
-    activation: Callable[[jax.Array], jax.Array]
+    norm: layers.Layer
+    activation: layers.Activation
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -64,7 +45,7 @@ class Block(nn.Module):
         start = nn.initializers.constant(self.layer_scale)
         y = y * self.param("layer_scale", start, (channels,)).astype(self.dtype)
         if self.drop_rate:
-            y = StochasticDepth(self.drop_rate)(y, train=train)
+            y = layers.StochasticDepth(self.drop_rate)(y, train=train)
         return x + y
 
 
@@ -74,18 +55,15 @@ class ConvNeXt(nn.Module):
     A stage but the first begins with a norm and a 2x2 convolution of stride 2. A last row or column
     of pixels that the strides leave over is not seen.
 
-    num_classes: K, the number of logits.
     depths: blocks in each stage; widths: its channels.
     patch_size: kernel and stride of the stem, in pixels; with 1 it is a 3x3 convolution.
     kernel_size: of the depthwise convolutions, in pixels; odd.
-    expansion: by how much a block's dense layers widen the channels in between.
-    layer_scale: see `Block`.
-    stochastic_depth: chance of the last block to be left out of a training step, see `depth_rates`;
-      the paper has 0.1 for tiny, 0.4 for small, 0.5 for base and large.
-    activation, norm: as in `CNN`.
-    dropout: share of values set to 0 before the logits.
-    dtype: of the computation; parameters and logits are float32.
-    axis_name: see `norm_layer`.
+    expansion: channels between a block's dense layers, in multiples of its own.
+    layer_scale: the start of the parameters that scale the channels of a block before they are
+      added to its shortcut (Touvron et al. 2021, arXiv:2103.17239).
+    stochastic_depth: the paper has 0.1 for tiny, 0.4 for small, 0.5 for base and large.
+
+    Other keywords: `jaxcnn.core.models`.
     """
 
     num_classes: int
@@ -103,67 +81,47 @@ class ConvNeXt(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, image: jax.Array, *, train: bool, features: bool = False) -> Output:
+    def __call__(self, image: jax.Array, *, train: bool, features: bool = False) -> layers.Output:
         self._check(image)
-        norm = norm_layer(self.norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
+        norm = layers.norm_layer(self.norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
         block = partial(
             Block,
             kernel_size=self.kernel_size,
             expansion=self.expansion,
             layer_scale=self.layer_scale,
             norm=norm,
-            activation=choose(ACTIVATIONS, "activation", self.activation),
+            activation=layers.choose(layers.ACTIVATIONS, "activation", self.activation),
             dtype=self.dtype,
         )
-        rates = iter(depth_rates(self.stochastic_depth, sum(self.depths)))
+        rates = iter(layers.depth_rates(self.stochastic_depth, sum(self.depths)))
+        conv = partial(nn.Conv, kernel_init=_INIT, dtype=self.dtype)
 
-        stages = Stages()
+        def patches(width: int, size: int, name: str) -> nn.Conv:
+            return conv(width, (size, size), strides=size, padding=0, name=name)
+
+        stages = layers.Stages()
         x = image.astype(self.dtype)
         if self.patch_size == 1:
-            x = self._conv(self.widths[0], 3, stride=1, padding=1, name="stem_conv")(x)
+            x = conv(self.widths[0], (3, 3), padding=1, name="stem_conv")(x)
         else:
-            x = self._conv(self.widths[0], self.patch_size, name="stem_conv")(x)
-        x = keep(self, stages, "stem", norm(name="stem_norm")(x))
+            x = patches(self.widths[0], self.patch_size, name="stem_conv")(x)
+        x = layers.keep(self, stages, "stem", norm(name="stem_norm")(x))
         for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), start=1):
             if stage > 1:
                 x = norm(name=f"stage{stage}_norm")(x)
-                x = self._conv(width, 2, name=f"stage{stage}_conv")(x)
+                x = patches(width, 2, name=f"stage{stage}_conv")(x)
             for position in range(depth):
                 x = block(drop_rate=next(rates), name=f"stage{stage}_block{position}")(
                     x, train=train
                 )
-            x = keep(self, stages, f"stage{stage}", x)
+            x = layers.keep(self, stages, f"stage{stage}", x)
         x = norm(name="head_norm")(x.mean((1, 2)))
-        if self.dropout:
-            x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        x = keep(self, stages, "penultimate", x)
-        logits = nn.Dense(
-            self.num_classes, kernel_init=_INIT, dtype=at_least_float32(self.dtype), name="head"
-        )(x)
-        return (logits, stages) if features else logits
-
-    def _conv(
-        self, width: int, size: int, stride: int | None = None, padding: int = 0, *, name: str
-    ) -> nn.Conv:
-        return nn.Conv(
-            width,
-            (size, size),
-            strides=size if stride is None else stride,
-            padding=padding,
-            kernel_init=_INIT,
-            dtype=self.dtype,
-            name=name,
-        )
+        x = layers.dropout(x, self.dropout, train)
+        return layers.classify(self, stages, x, features, kernel_init=_INIT)
 
     def _check(self, image: jax.Array) -> None:
-        check_sizes(
-            depths=self.depths,
-            widths=self.widths,
-            patch_size=self.patch_size,
-            kernel_size=self.kernel_size,
-            expansion=self.expansion,
-        )
-        check_shares(dropout=self.dropout, stochastic_depth=self.stochastic_depth)
+        layers.check_sizes(self, "depths", "widths", "patch_size", "kernel_size", "expansion")
+        layers.check_shares(self, "dropout", "stochastic_depth")
         if len(self.widths) != len(self.depths):
             raise ValueError(
                 f"widths={self.widths!r}: expected one for each of depths={self.depths!r}"

@@ -2,7 +2,6 @@
 compression (DenseNet-BC).
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,54 +9,37 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.core.models.layers import (
-    ACTIVATIONS,
-    Output,
-    Stages,
-    at_least_float32,
-    check_shares,
-    check_sizes,
-    choose,
-    keep,
-    max_pool,
-    norm_layer,
-)
-
-Layer = Callable[..., Any]
-
-STEMS = ("cifar", "imagenet")
+from jaxcnn.core.models import layers
 
 
 class DenseLayer(nn.Module):
-    """Norm, activation, 1x1 convolution, norm, activation, 3x3 convolution; what that gives beside
-    what came in: [B, H, W, C] -> [B, H, W, C + growth].
+    """Appends the output of norm, activation, 1x1 convolution, norm, activation and 3x3 convolution
+    to the input: [B, H, W, C] -> [B, H, W, C + growth].
     """
 
     growth: int
     bottleneck: int
     dropout: float
-    conv: Layer
-    norm: Layer
-    activation: Callable[[jax.Array], jax.Array]
+    conv: layers.Layer
+    norm: layers.Layer
+    activation: layers.Activation
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         y = self.activation(self.norm(name="norm1")(x))
-        y = self.conv(self.bottleneck * self.growth, 1, name="conv1")(y)
+        y = self.conv(self.bottleneck * self.growth, (1, 1), name="conv1")(y)
         y = self.activation(self.norm(name="norm2")(y))
-        y = self.conv(self.growth, 3, name="conv2")(y)
-        if self.dropout:
-            y = nn.Dropout(self.dropout)(y, deterministic=not train)
+        y = self.conv(self.growth, (3, 3), name="conv2")(y)
+        y = layers.dropout(y, self.dropout, train)
         return jnp.concatenate([x, y], axis=-1)
 
 
 class DenseNet(nn.Module):
     """A stem, stages of dense layers, global average, logits.
 
-    Each dense layer sees all that came before it in its stage. Between stages a transition makes
-    fewer of the channels (norm, activation, 1x1 convolution) and halves the image (2x2 average).
+    Each dense layer sees the outputs of all before it in its stage. Between stages a transition
+    reduces the channels (norm, activation, 1x1 convolution) and halves the image (2x2 average).
 
-    num_classes: K, the number of logits.
     depths: dense layers in each stage.
     growth: channels that a dense layer adds.
     stem_width: channels of the stem.
@@ -65,11 +47,9 @@ class DenseNet(nn.Module):
     compression: share of the channels that a transition keeps.
     stem: "imagenet" (7x7 stride 2, norm, activation, then 3x3 max-pooling stride 2) or "cifar"
       (3x3, stride 1).
-    activation, norm: as in `CNN`.
     layer_dropout: share of the values that a dense layer adds set to 0.
-    dropout: share of values set to 0 before the logits.
-    dtype: of the computation; parameters and logits are float32.
-    axis_name: see `norm_layer`.
+
+    Other keywords: `jaxcnn.core.models`.
     """
 
     num_classes: int
@@ -87,11 +67,11 @@ class DenseNet(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, image: jax.Array, *, train: bool, features: bool = False) -> Output:
+    def __call__(self, image: jax.Array, *, train: bool, features: bool = False) -> layers.Output:
         self._check(image)
-        norm = norm_layer(self.norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
-        activation = choose(ACTIVATIONS, "activation", self.activation)
-        conv = partial(_conv, use_bias=self.norm == "none", dtype=self.dtype)
+        norm = layers.norm_layer(self.norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
+        activation = layers.choose(layers.ACTIVATIONS, "activation", self.activation)
+        conv = layers.conv_layer(self, nn.initializers.he_normal())
         layer = partial(
             DenseLayer,
             growth=self.growth,
@@ -102,42 +82,33 @@ class DenseNet(nn.Module):
             activation=activation,
         )
 
-        stages = Stages()
+        stages = layers.Stages()
         x = image.astype(self.dtype)
         if self.stem == "imagenet":
-            x = conv(self.stem_width, 7, strides=2, name="stem_conv")(x)
-            x = keep(self, stages, "stem", activation(norm(name="stem_norm")(x)))
-            x = max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            x = conv(self.stem_width, (7, 7), strides=2, name="stem_conv")(x)
+            x = layers.keep(self, stages, "stem", activation(norm(name="stem_norm")(x)))
+            x = layers.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         else:
-            x = keep(self, stages, "stem", conv(self.stem_width, 3, name="stem_conv")(x))
+            x = conv(self.stem_width, (3, 3), name="stem_conv")(x)
+            x = layers.keep(self, stages, "stem", x)
         for stage, depth in enumerate(self.depths, start=1):
             for number in range(1, depth + 1):
                 x = layer(name=f"stage{stage}_layer{number}")(x, train=train)
             if stage == len(self.depths):
                 x = activation(norm(name="head_norm")(x))
-            x = keep(self, stages, f"stage{stage}", x)
+            x = layers.keep(self, stages, f"stage{stage}", x)
             if stage < len(self.depths):
                 x = activation(norm(name=f"transition{stage}_norm")(x))
                 width = max(1, int(self.compression * x.shape[-1]))
-                x = conv(width, 1, name=f"transition{stage}_conv")(x)
+                x = conv(width, (1, 1), name=f"transition{stage}_conv")(x)
                 x = nn.avg_pool(x, window_shape=(2, 2), strides=(2, 2))
         x = x.mean((1, 2))
-        if self.dropout:
-            x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        x = keep(self, stages, "penultimate", x)
-        head = nn.Dense(self.num_classes, dtype=at_least_float32(self.dtype), name="head")
-        return (head(x), stages) if features else head(x)
+        return layers.classify(self, stages, layers.dropout(x, self.dropout, train), features)
 
     def _check(self, image: jax.Array) -> None:
-        if self.stem not in STEMS:
-            raise ValueError(f"stem={self.stem!r}: expected one of {', '.join(STEMS)}")
-        check_sizes(
-            depths=self.depths,
-            growth=self.growth,
-            stem_width=self.stem_width,
-            bottleneck=self.bottleneck,
-        )
-        check_shares(layer_dropout=self.layer_dropout, dropout=self.dropout)
+        layers.choose(("cifar", "imagenet"), "stem", self.stem)
+        layers.check_sizes(self, "depths", "growth", "stem_width", "bottleneck")
+        layers.check_shares(self, "layer_dropout", "dropout")
         if not 0 < self.compression <= 1:
             raise ValueError(f"compression={self.compression!r}: expected a share above 0, up to 1")
         halvings = len(self.depths) - 1
@@ -149,9 +120,3 @@ class DenseNet(nn.Module):
                 f"pixels, it has {image.shape[1]}x{image.shape[2]}; use stem='cifar', fewer stages "
                 "or a larger image"
             )
-
-
-def _conv(width: int, size: int, **keywords: Any) -> nn.Conv:
-    # Explicit padding as in PyTorch, see `jaxcnn.core.models.resnet`.
-    padding, init = size // 2, nn.initializers.he_normal()
-    return nn.Conv(width, (size, size), padding=padding, kernel_init=init, **keywords)

@@ -1,10 +1,11 @@
 """Inverted residual blocks, of which MobileNets and EfficientNets are made.
 
-One is narrow at both ends and wide between: a 1x1 convolution expands the channels, a depthwise
-one looks around each pixel, a 1x1 convolution projects back to few channels, with no activation
-after it (Sandler et al. 2018, arXiv:1801.04381).
+A 1x1 convolution expands the channels, a depthwise one looks around each pixel, and a 1x1
+convolution projects back to few channels, without activation (Sandler et al. 2018,
+arXiv:1801.04381).
 """
 
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -13,32 +14,19 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.core.models.layers import (
-    ACTIVATIONS,
-    Output,
-    Stages,
-    StochasticDepth,
-    at_least_float32,
-    check_shares,
-    check_sizes,
-    choose,
-    depth_rates,
-    keep,
-    norm_layer,
-)
+from jaxcnn.core.models import layers
 
-Activation = Callable[[jax.Array], jax.Array]
 ConvNorm = Callable[..., jax.Array]
 
 
 class Block(NamedTuple):
-    """Where one block differs from others.
+    """The sizes of one block.
 
-    hidden: channels between; as many as come in: no expanding convolution.
+    hidden: channels in the middle; if as many as come in, there is no expanding convolution.
     width: channels of the output.
     kernel_size, stride: of the depthwise convolution, in pixels.
-    squeeze: channels its squeeze-and-excitation squeezes to; 0: it has none.
-    activation: None for the net's own.
+    squeeze: channels of its squeeze-and-excitation; 0: it has none.
+    activation: a name; None for the net's.
     fused: one full convolution in place of the expanding and the depthwise one.
     """
 
@@ -64,25 +52,20 @@ def conv_norm(
     kernel_size: int = 1,
     stride: int = 1,
     *,
-    norm: Callable[..., Any],
+    norm: layers.Layer,
     use_bias: bool,
     dtype: Any,
     depthwise: bool = False,
     scale_init: Callable = nn.initializers.ones,
 ) -> jax.Array:
-    """A convolution `<name>_conv` and its norm `<name>_norm` in the calling module.
-
-    It pads evenly, as PyTorch does: "SAME" shifts strided convolutions of even sizes by half a
-    pixel, and published weights would no longer fit.
-    """
-    # What one output channel of a depthwise convolution sees is one channel; counted over all
-    # groups, as PyTorch counts, its kernel would start far too small.
+    """A convolution `<name>_conv` and its norm `<name>_norm` in the calling module."""
+    # An output of a depthwise convolution sees one channel. PyTorch's fan_out counts all groups,
+    # and the kernel would start far too small.
     mode: Literal["fan_in", "fan_out"] = "fan_in" if depthwise else "fan_out"
-    conv = nn.Conv(
+    conv = layers.padded_conv(
         width,
         (kernel_size, kernel_size),
         strides=stride,
-        padding=kernel_size // 2,
         feature_group_count=width if depthwise else 1,
         use_bias=use_bias,
         kernel_init=nn.initializers.variance_scaling(2.0, mode, "normal"),
@@ -90,25 +73,6 @@ def conv_norm(
         name=f"{name}_conv",
     )
     return norm(name=f"{name}_norm", scale_init=scale_init)(conv(x))
-
-
-class SqueezeExcite(nn.Module):
-    """Weighs each channel by what is in the whole image (Hu et al. 2018, arXiv:1709.01507).
-
-    squeeze: channels between the two 1x1 convolutions.
-    """
-
-    squeeze: int
-    activation: Activation
-    gate: Activation
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        conv = partial(nn.Conv, kernel_size=(1, 1), dtype=self.dtype)
-        weight = x.mean((1, 2), keepdims=True)
-        weight = self.activation(conv(self.squeeze, name="squeeze")(weight))
-        return x * self.gate(conv(x.shape[-1], name="excite")(weight))
 
 
 class InvertedResidual(nn.Module):
@@ -120,48 +84,31 @@ class InvertedResidual(nn.Module):
 
     block: Block
     conv_norm: ConvNorm
-    activation: Activation
-    squeeze_excite: Callable[..., nn.Module]
+    activation: layers.Activation
+    squeeze_excite: layers.Layer
     drop_rate: float
     last_scale_init: Callable
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        block = self.block
-        with_shortcut = block.stride == 1 and block.width == x.shape[-1]
-        scale_init = self.last_scale_init if with_shortcut else nn.initializers.ones
-        if block.fused and block.hidden == x.shape[-1]:
-            y = self._only(x, scale_init)
+        hidden, width, kernel_size, stride, squeeze, _, fused = self.block
+        expands, with_shortcut = hidden != x.shape[-1], stride == 1 and width == x.shape[-1]
+        last = {"scale_init": self.last_scale_init if with_shortcut else nn.initializers.ones}
+        if fused and not expands:  # one convolution (Tan & Le 2021, table 4)
+            y = self.activation(self.conv_norm(x, "fused", width, kernel_size, stride, **last))
         else:
-            y = self._fused(x) if block.fused else self._expanded(x)
-            if block.squeeze:
-                y = self.squeeze_excite(block.squeeze, name="squeeze_excite")(y)
-            y = self.conv_norm(y, "project", block.width, scale_init=scale_init)
+            if fused:
+                y = self.conv_norm(x, "fused", hidden, kernel_size, stride)
+            else:
+                y = self.activation(self.conv_norm(x, "expand", hidden)) if expands else x
+                y = self.conv_norm(y, "depthwise", hidden, kernel_size, stride, depthwise=True)
+            y = self.activation(y)
+            if squeeze:
+                y = self.squeeze_excite(squeeze, name="squeeze_excite")(y)
+            y = self.conv_norm(y, "project", width, **last)
         if not with_shortcut:
             return y
-        return x + StochasticDepth(self.drop_rate, name="stochastic_depth")(y, train=train)
-
-    def _expanded(self, x: jax.Array) -> jax.Array:
-        hidden, _, kernel_size, stride, *_ = self.block
-        if hidden != x.shape[-1]:
-            x = self.activation(self.conv_norm(x, "expand", hidden))
-        x = self.conv_norm(x, "depthwise", hidden, kernel_size, stride, depthwise=True)
-        return self.activation(x)
-
-    def _fused(self, x: jax.Array) -> jax.Array:
-        hidden, _, kernel_size, stride, *_ = self.block
-        return self.activation(self.conv_norm(x, "fused", hidden, kernel_size, stride))
-
-    def _only(self, x: jax.Array, scale_init: Callable) -> jax.Array:
-        """A fused block that does not expand is one convolution (Tan & Le 2021, table 4)."""
-        _, width, kernel_size, stride, *_ = self.block
-        x = self.conv_norm(x, "fused", width, kernel_size, stride, scale_init=scale_init)
-        return self.activation(x)
-
-
-STEMS = ("cifar", "imagenet")
-
-GATES: dict[str, Activation] = {"sigmoid": nn.sigmoid, "hard_sigmoid": nn.hard_sigmoid}
+        return x + layers.StochasticDepth(self.drop_rate, name="stochastic_depth")(y, train=train)
 
 
 class StageSizes(NamedTuple):
@@ -188,8 +135,8 @@ class Plan(NamedTuple):
     stages: tuple[tuple[Block, ...], ...]
     last_width: int
     dense_width: int = 0
-    squeeze_activation: str | None = None
-    gate: str = "sigmoid"
+    squeeze_activation: layers.Activation | None = None
+    gate: layers.Activation = nn.sigmoid
     dropout: float = 0.2
 
 
@@ -201,35 +148,34 @@ def check_positive(**values: float) -> None:
 
 
 def plan_stages(
-    table: Iterable[StageSizes], input_width: int, squeeze_share: float = 0.0
+    table: Iterable[StageSizes],
+    input_width: int,
+    squeeze_share: float = 0.0,
+    width: float = 1.0,
+    depth: float = 1.0,
 ) -> tuple[tuple[Block, ...], ...]:
-    """The blocks of each stage of a table; `input_width` channels come in.
+    """The blocks of each stage of a table, for an input of `input_width` channels.
 
-    squeeze_share: channels that a block's squeeze-and-excitation squeezes to, as a share of those
-      that come into the block (Tan & Le 2019, arXiv:1905.11946); 0: it has none.
+    squeeze_share: channels of a block's squeeze-and-excitation as a share of those that come into
+      the block (Tan & Le 2019, arXiv:1905.11946); 0: it has none.
+    width, depth: factors of the table's widths and numbers of blocks.
     """
     stages = []
     for sizes in table:
-        stages.append(_plan_stage(sizes, input_width, squeeze_share))
-        input_width = sizes.width
-    return tuple(stages)
-
-
-def _plan_stage(sizes: StageSizes, input_width: int, squeeze_share: float) -> tuple[Block, ...]:
-    blocks = []
-    for position in range(sizes.blocks):
-        blocks.append(
-            Block(
+        blocks, output_width = [], make_divisible(sizes.width * width)
+        for position in range(math.ceil(sizes.blocks * depth)):
+            block = Block(
                 hidden=make_divisible(input_width * sizes.expansion),
-                width=sizes.width,
+                width=output_width,
                 kernel_size=sizes.kernel_size,
                 stride=1 if position else sizes.stride,
                 squeeze=max(1, int(input_width * squeeze_share)) if squeeze_share else 0,
                 fused=sizes.fused,
             )
-        )
-        input_width = sizes.width
-    return tuple(blocks)
+            blocks.append(block)
+            input_width = output_width
+        stages.append(tuple(blocks))
+    return tuple(stages)
 
 
 class InvertedResidualNet(nn.Module):
@@ -238,17 +184,13 @@ class InvertedResidualNet(nn.Module):
     Stages are named as in torchvision: "stem", "stage1" to "stageN" of blocks, and as the next the
     last convolution.
 
-    num_classes: K, the number of logits.
     stem: "imagenet" (the image is halved five times) or "cifar" (three times, for images of about
       32 pixels: the first two strides of 2 are 1).
-    activation, norm: as in `CNN`.
     norm_epsilon: of batch norm.
     dropout: share of values set to 0 before the logits; None for the paper's.
-    stochastic_depth: chance of the last block to be left out in training; earlier ones are left out
-      less (see `depth_rates`).
     zero_init: start each block as its shortcut (Goyal et al. 2017, arXiv:1706.02677).
-    dtype: of the computation; parameters and logits are float32.
-    axis_name: see `norm_layer`.
+
+    Other keywords: `jaxcnn.core.models`.
     """
 
     num_classes: int
@@ -266,67 +208,57 @@ class InvertedResidualNet(nn.Module):
         raise NotImplementedError
 
     @nn.compact
-    def __call__(self, image: jax.Array, *, train: bool, features: bool = False) -> Output:
+    def __call__(self, image: jax.Array, *, train: bool, features: bool = False) -> layers.Output:
         plan = self.plan()
-        dropout = plan.dropout if self.dropout is None else self.dropout
-        self._check(dropout)
-        activation = choose(ACTIVATIONS, "activation", self.activation)
-        convolve = self._conv_norm(train)
+        layers.choose(("cifar", "imagenet"), "stem", self.stem)
+        layers.check_sizes(self, "num_classes")
+        layers.check_shares(self, "dropout", "stochastic_depth")
+        check_positive(norm_epsilon=self.norm_epsilon)
+        activation = layers.choose(layers.ACTIVATIONS, "activation", self.activation)
+        norm = layers.norm_layer(self.norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
+        if self.norm == "batch":
+            norm = partial(norm, epsilon=self.norm_epsilon)
+        convolve = partial(conv_norm, norm=norm, use_bias=self.norm == "none", dtype=self.dtype)
 
-        stages = Stages()
+        stages = layers.Stages()
         x = image.astype(self.dtype)
         x = activation(convolve(x, "stem", plan.stem_width, 3, 2 if self.stem == "imagenet" else 1))
-        x = keep(self, stages, "stem", x)
+        x = layers.keep(self, stages, "stem", x)
         x = self._blocks(x, stages, plan, convolve, train)
         x = activation(convolve(x, "last", plan.last_width))
-        x = keep(self, stages, f"stage{len(plan.stages) + 1}", x)
+        x = layers.keep(self, stages, f"stage{len(plan.stages) + 1}", x)
         x = x.mean((1, 2))
         if plan.dense_width:
             x = activation(nn.Dense(plan.dense_width, dtype=self.dtype, name="dense")(x))
-        x = nn.Dropout(dropout, name="dropout")(x, deterministic=not train)
-        x = keep(self, stages, "penultimate", x)
-        dtype = at_least_float32(self.dtype)
-        logits = nn.Dense(self.num_classes, dtype=dtype, name="head")(x)
-        return (logits, stages) if features else logits
-
-    def _check(self, dropout: float) -> None:
-        if self.stem not in STEMS:
-            raise ValueError(f"stem={self.stem!r}: expected one of {', '.join(STEMS)}")
-        check_sizes(num_classes=self.num_classes)
-        check_shares(dropout=dropout, stochastic_depth=self.stochastic_depth)
-        check_positive(norm_epsilon=self.norm_epsilon)
-
-    def _conv_norm(self, train: bool) -> ConvNorm:
-        norm = norm_layer(self.norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
-        if self.norm == "batch":
-            norm = partial(norm, epsilon=self.norm_epsilon)
-        return partial(conv_norm, norm=norm, use_bias=self.norm == "none", dtype=self.dtype)
+        rate = plan.dropout if self.dropout is None else self.dropout
+        x = layers.dropout(x, rate, train, name="dropout")
+        return layers.classify(self, stages, x, features)
 
     def _blocks(
-        self, x: jax.Array, stages: Stages, plan: Plan, convolve: ConvNorm, train: bool
+        self, x: jax.Array, stages: layers.Stages, plan: Plan, convolve: ConvNorm, train: bool
     ) -> jax.Array:
-        rates = iter(depth_rates(self.stochastic_depth, sum(map(len, plan.stages))))
-        full_size = self.stem == "cifar"  # until the first stride among the blocks
+        rates = iter(layers.depth_rates(self.stochastic_depth, sum(map(len, plan.stages))))
         zeros_or_ones = nn.initializers.zeros if self.zero_init else nn.initializers.ones
+        full_size = self.stem == "cifar"  # until the first stride among the blocks
         for number, blocks in enumerate(plan.stages, start=1):
             for position, block in enumerate(blocks):
                 if full_size and block.stride > 1:
                     block, full_size = block._replace(stride=1), False
-                name = block.activation or self.activation
+                activation = layers.ACTIVATIONS[block.activation or self.activation]
                 squeeze_excite = partial(
-                    SqueezeExcite,
-                    activation=ACTIVATIONS[plan.squeeze_activation or name],
-                    gate=GATES[plan.gate],
-                    dtype=self.dtype,
+                    layers.SqueezeExcite,
+                    conv=partial(nn.Conv, dtype=self.dtype),
+                    activation=plan.squeeze_activation or activation,
+                    gate=plan.gate,
                 )
                 x = InvertedResidual(
                     block,
                     convolve,
-                    ACTIVATIONS[name],
+                    activation,
                     squeeze_excite,
                     drop_rate=next(rates),
                     last_scale_init=zeros_or_ones,
                     name=f"stage{number}_block{position}",
                 )(x, train=train)
-            x = keep(self, stages, f"stage{number}", x)
+            x = layers.keep(self, stages, f"stage{number}", x)
         return x

@@ -1,7 +1,9 @@
-"""What the model families share: activations, norms, pooling, by name; the outputs of stages."""
+"""What the model families share: activations, norms and pooling by name, the outputs of stages, the
+last layer, and the checks of keywords.
+"""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -9,7 +11,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+Activation = Callable[[jax.Array], jax.Array]
+Layer = Callable[..., Any]  # a constructor of layers
+
+ACTIVATIONS: dict[str, Activation] = {
     "relu": nn.relu,
     "leaky_relu": nn.leaky_relu,
     "elu": nn.elu,
@@ -20,8 +25,6 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "hard_swish": nn.hard_swish,
     "tanh": nn.tanh,
 }
-
-NORMS = ("batch", "group", "layer", "none")
 
 
 class MaxPool(nn.Module):
@@ -63,7 +66,7 @@ def keep(module: nn.Module, stages: Stages, name: str, x: jax.Array) -> jax.Arra
 
 def norm_layer(
     name: str, *, train: bool, dtype: Any = None, axis_name: str | None = None
-) -> Callable[..., Callable[[jax.Array], jax.Array]]:
+) -> Callable[..., Activation]:
     """Returns a constructor of norm layers; its keywords go to the linen module (`scale_init`).
 
     name: "batch", "group" (at most 32 groups, of at least 4 channels where there are as many),
@@ -71,22 +74,14 @@ def norm_layer(
     axis_name: the mapped axis to average batch statistics over; None under `jit`, where the
       statistics are those of the whole batch already.
     """
-    if name == "batch":
-        return partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=0.9,
-            epsilon=1e-5,
-            dtype=dtype,
-            axis_name=axis_name,
-        )
-    if name == "group":
-        return partial(_GroupNorm, dtype=dtype)
-    if name == "layer":
-        return partial(nn.LayerNorm, dtype=dtype)
-    if name == "none":
-        return lambda **_: lambda x: x
-    raise ValueError(f"norm={name!r}: expected one of {', '.join(NORMS)}")
+    batch: Any = {"use_running_average": not train, "momentum": 0.9, "epsilon": 1e-5}
+    norms = {
+        "batch": partial(nn.BatchNorm, **batch, dtype=dtype, axis_name=axis_name),
+        "group": partial(_GroupNorm, dtype=dtype),
+        "layer": partial(nn.LayerNorm, dtype=dtype),
+        "none": lambda **_: lambda x: x,
+    }
+    return choose(norms, "norm", name)
 
 
 class _GroupNorm(nn.Module):
@@ -105,13 +100,44 @@ class _GroupNorm(nn.Module):
 
 
 def padded_conv(features: int, kernel_size: tuple[int, int], **keywords: Any) -> nn.Conv:
-    """A convolution with half its kernel's size in zeros on every side, as PyTorch's are written.
+    """A convolution with half its kernel's size in zeros on every side, as in PyTorch.
 
-    "SAME" shifts strided convolutions of even sizes by half a pixel, and published weights would no
-    longer fit.
+    "SAME" shifts strided convolutions of even sizes by half a pixel; published weights do not fit.
     """
     padding = [(size // 2, size // 2) for size in kernel_size]
     return nn.Conv(features, kernel_size, padding=padding, **keywords)
+
+
+# The scale of He et al. 2015 (arXiv:1502.01852), by the channels of the output.
+HE_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+def conv_layer(model: nn.Module, kernel_init: Callable = HE_FAN_OUT) -> Layer:
+    """Returns a constructor of `padded_conv`, in a model's dtype, without biases beside norms."""
+    use_bias = model.norm == "none"
+    return partial(padded_conv, kernel_init=kernel_init, use_bias=use_bias, dtype=model.dtype)
+
+
+class SqueezeExcite(nn.Module):
+    """Multiplies each channel by a weight that the whole image decides (Hu et al. 2018,
+    arXiv:1709.01507).
+
+    squeeze: channels between the two 1x1 convolutions; conv: constructor of those.
+    names: of the two convolutions.
+    """
+
+    squeeze: int
+    conv: Layer
+    activation: Activation = nn.relu
+    gate: Activation = nn.sigmoid
+    names: tuple[str, str] = ("squeeze", "excite")
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        first, second = self.names
+        weight = x.mean((1, 2), keepdims=True)
+        weight = self.activation(self.conv(self.squeeze, (1, 1), name=first)(weight))
+        return x * self.gate(self.conv(x.shape[-1], (1, 1), name=second)(weight))
 
 
 class StochasticDepth(nn.Module):
@@ -129,31 +155,54 @@ class StochasticDepth(nn.Module):
 
 
 def depth_rates(last: float, blocks: int) -> list[float]:
-    """A rate for each of so many blocks, from 0 for the first in equal steps to `last`."""
+    """The rate of each of `blocks` blocks, from 0 for the first in equal steps to `last`."""
     return [last * block / max(1, blocks - 1) for block in range(blocks)]
 
 
-def at_least_float32(dtype: Any) -> Any:
-    """The dtype of logits: float32 for bfloat16, else the computation's own."""
-    return jnp.promote_types(dtype, jnp.float32)
+def dropout(x: jax.Array, rate: float, train: bool, **keywords: Any) -> jax.Array:
+    """Sets the share `rate` of the values to 0 in training; without any layer where it is 0."""
+    return nn.Dropout(rate, **keywords)(x, deterministic=not train) if rate else x
 
 
-def check_sizes(**values: int | tuple[int, ...]) -> None:
-    """ValueError for a keyword with a number below 1."""
-    for key, value in values.items():
-        if any(size < 1 for size in (value if isinstance(value, tuple) else (value,))):
-            raise ValueError(f"{key}={value!r}: expected whole numbers from 1")
+def classify(
+    model: nn.Module,
+    stages: Stages,
+    x: jax.Array,
+    features: bool,
+    name: str | None = "head",
+    scale: float | None = None,
+    **keywords: Any,
+) -> Output:
+    """The end of a model: keeps x, [B, D], as the stage "penultimate", and returns the logits of a
+    dense layer, float32[B, K], with the stages if `features`.
+
+    model: with num_classes and dtype; scale: a factor of the logits; keywords: of the dense layer.
+    """
+    x = keep(model, stages, "penultimate", x)
+    # The dtype of logits: float32 for bfloat16, else the computation's own.
+    dtype = jnp.promote_types(model.dtype, jnp.float32)
+    logits = nn.Dense(model.num_classes, dtype=dtype, name=name, **keywords)(x)
+    logits = logits if scale is None else scale * logits
+    return (logits, stages) if features else logits
 
 
-def check_shares(**values: float) -> None:
-    """ValueError for a keyword that is no share from 0 to below 1."""
-    for key, value in values.items():
-        if not 0 <= value < 1:
+def check_sizes(model: nn.Module, *keys: str, least: int = 1) -> None:
+    """ValueError for a field of a model with a number below `least`."""
+    for key in keys:
+        value = getattr(model, key)
+        if any(size < least for size in (value if isinstance(value, tuple) else (value,))):
+            raise ValueError(f"{key}={value!r}: expected whole numbers from {least}")
+
+
+def check_shares(model: nn.Module, *keys: str) -> None:
+    """ValueError for a field of a model that is no share from 0 to below 1."""
+    for key in keys:
+        if (value := getattr(model, key)) is not None and not 0 <= value < 1:
             raise ValueError(f"{key}={value!r}: expected a share from 0 to below 1")
 
 
-def choose(registry: dict[str, Any], key: str, name: str) -> Any:
-    """registry[name], or a ValueError that lists what there is."""
+def choose(registry: Collection[str], key: str, name: str) -> Any:
+    """registry[name] of a mapping, or the name itself; a ValueError lists the names there are."""
     if name not in registry:
         raise ValueError(f"{key}={name!r}: expected one of {', '.join(registry)}")
-    return registry[name]
+    return registry[name] if isinstance(registry, Mapping) else name

@@ -8,38 +8,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.core.models.layers import (
-    ACTIVATIONS,
-    Output,
-    Stages,
-    at_least_float32,
-    check_shares,
-    check_sizes,
-    choose,
-    keep,
-    max_pool,
-    norm_layer,
-)
+from jaxcnn.core.models import layers
 
 
 class VGG(nn.Module):
     """Stages of [convolution, norm, activation], each ended by 2x2 max-pooling; the average over a
     grid of cells; dense layers; logits.
 
-    num_classes: K, the number of logits.
     stage_sizes: convolutions in each stage.
     width: channels of the first stage; each stage doubles it, to 8 times as many at most.
-    grid: cells along each side that the dense layers see, averages of what the stages gave; 7, as
-      224x224 pixels leave. 1 is the global average, which suits small images.
-    dense: widths of the dense layers before the logits; the paper's hold nine tenths of the
-      parameters, () leaves them out.
-    activation: as in `CNN`; norm too, and "none" is the paper's.
-    dropout: share of values set to 0 after each of `dense`.
-    dtype: of the computation; parameters and logits are float32.
-    axis_name: see `norm_layer`.
+    grid: cells along each side, averages of the last stage's output, that the dense layers see: 7,
+      as for 224x224 pixels; 1 is the global average, which suits small images.
+    dense: widths of the dense layers before the logits, in the paper nine tenths of the parameters;
+      () for none.
+    norm: "none" is the paper's. dropout: share of values set to 0 after each of `dense`.
 
-    Convolutions and norms are named by their place in torchvision's list of layers, in which
-    activations and poolings count too.
+    Other keywords: `jaxcnn.core.models`. Convolutions and norms are named by their place in
+    torchvision's list of layers, in which activations and poolings count too.
     """
 
     num_classes: int
@@ -54,13 +39,11 @@ class VGG(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, image: jax.Array, *, train: bool, features: bool = False) -> Output:
-        check_sizes(
-            stage_sizes=self.stage_sizes, width=self.width, grid=self.grid, dense=self.dense
-        )
-        check_shares(dropout=self.dropout)
-        activation = choose(ACTIVATIONS, "activation", self.activation)
-        stages = Stages()
+    def __call__(self, image: jax.Array, *, train: bool, features: bool = False) -> layers.Output:
+        layers.check_sizes(self, "stage_sizes", "width", "grid", "dense")
+        layers.check_shares(self, "dropout")
+        activation = layers.choose(layers.ACTIVATIONS, "activation", self.activation)
+        stages = layers.Stages()
         x = image.astype(self.dtype)
         if min(x.shape[1:3]) < 2 ** len(self.stage_sizes):
             raise ValueError(
@@ -72,31 +55,22 @@ class VGG(nn.Module):
         x = _grid_average(x, self.grid).transpose(0, 3, 1, 2).reshape(len(x), -1)
         for number, width in enumerate(self.dense, start=1):
             x = activation(nn.Dense(width, dtype=self.dtype, name=f"dense{number}")(x))
-            if self.dropout:
-                x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        x = keep(self, stages, "penultimate", x)
-        head = nn.Dense(self.num_classes, dtype=at_least_float32(self.dtype), name="head")
-        return (head(x), stages) if features else head(x)
+            x = layers.dropout(x, self.dropout, train)
+        return layers.classify(self, stages, x, features)
 
-    def _convolutions(self, stages: Stages, x: jax.Array, train: bool) -> jax.Array:
-        activation = ACTIVATIONS[self.activation]
-        norm = norm_layer(self.norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
+    def _convolutions(self, stages: layers.Stages, x: jax.Array, train: bool) -> jax.Array:
+        activation = layers.ACTIVATIONS[self.activation]
+        norm = layers.norm_layer(self.norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
         # Biases stay beside norms, as in torchvision.
-        conv = partial(
-            nn.Conv,
-            kernel_size=(3, 3),
-            padding=1,
-            kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-            dtype=self.dtype,
-        )
+        conv = partial(layers.padded_conv, kernel_init=layers.HE_FAN_OUT, dtype=self.dtype)
         place, each = 0, 2 if self.norm == "none" else 3
         for stage, num_convs in enumerate(self.stage_sizes):
             for _ in range(num_convs):
-                x = conv(self.width * min(2**stage, 8), name=f"features_{place}")(x)
+                x = conv(self.width * min(2**stage, 8), (3, 3), name=f"features_{place}")(x)
                 x = activation(norm(name=f"features_{place + 1}")(x))
                 place += each
-            x = keep(self, stages, f"stage{stage + 1}", x)
-            x = max_pool(x, window_shape=(2, 2), strides=(2, 2))
+            x = layers.keep(self, stages, f"stage{stage + 1}", x)
+            x = layers.max_pool(x, window_shape=(2, 2), strides=(2, 2))
             place += 1
         return x
 

@@ -2,10 +2,8 @@
 
 from functools import partial
 
-from jaxcnn.core.models.efficientnet import EfficientNet, EfficientNetLite0
-from jaxcnn.core.models.efficientnet_v2 import EfficientNetV2S
-from jaxcnn.core.models.mobilenet_v2 import MobileNetV2
-from jaxcnn.core.models.mobilenet_v3 import MobileNetV3
+from jaxcnn.core.models.efficientnet import EfficientNet, EfficientNetLite0, EfficientNetV2S
+from jaxcnn.core.models.mobilenet import MobileNetV2, MobileNetV3
 from jaxcnn.pretrained.names import EFFICIENTNET, EFFICIENTNET_V2, MOBILENET_V2, MOBILENET_V3
 from tests.core.models.parity import NUM_CLASSES, Case
 

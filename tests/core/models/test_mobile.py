@@ -12,18 +12,15 @@ import pytest
 
 from jaxcnn import create_train_state, make_train_step
 from jaxcnn.core.models import MODELS
-from jaxcnn.core.models.efficientnet import EfficientNet
-from jaxcnn.core.models.efficientnet_v2 import EfficientNetV2S
+from jaxcnn.core.models.efficientnet import EfficientNet, EfficientNetV2S
 from jaxcnn.core.models.inverted_residual import (
     Block,
     InvertedResidual,
-    SqueezeExcite,
     conv_norm,
     make_divisible,
 )
-from jaxcnn.core.models.layers import norm_layer
-from jaxcnn.core.models.mobilenet_v2 import MobileNetV2
-from jaxcnn.core.models.mobilenet_v3 import MobileNetV3
+from jaxcnn.core.models.layers import SqueezeExcite, norm_layer
+from jaxcnn.core.models.mobilenet import MobileNetV2, MobileNetV3
 from tests.core.models.mobile_cases import RENAMED, SHORT, WHOLE, shortened
 from tests.core.models.parity import (
     assert_close,

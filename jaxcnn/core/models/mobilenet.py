@@ -1,14 +1,31 @@
-"""MobileNetV3 large and small (Howard et al. 2019, arXiv:1905.02244)."""
+"""MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381), MobileNetV3 (Howard et al. 2019,
+arXiv:1905.02244).
+"""
+
+import flax.linen as nn
 
 from jaxcnn.core.models.inverted_residual import (
     Block,
     InvertedResidualNet,
     Plan,
+    StageSizes,
     check_positive,
     make_divisible,
+    plan_stages,
 )
 
-# Tables 1 and 2 of the paper, a stage a row: hidden and output channels, kernel size, stride,
+# Table 2 of the first paper.
+V2_STAGES = (
+    StageSizes(1, 16, blocks=1, stride=1),
+    StageSizes(6, 24, blocks=2, stride=2),
+    StageSizes(6, 32, blocks=3, stride=2),
+    StageSizes(6, 64, blocks=4, stride=2),
+    StageSizes(6, 96, blocks=3, stride=1),
+    StageSizes(6, 160, blocks=3, stride=2),
+    StageSizes(6, 320, blocks=1, stride=1),
+)
+
+# Tables 1 and 2 of the second, a stage a row: hidden and output channels, kernel size, stride,
 # squeeze-and-excitation, activation of each block.
 LARGE = (
     ((16, 16, 3, 1, False, "relu"),),
@@ -30,6 +47,21 @@ SMALL = (
     ((120, 48, 5, 1, True, None), (144, 48, 5, 1, True, None)),
     ((288, 96, 5, 2, True, None), (576, 96, 5, 1, True, None), (576, 96, 5, 1, True, None)),
 )
+
+
+class MobileNetV2(InvertedResidualNet):
+    """The keywords of `InvertedResidualNet`, and
+
+    width_multiplier: of all channels; the last convolution never has fewer than 1280.
+    """
+
+    width_multiplier: float = 1.0
+
+    def plan(self) -> Plan:
+        check_positive(width_multiplier=self.width_multiplier)
+        stem_width, last_width = (make_divisible(n * self.width_multiplier) for n in (32, 1280))
+        stages = plan_stages(V2_STAGES, stem_width, width=self.width_multiplier)
+        return Plan(stem_width, stages, max(1280, last_width))
 
 
 class MobileNetV3(InvertedResidualNet):
@@ -68,6 +100,6 @@ class MobileNetV3(InvertedResidualNet):
             stages=stages,
             last_width=6 * stages[-1][-1].width,
             dense_width=max(dense_width, scaled(dense_width)),
-            squeeze_activation="relu",
-            gate="hard_sigmoid",
+            squeeze_activation=nn.relu,
+            gate=nn.hard_sigmoid,
         )
