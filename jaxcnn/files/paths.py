@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
@@ -29,6 +30,14 @@ if _HAS_GCSFS:
 
 # A Path has one slash of the two; one letter is a disk.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
+
+# What libraries take a name for: a pattern (epath's glob, and with it that of Orbax and TFDS, joins
+# the folder's own name into it), a separator (TensorStore, "\\"), an address (epath, "/s3/...").
+_PATTERN = "*?[]\\"
+_ADDRESSES = "az|gs|hf|s3"
+_MISREAD = re.compile(
+    rf"[{re.escape(_PATTERN)}\ud800-\udfff]|^/({_ADDRESSES})(/|$)|({_ADDRESSES}):(/|$)"
+)
 
 # Whose errors are about a bucket, and no mistake in a program, in a process that has used one.
 _CLIENTS = ("aiohttp", "gcsfs", "google.api_core", "google.auth", "requests")
@@ -49,6 +58,11 @@ def as_path(name: str | PurePath) -> Path:
         raise UserError(f"{shown}: give a folder, or an address gs://BUCKET/FOLDER")
     if not all(rest.rstrip("/").partition("/")[::2]):
         raise UserError(f"{shown}: names no folder of a bucket; give gs://BUCKET/FOLDER")
+    if any(letter in _PATTERN for letter in rest):
+        raise UserError(
+            f"{shown}: has one of {' '.join(_PATTERN)} in its name, which is taken for a pattern "
+            "there; give a folder without"
+        )
     return cast(Path, _bucket_paths()(shown.rstrip("/")))
 
 
@@ -127,6 +141,49 @@ def make_folder(path: Path) -> None:
 def absolute(path: Path) -> Path:
     """As `Path.absolute`; an address is that already."""
     return path if in_bucket(path) else path.absolute()
+
+
+def plain_name(folder: Path) -> Path:
+    """Returns the folder, absolute, under a name that each library takes for a name: its own, or,
+    where that could be read as a pattern or an address, of a link to it that ends with the process.
+
+    The folder need not be there, but a library that makes it needs it. UserError where there can be
+    no link.
+
+    >>> plain_name(Path("/runs/exp1"))
+    PosixPath('/runs/exp1')
+    >>> plain_name(Path("/runs/exp[v1]")).readlink()
+    PosixPath('/runs/exp[v1]')
+    """
+    folder = absolute(folder)
+    return folder if in_bucket(folder) or not _is_misread(folder) else _link(folder)
+
+
+def _is_misread(path: Path) -> bool:
+    return _MISREAD.search(path.as_posix()) is not None
+
+
+@functools.cache
+def _link(folder: Path) -> Path:
+    try:
+        link = Path(_links().name, uuid4().hex)
+        link.symlink_to(folder, target_is_directory=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: has one of {' '.join(_PATTERN)} in its name, which libraries take for a "
+            f"pattern, and there can be no link to it ({error.strerror}); rename that folder"
+        ) from error
+    return link
+
+
+@functools.cache
+def _links() -> tempfile.TemporaryDirectory[str]:
+    """The folder of this process' links."""
+    places = [Path(one).absolute() for one in (tempfile.gettempdir(), "/tmp", "/var/tmp")]
+    place = next((one for one in places if not _is_misread(one)), places[0])
+    return tempfile.TemporaryDirectory(
+        prefix="jaxcnn-names-", dir=place, ignore_cleanup_errors=True
+    )
 
 
 def write(path: Path, content: str | bytes) -> None:

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from jaxcnn.errors import DiskError, UserError, this_program, without_password
 from jaxcnn.files.locks import try_lock
-from jaxcnn.files.paths import check_bucket, in_bucket, is_file, names, write
+from jaxcnn.files.paths import check_bucket, in_bucket, is_file, names, plain_name, write
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +93,7 @@ def make_writable(workdir: Path) -> None:
         raise UserError(
             f"--workdir={workdir}: cannot write there ({error.strerror}); give another --workdir"
         ) from error
+    plain_name(workdir)  # where there can be none, that is told before training
 
 
 @contextmanager

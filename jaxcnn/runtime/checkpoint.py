@@ -3,9 +3,10 @@
     checkpoints/<step>/         one Orbax checkpoint
     checkpoints/<step>.sha256   a line a file: "<sha256>  <bytes>  <path>", written after it
 
-Orbax does not notice a flipped bit, so every file is verified before a restore. A checkpoint
-without a manifest was not finished: the process died. Several processes write and read together;
-the first verifies, chooses and writes manifests.
+Orbax does not notice a flipped bit, so every file is verified before a restore; nor what is missing
+from the start, so what was written is read back before its manifest. A checkpoint without one was
+not finished: the process died. Several processes write and read together; the first verifies,
+chooses and writes manifests.
 
 To write a small state takes as long as many steps, so writes may be kept some seconds apart. What
 is saved meanwhile is held in memory; the best of it and the latest are written next, in this order.
@@ -27,9 +28,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxcnn.errors import UserError
+from jaxcnn.errors import DiskError, UserError
 from jaxcnn.files.folders import find_damage, manifest
-from jaxcnn.files.paths import absolute, make_folder, move, names, remove, write
+from jaxcnn.files.paths import make_folder, move, names, plain_name, remove, write
 from jaxcnn.runtime.disk_errors import DiskErrors, tell_once
 from jaxcnn.runtime.distributed import from_first, is_first
 from jaxcnn.runtime.mesh import one_copy_sharding
@@ -122,13 +123,20 @@ class Checkpoints:
         return {"batch_stats": {}} | parts.get("averaged", parts)
 
     def _saved(self, step: int) -> dict[str, Any]:
-        """The tree of a finished checkpoint: what has the shape and dtype of each array."""
+        """The tree of a finished checkpoint: what has the shape and dtype of each array. UserError
+        where it has none.
+        """
         import orbax.checkpoint as ocp
 
-        return ocp.PyTreeCheckpointer().metadata(self._item(step)).item_metadata.tree
+        if (saved := ocp.PyTreeCheckpointer().metadata(self._item(step)).item_metadata) is None:
+            raise UserError(
+                f"{self._folder}: checkpoint {step} holds no arrays: older versions saved none in "
+                "a folder with [ or \\ in its name; train anew with another --workdir"
+            )
+        return saved.tree
 
     def _item(self, step: int) -> Path:
-        return absolute(self._folder) / str(step) / _ITEM
+        return plain_name(self._folder) / str(step) / _ITEM
 
     def _check_whole(self, step: int) -> None:
         """UserError where a checkpoint is damaged."""
@@ -164,9 +172,11 @@ class Checkpoints:
         if now or not self._next_write:  # until one is there, a kill would cost all
             self._join()
         if together:
+            parts = parts_of(state)
             with DiskErrors(self._folder):
-                self._begin(step, parts_of(state), metrics)
-            self._commit = self._thread.submit(self._finish, step)
+                self._begin(step, parts, metrics)
+            shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), parts)
+            self._commit = self._thread.submit(self._finish, step, shapes)
             return
         # Orbax takes NumPy's arrays in half the time of JAX's, and all of it is the thread's.
         new = Snapshot(step, on_host(parts_of(state)), metrics)
@@ -222,9 +232,10 @@ class Checkpoints:
                 all_of_them = {*range(jax.process_count())}
                 named = ocp.options.MultiprocessingOptions(active_processes=all_of_them)
                 several = {"multiprocessing_options": named, "create": False}
+            if not self._read_only:
                 make_folder(self._folder)
             self._manager = ocp.CheckpointManager(
-                absolute(self._folder),
+                plain_name(self._folder),
                 options=ocp.CheckpointManagerOptions(
                     best_fn=self._rank,  # without it the metrics are not written
                     preservation_policy=policies.AnyPreservationPolicy(
@@ -302,7 +313,7 @@ class Checkpoints:
         for one in snapshots:
             if one is snapshots[-1] or self._is_best(one):
                 self._begin(*one)
-                self._finish(one.step)
+                self._finish(one.step, one.parts)
         self._next_write = time.monotonic() + self._gap
 
     def _is_best(self, new: Snapshot) -> bool:
@@ -322,11 +333,19 @@ class Checkpoints:
             tell_once()
             self._open().save(step, args=args, metrics=metrics, force=True)
 
-    def _finish(self, step: int) -> None:
-        """Writes the manifest once Orbax has renamed the checkpoint to its final name."""
+    def _finish(self, step: int, parts: dict[str, Any]) -> None:
+        """Writes the manifest once Orbax has renamed the checkpoint to its final name, and all that
+        is in it could be read back; DiskError where it could not.
+        """
         self._manager.wait_until_finished()
         if not is_first():
             return
+        if problem := self._what_is_lost(step, parts):
+            raise DiskError(
+                f"{self._folder}: checkpoint {step} was written and cannot be read back "
+                f"({problem}): it does not count; earlier ones are intact: start again to resume, "
+                "and give another --workdir where that does not help"
+            )
         write(self._manifest(step), manifest(self._folder / str(step)))
         remove(self._folder / _TRASH)
         steps = set(self._steps_on_disk())
@@ -334,6 +353,26 @@ class Checkpoints:
             stem, dot, kind = name.partition(".")
             if dot + kind == ".sha256" and stem.isdigit() and int(stem) not in steps:
                 remove(self._folder / name)
+
+    def _what_is_lost(self, step: int, parts: dict[str, Any]) -> str | None:
+        """The first array of a state that its checkpoint does not give back, bit for bit; None if
+        there is none. Where several processes write, parts has only shapes and dtypes.
+        """
+        import orbax.checkpoint as ocp
+
+        as_numpy = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray), parts)
+        try:  # by the handler: a checkpointer would wait for the other processes
+            saved = ocp.PyTreeCheckpointHandler().restore(
+                self._item(step),
+                args=ocp.args.PyTreeRestore(item=parts, restore_args=as_numpy),
+            )
+        except Exception as error:  # of Orbax, TensorStore, the disk, a bucket
+            return _briefly(error)
+        pairs = zip(jax.tree_util.tree_leaves_with_path(parts), jax.tree.leaves(saved), strict=True)
+        for (path, leaf), found in pairs:
+            if not _is_same(leaf, found):
+                return f"{jax.tree_util.keystr(path, simple=True, separator='.')} is another one"
+        return None
 
     def _whats_wrong(self, step: int) -> str | None:
         return find_damage(self._folder / str(step), self._manifest(step))
@@ -350,7 +389,9 @@ class Checkpoints:
 
 
 class KeepBest:
-    """Orbax preservation policy: keeps the best-ranked checkpoint, of equal ones the later."""
+    """Orbax preservation policy: keeps the best-ranked checkpoint, of equal ones the later; also
+    that of those before the newest, which could turn out to be unreadable.
+    """
 
     def __init__(self, rank: Callable[[dict[str, float]], float]):
         self._rank = rank
@@ -358,8 +399,9 @@ class KeepBest:
     def should_preserve(self, checkpoints, *, context) -> list[bool]:
         del context
         ranked = [(self._rank(c.metrics), c.step) for c in checkpoints if c.metrics]
-        best = max(ranked)[1] if ranked else None
-        return [c.step == best for c in checkpoints]
+        older = [one for one in ranked if one[1] != checkpoints[-1].step]
+        best = {max(some)[1] for some in (ranked, older) if some}
+        return [c.step in best for c in checkpoints]
 
 
 def rank(best_metric: str, metrics: dict[str, float]) -> float:
@@ -434,5 +476,14 @@ def _arrays(tree: Any) -> dict[str, str]:
     }
 
 
+def _is_same(leaf: Any, saved: np.ndarray) -> bool:
+    """Whether an array was saved: of its shape and dtype, and bit for bit where it has values."""
+    if (leaf.shape, leaf.dtype) != (saved.shape, saved.dtype):
+        return False
+    if not isinstance(leaf, np.ndarray):
+        return True
+    return np.array_equal(leaf.reshape(-1).view(np.uint8), saved.reshape(-1).view(np.uint8))
+
+
 def _briefly(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return " ".join(str(error).partition(" [tensorstore_spec")[0].split())[:300]

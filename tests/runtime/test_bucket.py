@@ -33,6 +33,14 @@ def bucket():
         ("file:///tmp/x", "file://tmp/x: give a folder, or an address gs://BUCKET/FOLDER"),
         ("gs://bucket", "gs://bucket: names no folder of a bucket; give gs://BUCKET/FOLDER"),
         (Path("gs://b"), "gs://b: names no folder of a bucket; give gs://BUCKET/FOLDER"),
+        *(
+            (
+                f"gs://b/{name}",
+                f"gs://b/{name}: has one of * ? [ ] \\ in its name, which is taken "
+                "for a pattern there; give a folder without",
+            )
+            for name in ("exp[v1]", "a*/b", "who?", "a\\b", "runs]")
+        ),
     ],
 )
 def test_an_address_that_is_no_place_for_a_run_gets_one_line(given, line):

@@ -5,10 +5,12 @@ import time
 import jax
 import numpy as np
 import pytest
+from etils import epath
 
 from jaxcnn.errors import UserError
 from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.progress import setup_logging
+from tests.saves_nothing import BEFORE
 from tests.several import wait_for
 from tests.steps import build, fresh_state, leaves, real_batch
 
@@ -216,3 +218,74 @@ def test_a_save_that_fails_is_one_line_for_the_user(open_checkpoints, state, tmp
     (tmp_path / "checkpoints").write_text("a file in the way")
     with pytest.raises(UserError, match="the checkpoint could not be written"):
         save_all(open_checkpoints(), state, {1: 0.5})
+
+
+# What libraries take for a pattern, a separator, an address; the last is no UTF-8.
+NAMES = [
+    "exp[v1]",
+    "photos [2024]/runs/a",
+    "[!a]",
+    "star*",
+    "who?",
+    "a\\b",
+    "gs:/b",
+    "C:/b",
+    "caf\udce9",
+]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_a_folder_of_any_name_gives_back_what_was_saved(name, state, tmp_path):
+    folder = tmp_path / name / "checkpoints"
+    for step in (1, 2):
+        checkpoints = Checkpoints(folder, "accuracy")
+        save_all(checkpoints, state, {step: 0.5})
+        checkpoints.close()
+    assert [path.name for path in tmp_path.iterdir()] == [name.split("/")[0]]
+    reader = Checkpoints(folder, "accuracy", read_only=True)
+    restored, step = reader.restore_best(fresh_state(seed=9))
+    assert step == 2
+    jax.tree.map(np.testing.assert_array_equal, reader.restore_variables(1), state.variables)
+    jax.tree.map(np.testing.assert_array_equal, restored.params, state.params)
+    reader.close()
+
+
+def test_what_cannot_be_read_back_does_not_count(open_checkpoints, state, tmp_path, monkeypatch):
+    """Orbax, which merges what its processes have written, finds nothing to merge."""
+    save_all(open_checkpoints(), state, {1: 0.9, 2: 0.1, 3: 0.2})
+    glob, checkpoints = type(epath.Path()).glob, open_checkpoints()
+    monkeypatch.setattr(type(epath.Path()), "glob", lambda self, pattern: iter(()))
+    with pytest.raises(UserError, match="checkpoint 4 was written and cannot be read back") as line:
+        save_all(checkpoints, state, {4: 0.95})
+    assert "\n" not in str(line.value) and len(str(line.value)) < 700
+    monkeypatch.setattr(type(epath.Path()), "glob", glob)
+    again = open_checkpoints()
+    assert again.steps() == [1, 3] and again.best_step() == 1  # and 4 would have been the best
+    assert again.restore_latest(state)[1] == 3
+    assert (tmp_path / "checkpoints/unfinished-4").is_dir()
+
+
+def test_another_array_than_the_one_that_was_saved_does_not_count(
+    open_checkpoints, state, monkeypatch
+):
+    begin = Checkpoints._begin
+
+    def begin_with_another(self, step, parts, metrics):
+        begin(self, step, parts | {"key": parts["key"] ^ 1}, metrics)
+
+    monkeypatch.setattr(Checkpoints, "_begin", begin_with_another)
+    with pytest.raises(UserError, match=r"cannot be read back \(key is another one\)"):
+        save_all(open_checkpoints(), state, {1: 0.5})
+
+
+def test_a_run_whose_checkpoint_holds_nothing_ends_in_one_line(command, tmp_path):
+    flags = ["--config", "experiments/digits.py", "--workdir", tmp_path / "run",
+             "--config.num_epochs=4", "--config.model.filters=(4,)", "--config.report.at_end=False",
+             "--config.checkpoint_every_epochs=1"]  # fmt: skip
+    done = command(*flags, module="tests.saves_nothing", check=2, fresh=True)
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "was written and cannot be read back" in done.stderr.splitlines()[-1]
+    whole = [path.stem for path in (tmp_path / "run/checkpoints").glob("*.sha256")]
+    assert len(whole) == BEFORE
+    assert "resuming" in command(*flags, check=0).stderr
