@@ -14,7 +14,7 @@ SHRINK_RULE = "first to shrink times the resized size, kept as a JPEG of quality
 def resize_rule(decoding: Decoding) -> dict[str, Any]:
     """How `decode` and `fit` make a model's pixels, in words and numbers that `dataset.json` keeps.
 
-    "rules" counts the changes to either that give other pixels, or read what was not read; caches of
+    "rules" counts changes to either that give other pixels, or read what was not read; caches of
     older ones are not used.
     """
     import cv2
