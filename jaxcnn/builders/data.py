@@ -30,6 +30,7 @@ from jaxcnn.data.cache import choose_mode, decoded_bytes, load_images, survey
 from jaxcnn.data.copies import with_copies
 from jaxcnn.data.decode import Decoding
 from jaxcnn.data.folder import load_unlabelled
+from jaxcnn.data.listing import notes
 from jaxcnn.data.load import check_bad
 from jaxcnn.data.pipeline import SAMPLINGS, Sampling
 from jaxcnn.data.source import Dataset, Images, Source, Split, Stream
@@ -117,6 +118,7 @@ def build_dataset(
     facts: the content of `dataset.json` of the run that they are for; None for a new run.
     """
     sources, data = build_sources(config), config.data
+    _tell_left_out(f"config.data.dir={data.get('dir')!r}", sources["train"])
     how = (
         choose_decoding(config, sources["train"])
         if facts is None
@@ -146,9 +148,19 @@ def build_unlabelled(
     every label is 0. facts: see `build_decoding`. Raises UserError.
     """
     source, how = load_unlabelled(folder), build_image_decoding(config, image_shape, facts)
+    _tell_left_out(str(folder), source)
     images = _load(config, source, how)
     check_bad(images.bad, source.size, config.data.on_bad_image)
     return Split(images, usable(images), source)
+
+
+def _tell_left_out(where: str, source: Source) -> None:
+    """Logs what lies beside the examples and is none."""
+    for note in notes(source.left_out or {}):
+        if note.harmless:
+            logger.info("%s: %s", where, note.what)
+        else:
+            logger.warning("%s: %s; %s", where, note.what, note.advice)
 
 
 def _mode(

@@ -29,11 +29,10 @@ from jaxcnn.checking.page import MOST_COPIES, MOST_GROUPS, data_page
 from jaxcnn.checking.summary import data_text, duplicates_csv, summarize, unreadable_csv
 from jaxcnn.core.step import augmented
 from jaxcnn.data.decode import Decoding, decode
-from jaxcnn.data.folder import files_below
 from jaxcnn.data.load import check_labels, load_crop, load_example, require_content
 from jaxcnn.data.resize import crop_draws
 from jaxcnn.data.source import Images, Source
-from jaxcnn.errors import UserError, printable
+from jaxcnn.errors import UserError
 from jaxcnn.files.folders import check_writable, write_files
 from jaxcnn.files.paths import as_path
 from jaxcnn.report.figures import Row, contact_sheet, thumbnail
@@ -78,7 +77,7 @@ def check(config: ConfigDict, output: str | Path) -> CheckResult:
     logger.info("looked at %s images (%.1f s)", f"{len(examples):,}", time.perf_counter() - clock)
 
     roles, refused = _split(config, examples)
-    copies, not_used = find_copies(examples, roles), _not_used(config, sources)
+    copies, left_out = find_copies(examples, roles), sources["train"].left_out or {}
     findings = refused + find(
         examples,
         roles,
@@ -86,9 +85,9 @@ def check(config: ConfigDict, output: str | Path) -> CheckResult:
         image_size=decoding.image_size,
         on_bad_image=config.data.on_bad_image,
         grouped=_is_grouped(config, sources),
-        not_used=not_used,
+        left_out=left_out,
     )
-    facts = summarize(examples, roles, copies, findings, not_used)
+    facts = summarize(examples, roles, copies, findings, left_out)
     samples, caption = _samples(config, examples, roles, decoding)
     html = data_page(
         f"Data: {config.data.get('dir') or config.data.get('name') or config.data.source}",
@@ -100,7 +99,7 @@ def check(config: ConfigDict, output: str | Path) -> CheckResult:
         samples=samples,
         samples_caption=caption,
         thumbnails=_thumbnails(examples, copies, decoding),
-        not_used=not_used,
+        left_out=left_out,
     )
     files = {
         "check.json": json.dumps(facts, indent=2).encode() + b"\n",
@@ -140,15 +139,6 @@ def _is_grouped(config: ConfigDict, sources: Mapping[str, Source]) -> bool:
         return True
     units = [source.unit for source in sources.values() if source.unit is not None]
     return any(len(np.unique(unit)) < len(unit) for unit in units)
-
-
-def _not_used(config: ConfigDict, sources: Mapping[str, Source]) -> list[str]:
-    """Returns the files in the folder of a folder source that are no part of it."""
-    if config.data.source != "folder":
-        return []
-    root = Path(config.data.dir).expanduser()
-    used = {source.name(i) for source in sources.values() for i in range(source.size)}
-    return [path for path in map(printable, files_below(root, root)) if path not in used]
 
 
 def _samples(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxcnn.checking.examples import Copies, Examples
+from jaxcnn.data.listing import LeftOut, notes
 from jaxcnn.data.splits import ROLES
 from jaxcnn.errors import first_few
 
@@ -34,13 +35,13 @@ def find(
     image_size: int | None,
     on_bad_image: str,
     grouped: bool = False,
-    not_used: Sequence[str] = (),
+    left_out: LeftOut | None = None,
 ) -> list[Finding]:
     """Returns all findings, the harmful ones first.
 
     roles: the split each example is in. image_size, on_bad_image: as in the config.
     grouped: whether units are groups of examples that should stay on one side of a split.
-    not_used: files in the data's folder that are no part of them.
+    left_out: what lies beside the examples and is none.
     """
     findings = [
         *unreadable(examples, on_bad_image),
@@ -49,7 +50,7 @@ def find(
         *classes(examples, roles),
         *sizes(examples, image_size),
         *looks(examples),
-        *ignored(not_used),
+        *(Finding(one.why, False, one.what, one.advice) for one in notes(left_out or {})),
     ]
     return sorted(findings, key=lambda finding: not finding.harm)
 
@@ -297,17 +298,6 @@ def _guessed(examples: Examples, values: list[str]) -> float | None:
     right = sum(best.values()) / len(usable)
     largest = np.bincount(examples.label[usable]).max() / len(usable)
     return right if right - largest >= _TELLING else None
-
-
-def ignored(ignored: Sequence[str]) -> Iterator[Finding]:
-    """Files in the folder that are no part of the data."""
-    if ignored:
-        yield Finding(
-            "ignored_files",
-            False,
-            f"{count_of(ignored, 'file')} no part of the data: {first_few(ignored)}",
-            "nothing, unless they are images: then give them a known suffix, in a class folder",
-        )
 
 
 def _sized(examples: Examples, number: int) -> str:

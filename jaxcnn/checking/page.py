@@ -8,6 +8,8 @@ import numpy as np
 from jaxcnn.checking.examples import Copies, Examples
 from jaxcnn.checking.findings import Finding
 from jaxcnn.checking.summary import copies_line, duplicate_rows, headline, unreadable_rows
+from jaxcnn.data.listing import LeftOut
+from jaxcnn.errors import printable
 from jaxcnn.report.page import (
     Html,
     Section,
@@ -49,7 +51,7 @@ def data_page(
     samples: bytes | None,
     samples_caption: str,
     thumbnails: Mapping[int, bytes],
-    not_used: Sequence[str],
+    left_out: LeftOut,
 ) -> str:
     """Returns HTML. facts: of `summarize`; samples: the contact sheet, a PNG, and a line about it;
     thumbnails: pictures by the number of their example; the rest as for `find`.
@@ -69,8 +71,13 @@ def data_page(
         rows = unreadable_rows(examples)
         body = _list(("image", "label", "reason"), rows)
         sections.append(Section("Images that cannot be used", body))
-    if not_used:
-        body = _list(("file",), [(path,) for path in not_used])
+    if left_out:
+        rows = [
+            (printable(path), why.replace("_", " "), printable(kind))
+            for (why, kind), paths in left_out.items()
+            for path in paths
+        ]
+        body = _list(("file", "why", "kind"), rows)
         sections.append(Section("Files that are no part of the data", body))
     return page(title, sections, paragraph(headline(facts), kind="verdict"))
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxcnn.checking.examples import Copies, Examples
 from jaxcnn.checking.findings import Finding, class_counts
+from jaxcnn.data.listing import LeftOut, counts_of
 from jaxcnn.errors import first_few, printable
 
 
@@ -18,7 +19,7 @@ def summarize(
     roles: np.ndarray,
     copies: Sequence[Copies],
     findings: Sequence[Finding],
-    ignored_files: Sequence[str],
+    left_out: LeftOut,
 ) -> dict[str, Any]:
     """Returns all numbers; lists of examples are in the tables beside it.
 
@@ -53,7 +54,8 @@ def summarize(
             "under_two_labels": sum(len(group.labels) > 1 for group in copies),
             "in_two_splits": sum(len(group.roles) > 1 for group in copies),
         },
-        "ignored_files": len(ignored_files),
+        "ignored_files": sum(map(len, left_out.values())),
+        "left_out": counts_of(left_out),
     }
 
 

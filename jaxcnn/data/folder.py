@@ -2,22 +2,29 @@
 
 import errno
 import hashlib
-import logging
 import os
 import re
 import stat
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.data.kinds import SUFFIXES
+from jaxcnn.data.listing import (
+    BESIDE,
+    LOOSE,
+    WRITTEN,
+    LeftOut,
+    add,
+    list_images,
+    look,
+    not_listed,
+    sort_entries,
+)
 from jaxcnn.data.source import Content, Source
 from jaxcnn.errors import UserError, printable
-
-logger = logging.getLogger(__name__)
 
 # No image that decodes to a size jaxcnn takes is larger; reading this much at once is no use.
 _MAX_BYTES = 2**31
@@ -53,15 +60,17 @@ def load_folder(*, dir: str, group_pattern: str | None = None) -> dict[str, Sour
       its capture groups match the same text (one patient, one track) are never split.
     """
     root = Path(dir).expanduser()
-    roles = find_roles(root)
-    class_names = _class_names(roles["train"])
+    roles, left_out = find_roles(root)
+    listed = {role: _list_classes(folder, root, left_out) for role, folder in roles.items()}
+    class_names = _class_names(roles["train"], listed["train"])
     sources = {}
     for role, folder in roles.items():
-        files = _list_files(folder, class_names, must_have_all=role == "train")
+        files = _files(folder, listed[role], class_names, must_have_all=role == "train")
         if folder != root:
             files = files._replace(within=f"{folder.name}/")
         groups = group_pattern and match_groups(files.paths, group_pattern)
         sources[role] = files_source(files, class_names, groups or None)
+    sources["train"] = sources["train"]._replace(left_out=left_out)
     return sources
 
 
@@ -90,9 +99,9 @@ def files_source(
     )
 
 
-def find_roles(root: Path) -> dict[str, Path]:
-    """{"train": folder of class folders, ["validation": ...], ["test": ...]}; UserError if the
-    folder is not laid out like that.
+def find_roles(root: Path) -> tuple[dict[str, Path], LeftOut]:
+    """Returns {"train": folder of class folders, ["validation": ...], ["test": ...]} and what is
+    left out beside them; UserError if the folder is not laid out like that.
     """
     where = f"config.data.dir={str(root)!r}"
     if not root.is_dir():
@@ -106,27 +115,56 @@ def find_roles(root: Path) -> dict[str, Path]:
         if role in roles:
             raise UserError(f"{where}: {roles[role].name}/ and {folder.name}/ are both {role}")
         if role is None:
-            others.append(folder.name)
+            others.append(folder)
         else:
             roles[role] = folder
     # A class may be called "train" (a vehicle) or "test": then there are images right in it.
     if not roles or (others and not any(_folders(folder) for folder in roles.values())):
-        return {"train": root}
+        return {"train": root}, {}
     if "train" not in roles:
         raise UserError(
             f"{where}: has {', '.join(f.name for f in roles.values())} but no train/ (a folder for "
             "each class inside)"
         )
-    if others:
-        logger.warning("%s: not used: %s", where, ", ".join(f"{name}/" for name in others))
-    return {role: roles[role] for role in ("train", "validation", "test") if role in roles}
+    _, images, left_out = _entries(root)
+    for folder in others:
+        images_in_it, inside = list_images(folder, root)
+        why = WRITTEN if not images_in_it and _written(inside) else BESIDE
+        add(left_out, {(why, ""): [f"{folder.name}/"]})
+    if images:
+        left_out[LOOSE, ""] = images
+    return {
+        role: roles[role] for role in ("train", "validation", "test") if role in roles
+    }, left_out
 
 
-def _class_names(root: Path) -> tuple[str, ...]:
+def _list_classes(folder: Path, root: Path, left_out: LeftOut) -> dict[str, list[str]]:
+    """Returns {folder: the images in it} of all folders that may be classes, and adds what else
+    there is to `left_out`. What holds nothing but what jaxcnn wrote is no class.
+    """
+    above = "" if folder == root else f"{folder.name}/"
+    names, loose, others = _entries(folder)
+    add(left_out, others, above)
+    if loose:
+        add(left_out, {(LOOSE, ""): loose}, above)
+    classes = {}
+    for name in names:
+        images, inside = list_images(folder / name, folder, above)
+        if images or not _written(inside):
+            classes[name] = images
+        add(left_out, inside)
+    return classes
+
+
+def _written(left_out: LeftOut) -> bool:
+    return any(why == WRITTEN for why, _ in left_out)
+
+
+def _class_names(root: Path, classes: Mapping[str, list[str]]) -> tuple[str, ...]:
     where = f"config.data.dir={str(root)!r}"
-    names = [folder.name for folder in _folders(root)]
+    names = list(classes)
     if not names:
-        loose = sum(path.name.lower().endswith(SUFFIXES) for path in root.iterdir())
+        loose = len(_entries(root)[1])
         has = f"has none, and {loose:,} images directly in it" if loose else "has none"
         raise UserError(f"{where}: expected a folder for each class, <class>/*.jpg; it {has}")
     for name in names:
@@ -156,13 +194,18 @@ def check_classes(where: str, known: Collection[str], names: Iterable[str]) -> N
         )
 
 
-def _list_files(root: Path, class_names: tuple[str, ...], *, must_have_all: bool) -> Files:
+def _files(
+    root: Path,
+    classes: Mapping[str, list[str]],
+    class_names: tuple[str, ...],
+    *,
+    must_have_all: bool,
+) -> Files:
     paths: list[str] = []
     label: list[int] = []
-    present = [folder.name for folder in _folders(root)]
-    check_classes(f"config.data.dir={str(root)!r}", class_names, present)
+    check_classes(f"config.data.dir={str(root)!r}", class_names, classes)
     for k, name in enumerate(class_names):
-        mine = images_below(root / name, root) if name in present else []
+        mine = classes.get(name, [])
         if not mine and must_have_all:
             raise UserError(
                 f"config.data.dir: class folder {str(root / name)!r} has no images"
@@ -171,7 +214,7 @@ def _list_files(root: Path, class_names: tuple[str, ...], *, must_have_all: bool
         paths += mine
         label += [k] * len(mine)
     if not paths:
-        loose = any(path.name.lower().endswith(SUFFIXES) for path in root.iterdir())
+        loose = _entries(root)[1]
         raise UserError(
             f"config.data.dir: {str(root)!r} has no images"
             + (" in class folders, <class>/*.jpg; sort them, or move it away" if loose else "")
@@ -184,45 +227,23 @@ def _instead(folder: Path) -> str:
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     if not names:
         return ""
-    return f" of a kind jaxcnn reads (but {printable(names[0])}{', ...' if len(names) > 1 else ''})"
+    content = look(str(folder / names[0]))[1]
+    first = printable(names[0]) + (f", {content}" if content else "")
+    return f" of a kind jaxcnn reads (but {first}{', ...' if len(names) > 1 else ''})"
 
 
-def images_below(folder: Path, root: Path) -> list[str]:
-    """Paths relative to root of all files whose names are those of images."""
-    return [path for path in files_below(folder, root) if path.lower().endswith(SUFFIXES)]
-
-
-def files_below(folder: Path, root: Path) -> list[str]:
-    """Paths relative to root, with slashes, in order, of all but hidden files; links are followed,
-    but not in a circle.
-    """
-    paths = []
-    above: dict[str, frozenset[tuple[int, int]]] = {str(folder): frozenset()}
-    for at, folders, names in os.walk(folder, onerror=_not_listed, followlinks=True):
-        fact = Path(at).stat()
-        outer = above.pop(at)
-        me = fact.st_dev, fact.st_ino
-        if me in outer:
-            folders.clear()
-            continue
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
-        above |= {os.path.join(at, name): outer | {me} for name in folders}  # noqa: PTH118
-        relative = Path(at).relative_to(root).as_posix()
-        prefix = "" if relative == "." else f"{relative}/"
-        paths += [prefix + name for name in names if not name.startswith(".")]
-    return sorted(paths)
-
-
-def _not_listed(error: OSError) -> None:
-    raise UserError(f"{error.filename}: cannot be listed ({error.strerror})") from error
+def _entries(root: Path) -> tuple[list[str], list[str], LeftOut]:
+    """Returns (folders, images, what is left out) of what is right in a folder."""
+    try:
+        entries = sorted(os.scandir(root), key=lambda entry: entry.name)
+    except OSError as error:
+        not_listed(error)
+    folders = [entry.name for entry in entries if entry.is_dir()]
+    return sort_entries(str(root), folders, (e.name for e in entries if not e.is_dir()))
 
 
 def _folders(root: Path) -> list[Path]:
-    try:
-        entries = sorted(root.iterdir())
-    except OSError as error:
-        raise UserError(f"{root}: cannot be listed ({error.strerror})") from error
-    return [path for path in entries if path.is_dir() and not path.name.startswith((".", "__"))]
+    return [root / name for name in _entries(root)[0]]
 
 
 def _reader(files: Files) -> Callable[[np.ndarray], tuple[list[Content], np.ndarray]]:
@@ -299,7 +320,8 @@ def load_unlabelled(folder: Path) -> Source:
         raise UserError(
             f"{folder}: {'is a file; give a folder' if folder.exists() else 'no such folder'}"
         )
-    paths = images_below(folder, folder)
+    paths, left_out = list_images(folder, folder)
     if not paths:
         raise UserError(f"{folder}: has no images of a kind jaxcnn reads")
-    return files_source(Files(folder, paths, np.zeros(len(paths), np.int32)), ("",))
+    source = files_source(Files(folder, paths, np.zeros(len(paths), np.int32)), ("",))
+    return source._replace(left_out=left_out)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxcnn.data.decode import Decoding
+from jaxcnn.data.listing import LeftOut
 
 # A file's bytes, or pixels (uint8 or uint16 [h, w] or [h, w, c]), or why neither could be read.
 Content = bytes | np.ndarray | OSError
@@ -30,6 +31,7 @@ class Source(NamedTuple):
     array: uint8[size, H, W, 1 or 3], where the contents are parts of one array.
     paths: of the files, below the data set's folder, where the examples are files.
     groups: the name of the group each example is of, where the data tell groups.
+    left_out: what lies beside the examples and is none, see `jaxcnn.data.listing`.
     """
 
     size: int
@@ -44,6 +46,7 @@ class Source(NamedTuple):
     array: np.ndarray | None = None
     paths: Sequence[str] | None = None
     groups: Sequence[str] | None = None
+    left_out: LeftOut | None = None
 
 
 class Bad(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.data.decode import Decoding
+from jaxcnn.data.listing import counts_of
 from jaxcnn.data.pipeline import eval_batches
 from jaxcnn.data.resize import resize_rule
 from jaxcnn.data.source import Dataset, Images, Source, Split, Stream
@@ -188,4 +189,7 @@ def describe(
     }
     if dataset.bad:
         facts["left_out"] = [str(bad) for bad in dataset.bad]
+    source = dataset.splits["train"].source
+    if source is not None and source.left_out:
+        facts["not_used"] = counts_of(source.left_out)
     return facts

@@ -113,7 +113,8 @@ def test_odd_sizes_plain_images_and_files_that_are_not_used(tmp_path):
         ),
         "long_images": (False, "1 image is 3 times as long as wide or more: cat/long.png (80x24)"),
         "plain_images": (False, "1 image is of a single colour: dog/white.png"),
-        "ignored_files": (False, "2 files are no part of the data: dog/notes.txt, stray.png"),
+        "kinds_not_read": (False, "1 file is of kinds that are not read: 1 .txt (dog/notes.txt)"),
+        "loose_images": (False, "1 image is in no class folder, and not used: stray.png"),
     }
     found = findings(root, tmp_path, image_size=64)
     assert "less than half as large as config.data.image_size (64" in found["small_images"][1]

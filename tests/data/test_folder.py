@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxcnn.data.folder import load_folder, match_groups
+from jaxcnn.data.listing import notes
 from jaxcnn.data.splits import hold_out
 from jaxcnn.errors import UserError
 from tests.images import photo, saved
@@ -158,8 +159,8 @@ def test_the_identity_follows_names_sizes_and_labels_the_stamp_also_times(tmp_pa
 
 
 def test_a_folder_that_is_laid_out_otherwise_gets_one_line(tmp_path):
-    def made(name, *paths):
-        return fill(tmp_path / name, *paths)
+    def made(name, *paths, content=PNG):
+        return fill(tmp_path / name, *paths, content=content)
 
     where = "config.data.dir='ROOT'"
     assert mistake(tmp_path / "no") == f"{where}: no such folder"
@@ -186,9 +187,10 @@ def test_a_folder_that_is_laid_out_otherwise_gets_one_line(tmp_path):
     assert mistake(tmp_path / "empty") == (
         "config.data.dir: class folder 'ROOT/c' has no images; remove it or fill it"
     )
-    assert mistake(made("heic", "a/0.png", "b/0.heic", "b/1.heic")) == (
+    made("jxl", "b/0.jxl", "b/1.jxl", content=b"\xff\x0a" + bytes(90))
+    assert mistake(made("jxl", "a/0.png")) == (
         "config.data.dir: class folder 'ROOT/b' has no images of a kind jaxcnn reads (but "
-        "0.heic, ...); remove it or fill it"
+        "0.jxl, a JPEG XL image, ...); remove it or fill it"
     )
     assert mistake(made("more", "train/a/0.png", "train/b/0.png", "test/c/0.png")) == (
         "config.data.dir='ROOT/test': train has no images of class 'c', validation or test has; "
@@ -203,11 +205,13 @@ def test_a_folder_that_is_laid_out_otherwise_gets_one_line(tmp_path):
     )
 
 
-def test_folders_beside_the_splits_are_told_to_be_unused(tmp_path, caplog):
+def test_folders_beside_the_splits_are_told_to_be_unused(tmp_path):
     for folder in ("train", "test", "unlabelled"):
         classes(tmp_path / folder, "a", "b")
-    assert list(load_folder(dir=str(tmp_path))) == ["train", "test"]
-    assert "not used: unlabelled/" in caplog.text
+    sources = load_folder(dir=str(tmp_path))
+    assert list(sources) == ["train", "test"]
+    (note,) = notes(sources["train"].left_out)
+    assert (note.what, note.harmless) == ("not used: unlabelled/", False)
 
 
 # Groups and held-out splits
