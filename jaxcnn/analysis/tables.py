@@ -17,17 +17,33 @@ _NAME = 24
 # Probabilities that a table of predictions holds at most.
 _PROBABILITIES = 20_000_000
 
-# Metrics of the terminal: name in `Measured.metrics`, title. Micro-averages all equal accuracy.
-_LEFT = {
-    "accuracy": "accuracy",
-    "top5_accuracy": "top-5 accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "loss": "loss",
-    "brier": "Brier score",
-    "expected_calibration_error": "calibration error",
-    "cohen_kappa": "Cohen's kappa",
-    "matthews": "Matthews correlation",
+# Metric: its title, and what it tells a newcomer.
+METRICS = {
+    "accuracy": ("accuracy", "share of the images that the model names rightly"),
+    "top5_accuracy": ("top-5 accuracy", "the label is among the five most probable classes"),
+    "balanced_accuracy": ("balanced accuracy", "mean recall: rare classes count like frequent"),
+    "precision_macro": (
+        "precision",
+        "of what is called a class, the share that is; mean of classes",
+    ),
+    "recall_macro": ("recall", "of what is a class, the share that is called so; mean of classes"),
+    "f1_macro": ("F1", "harmonic mean of precision and recall; mean of classes"),
+    "cohen_kappa": ("Cohen's kappa", "agreement beyond chance: 0 is chance, 1 is perfect"),
+    "matthews": ("Matthews correlation", "of labels and predictions: 0 is chance, 1 is perfect"),
+    "roc_auc_macro": ("ROC-AUC", "how well each class is ranked above the others: 50 % is chance"),
+    "average_precision_macro": ("average precision", "the same, stricter where a class is rare"),
+    "loss": ("loss", "cross-entropy in nats: 0 is perfect; being sure and wrong costs most"),
+    "brier": ("Brier score", "squared error of the probabilities: 0 is perfect, 2 the worst"),
+    "expected_calibration_error": (
+        "calibration error",
+        "how far probabilities are from the share that is right",
+    ),
 }
+# The columns of the terminal, with their own titles where means of several kinds stand side by
+# side. Micro-averages all equal accuracy.
+_FIRST = ("accuracy", "top5_accuracy", "balanced_accuracy", "loss", "brier")
+_FIRST += ("expected_calibration_error", "cohen_kappa", "matthews")
+_LEFT = {name: METRICS[name][0] for name in _FIRST}
 _RIGHT = {
     "precision_macro": "precision, macro",
     "precision_weighted": "precision, weighted",
@@ -37,8 +53,11 @@ _RIGHT = {
     "roc_auc_macro": "ROC-AUC, macro",
     "average_precision_macro": "average precision",
 }
-# Not shares, or shares that are not read as percentages.
-_PLAIN = {"loss", "brier", "cohen_kappa", "matthews"}
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric is read as a percentage."""
+    return not name.startswith(("loss", "brier", "cohen_kappa", "matthews"))
 
 
 def metrics_text(measured: Measured, views: Mapping[str, Estimate] | None = None) -> str:
@@ -163,15 +182,15 @@ def _shown(name: str, found: Estimate) -> str:
     value = _value(name, found)
     if found.low is None or found.high is None:
         return f"{value:>9}"
-    if name in _PLAIN:
-        return f"{value:>9}  ({found.low:.3f} to {found.high:.3f})"
-    return f"{value:>9}  ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    if is_share(name):
+        return f"{value:>9}  ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    return f"{value:>9}  ({found.low:.3f} to {found.high:.3f})"
 
 
 def _value(name: str, found: Estimate) -> str:
     if found.value is None or (found.reason or "").startswith(BY_CONVENTION):
         return "-"
-    return f"{found.value:.4f}" if name in _PLAIN else f"{100 * found.value:.2f} %"
+    return f"{100 * found.value:.2f} %" if is_share(name) else f"{found.value:.4f}"
 
 
 def _name(name: str) -> str:

@@ -20,7 +20,8 @@ from jaxcnn.files.folders import write_files
 from jaxcnn.files.paths import absolute, as_path
 from jaxcnn.files.rundir import REPORT, read_json
 from jaxcnn.inference.trained import run_config
-from jaxcnn.report.compare_page import Compared, Pair, compare_page, compare_text, compared_curves
+from jaxcnn.report.charts import compared_curves
+from jaxcnn.report.compare_page import Compared, Pair, compare_page, compare_text
 from jaxcnn.report.style import in_both_themes
 
 logger = logging.getLogger(__name__)

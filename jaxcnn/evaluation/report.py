@@ -26,9 +26,9 @@ from jaxcnn.files.rundir import ENVIRONMENT, REPORT_PAGE, environment, metric_li
 from jaxcnn.inference.trained import Trained
 from jaxcnn.report import charts, class_charts
 from jaxcnn.report.galleries import Gallery, gallery_png
-from jaxcnn.report.report_page import Report, report_page
+from jaxcnn.report.page import Note
+from jaxcnn.report.report_page import Report, report_page, split_note, unreadable_note, verdict
 from jaxcnn.report.style import Chart, in_both_themes
-from jaxcnn.report.verdict import Note, split_note, unreadable_note, verdict
 
 logger = logging.getLogger(__name__)
 
@@ -215,7 +215,7 @@ def describe(
             "plain" if temperature == 1 else f"temperature {temperature:.3g}": numbers
             for temperature, numbers in assessment.calibration.items()
         },
-        calibration_told=_calibration_told(assessment),
+        calibration_note=_calibration_note(assessment),
         robustness={} if robustness is None else robustness.told(),
         parameters=parameters,
         config={key: str(value) for key, value in config.items() if value is not None},
@@ -224,7 +224,7 @@ def describe(
     )
 
 
-def _calibration_told(assessment: Assessment) -> str:
+def _calibration_note(assessment: Assessment) -> str:
     if assessment.temperature != 1:
         return "This one is kept with the model: all numbers here are with it."
     return (

@@ -25,9 +25,9 @@ from jaxcnn.report.galleries import (
     nearest_neighbours,
     sample_predictions,
 )
-from jaxcnn.report.report_page import Report, report_page
+from jaxcnn.report.page import Note
+from jaxcnn.report.report_page import Report, report_page, split_note, unreadable_note, verdict
 from jaxcnn.report.style import DARK, LIGHT, Chart, Theme, in_both_themes
-from jaxcnn.report.verdict import Note, split_note, unreadable_note, verdict
 
 __all__ = [
     "DARK",

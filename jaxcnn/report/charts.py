@@ -1,4 +1,4 @@
-"""Charts of a run and of its probabilities: each function draws a Matplotlib figure in one theme.
+"""Charts of runs and of their probabilities: each function draws a Matplotlib figure in one theme.
 
 png = to_png(curves(history, LIGHT))      # a file
 both = in_both_themes(lambda theme: curves(history, theme))      # for a page
@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxcnn.report.style import (
-    LIGHT,
-    MARKERS,
-    Theme,
-    dress,
-    dress_legend,
-    new_figure,
-    percent_ticks,
-    short_name,
-)
+from jaxcnn.analysis.seeds import over_seeds
+from jaxcnn.report import style
+from jaxcnn.report.style import LIGHT, MARKERS, Theme, short_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,12 +19,18 @@ if TYPE_CHECKING:
 
     from jaxcnn.analysis.calibration import Reliability
 
-_SPLITS = ("train", "validation", "test")
+# How the line of each split looks: mark, line style, width in points, number of the colour.
+_SPLITS = {
+    "train": ("o", "-", 1.2, 4),
+    "validation": ("^", "-", 2.0, 0),
+    "test": ("s", "--", 1.6, 1),
+}
+_STYLES = ("-", "--", ":", "-.")
 # With more points than this a line carries no marks, and with a loss that falls further than this
 # its axis is logarithmic.
 _MOST_MARKS, _LARGE_RATIO = 30, 30.0
-# Classes told apart in a legend, and points drawn.
-_LEGEND, _POINTS = 20, 5000
+# Classes told apart in a legend, and points drawn; rows of dots that have room for a name each.
+_LEGEND, _POINTS, _NAMED = 20, 5000, 40
 
 
 def curves(
@@ -44,77 +43,122 @@ def curves(
     best_step: of the checkpoint that was kept; it is marked.
     """
     present = [split for split in _SPLITS if any(row.get("split") == split for row in history)]
-    figure = new_figure(theme, 8.4, 4.6, _curves_told(history, present))
+    figure = style.new_figure(theme, 8.4, 4.6, _curves_description(history, present))
     grid = figure.add_gridspec(2, 2, height_ratios=(3, 1))
-    best = [float(row["epoch"]) for row in history if row.get("step") == best_step]
-    for column, (metric, title) in enumerate((("loss", "Loss"), ("accuracy", "Accuracy"))):
-        axes = figure.add_subplot(grid[0, column])
-        dress(axes, theme, title)
+    loss, accuracy = (figure.add_subplot(grid[0, column]) for column in (0, 1))
+    rate = figure.add_subplot(grid[1, :])
+    for axes, metric in ((loss, "loss"), (accuracy, "accuracy")):
+        style.dress(axes, theme, metric.capitalize())
+        axes.margins(x=0.02)
         for split in present:
-            _line(axes, theme, history, split, metric)
-        if best:
-            axes.axvline(
-                best[0], color=theme.soft, linewidth=1, linestyle=":", label="checkpoint kept"
-            )
-        dress_legend(axes, theme)
-        if metric == "loss":
-            _choose_scale(axes, history)
-        else:
-            percent_ticks(axes, "y")
-    axes = figure.add_subplot(grid[1, :])
-    dress(axes, theme, "Learning rate", x="epoch")
-    epoch, rate = series(history, "train", "learning_rate")
-    axes.plot(epoch, rate, color=theme.ink, linewidth=1.4, marker="." if len(epoch) < 3 else "")
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-    axes.yaxis.get_offset_text().set(color=theme.soft, fontsize=8)
-    axes.margins(x=0.01)
-    if best:
-        axes.axvline(best[0], color=theme.soft, linewidth=1, linestyle=":")
+            _line(axes, theme, split, series(history, split, metric), *_SPLITS[split])
+    values = np.concatenate([series(history, split, "loss")[1] for split in _SPLITS])
+    if len(values) and values.min() > 0 and values.max() / values.min() > _LARGE_RATIO:
+        loss.set_yscale("log")
+    style.percent_ticks(accuracy, "y")
+    style.dress(rate, theme, "Learning rate", x="epoch")
+    points = series(history, "train", "learning_rate")
+    rate.plot(*points, color=theme.ink, linewidth=1.4, marker="." if points.shape[1] < 3 else "")
+    rate.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+    rate.yaxis.get_offset_text().set(color=theme.soft, fontsize=8)
+    rate.margins(x=0.01)
+    kept = [float(row["epoch"]) for row in history if row.get("step") == best_step]
+    for axes in (loss, accuracy, rate):
+        for epoch in kept[:1]:
+            axes.axvline(epoch, color=theme.soft, lw=1, ls=":", label="checkpoint kept")
+    style.dress_legend(loss, theme)
+    style.dress_legend(accuracy, theme)
+    return figure
+
+
+def compared_curves(
+    histories: Mapping[str, Sequence[Mapping[str, Any]]], theme: Theme = LIGHT
+) -> "Figure":
+    """Loss and accuracy on validation over epochs, a line for each run; of runs without
+    validation those on train.
+
+    histories: the objects of metrics.jsonl by the run's name.
+    """
+    description = f"Line charts of loss and accuracy over the epochs of {', '.join(histories)}."
+    figure = style.new_figure(theme, 8.4, 3.6, description)
+    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        style.dress(axes, theme, f"Validation {metric}", x="epoch")
+        for number, (name, history) in enumerate(histories.items()):
+            validated = any(row.get("split") == "validation" for row in history)
+            points = series(history, "validation" if validated else "train", metric)
+            label = short_name(name) + ("" if validated else " (train)")
+            mark, line = MARKERS[number % len(MARKERS)], _STYLES[number % len(_STYLES)]
+            _line(axes, theme, label, points, mark, line, 1.8, number)
+    style.percent_ticks(figure.axes[1], "y")
+    columns = min(4, len(histories))
+    style.dress_legend(figure.axes[0], theme, outside="lower center", ncols=columns)
     return figure
 
 
 def _line(
-    axes: "Axes", theme: Theme, history: Sequence[Mapping[str, Any]], split: str, metric: str
+    axes: "Axes",
+    theme: Theme,
+    label: str,
+    points: np.ndarray,
+    mark: str,
+    line: str,
+    width: float,
+    number: int,
 ) -> None:
-    epoch, value = series(history, split, metric)
-    number = _SPLITS.index(split)
-    mark = MARKERS[number] if len(epoch) <= _MOST_MARKS else ""
-    style, width = ("-", "-", "--")[number], (1.2, 2.0, 1.6)[number]
-    color = (theme.lines[4], theme.lines[0], theme.lines[1])[number]
-    axes.plot(epoch, value, style, color=color, linewidth=width, marker=mark, ms=4, label=split)
-    axes.margins(x=0.02)
+    """Draws points float64[2, n], with marks where they are few. number: of the colour."""
+    mark = mark if points.shape[1] <= _MOST_MARKS else ""
+    color = theme.lines[number % len(theme.lines)]
+    axes.plot(*points, line, color=color, linewidth=width, marker=mark, ms=4, label=label)
 
 
-def _choose_scale(axes: "Axes", history: Sequence[Mapping[str, Any]]) -> None:
-    values = np.concatenate([series(history, split, "loss")[1] for split in _SPLITS])
-    if len(values) and values.min() > 0 and values.max() / values.min() > _LARGE_RATIO:
-        axes.set_yscale("log")
+def series(history: Sequence[Mapping[str, Any]], split: str, metric: str) -> np.ndarray:
+    """Epochs and values of a split's metric, float64[2, n], those that are finite."""
+    rows = [row for row in history if row.get("split") == split and row.get(metric) is not None]
+    points = np.array([(row["epoch"], row[metric]) for row in rows], np.float64).reshape(-1, 2).T
+    return points[:, np.isfinite(points).all(axis=0)]
 
 
-def series(
-    history: Sequence[Mapping[str, Any]], split: str, metric: str
-) -> tuple[np.ndarray, np.ndarray]:
-    pairs = [
-        (row["epoch"], row[metric])
-        for row in history
-        if row.get("split") == split and row.get(metric) is not None
-    ]
-    table = np.array(pairs, np.float64).reshape(-1, 2)
-    table = table[np.isfinite(table).all(axis=1)]
-    return table[:, 0], table[:, 1]
-
-
-def _curves_told(history: Sequence[Mapping[str, Any]], present: Sequence[str]) -> str:
+def _curves_description(history: Sequence[Mapping[str, Any]], present: Sequence[str]) -> str:
     parts = []
     for split in present:
         accuracy, loss = (series(history, split, metric)[1] for metric in ("accuracy", "loss"))
         if len(loss):
             parts.append(f"{split} loss goes from {loss[0]:.3g} to {loss[-1]:.3g}")
         if len(accuracy):
-            parts.append(
-                f"{split} accuracy from {100 * accuracy[0]:.1f} to {100 * accuracy[-1]:.1f} %"
-            )
+            ends = f"{100 * accuracy[0]:.1f} to {100 * accuracy[-1]:.1f} %"
+            parts.append(f"{split} accuracy from {ends}")
     return "Line charts over the epochs of training: " + ("; ".join(parts) or "no values") + "."
+
+
+def seeds_chart(metrics: Mapping[int, Mapping[str, Any]], theme: Theme = LIGHT) -> "Figure":
+    """The accuracy of each seed as a dot, their mean and its interval.
+
+    metrics: the content of `eval.json` by seed.
+    """
+    seeds, accuracy = sorted(metrics), over_seeds(metrics)["accuracy"]
+    rows, values = len(seeds), accuracy.values
+    listed = ", ".join(f"{s} {100 * v:.2f} %" for s, v in zip(seeds, values, strict=True))
+    height = 1.5 + min(0.26 * rows, 7.0)
+    figure = style.new_figure(theme, 8.4, height, f"Dot plot of the accuracy by seed: {listed}.")
+    axes = figure.subplots()
+    style.dress(axes, theme, f"Accuracy on {metrics[seeds[0]].get('split')} images")
+    axes.grid(visible=False, axis="y")
+    if accuracy.low is not None and accuracy.high is not None and accuracy.low < accuracy.high:
+        band: dict[str, Any] = {"color": theme.lines[0], "alpha": 0.16, "linewidth": 0}
+        high = min(accuracy.high, 1.0)
+        axes.axvspan(accuracy.low, high, label="95 % interval of the mean", **band)
+    label = f"mean {100 * accuracy.mean:.2f} %"
+    axes.axvline(accuracy.mean, color=theme.soft, linewidth=1.4, label=label)
+    size = 7 if rows <= _NAMED else 4
+    axes.plot(values, range(rows), "o", color=theme.lines[0], ms=size, label="a seed")
+    every = -(-rows // _NAMED)
+    style.name_ticks(axes, "y", {float(k): f"seed {seeds[k]}" for k in range(0, rows, every)})
+    axes.set_ylim(rows - 0.4, -0.6)
+    if max(values) == min(values):  # else the axis would be of the width of rounding
+        axes.set_xlim(accuracy.mean - 0.01, accuracy.mean + 0.01)
+    style.percent_ticks(axes, "x")
+    style.dress_legend(axes, theme, outside="lower center", ncols=3)
+    return figure
 
 
 def reliability_chart(
@@ -132,38 +176,32 @@ def reliability_chart(
     edges = np.linspace(0, 1, len(count) + 1)
     middle, width = (edges[:-1] + edges[1:])[used] / 2, edges[1] * 0.92
     accuracy, confidence = reliability.accuracy[used], reliability.confidence[used]
-    told = "" if ece is None else f"expected calibration error {100 * ece:.1f} %"
+    parts = [] if ece is None else [f"expected calibration error {100 * ece:.1f} %"]
     if temperature is not None:
-        told += f"{', ' if told else ''}temperature {temperature:.3g}"
-    figure = new_figure(theme, 5.6, 5.4, _reliability_told(accuracy, confidence, count, told))
+        parts.append(f"temperature {temperature:.3g}")
+    title, description = ", ".join(parts), f"Reliability diagram of {count.sum():,} predictions"
+    if len(accuracy):
+        gap = float(np.average(confidence - accuracy, weights=count[used]))
+        way = "too sure" if gap > 0 else "not sure enough"
+        description += f": {title}{'; ' * bool(title)}on average {100 * abs(gap):.1f} % {way}"
+    figure = style.new_figure(theme, 5.6, 5.4, f"{description}.")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    dress(top, theme, told[:1].upper() + told[1:], y="accuracy")
+    style.dress(top, theme, title[:1].upper() + title[1:], y="accuracy")
     top.plot([0, 1], [0, 1], "--", color=theme.soft, linewidth=1.2, label="as sure as right")
     top.bar(middle, accuracy, width, color=theme.lines[0], label="accuracy")
     left, right = middle - width / 2, middle + width / 2
-    style = {"color": theme.lines[1], "linewidth": 3}
-    top.hlines(confidence, left, right, label="mean confidence", **style)
+    mark: dict[str, Any] = {"color": theme.lines[1], "linewidth": 3}
+    top.hlines(confidence, left, right, label="mean confidence", **mark)
     top.set(xlim=(0, 1), ylim=(0, 1.02))
-    percent_ticks(top, "y")
-    percent_ticks(top, "x")
-    dress_legend(top, theme, loc="upper left")
-    dress(bottom, theme, x="confidence: probability of the predicted class", y="images")
+    style.percent_ticks(top, "y")
+    style.percent_ticks(top, "x")
+    style.dress_legend(top, theme, loc="upper left")
+    style.dress(bottom, theme, x="confidence: probability of the predicted class", y="images")
     bottom.bar(middle, count[used], width, color=theme.soft)
     if used.any() and count.max() > 50 * count[used].min():
         bottom.set_yscale("log")
         bottom.set_ylim(bottom=0.7)
     return figure
-
-
-def _reliability_told(
-    accuracy: np.ndarray, confidence: np.ndarray, count: np.ndarray, told: str
-) -> str:
-    start = f"Reliability diagram of {int(count.sum()):,} predictions"
-    if not len(accuracy):
-        return f"{start}."
-    gap = float(np.average(confidence - accuracy, weights=count[count > 0]))
-    way = "too sure" if gap > 0 else "not sure enough"
-    return f"{start}: {told + '; ' if told else ''}on average {100 * abs(gap):.1f} % {way}."
 
 
 def projection_chart(
@@ -184,30 +222,24 @@ def projection_chart(
     kept = kept[np.linspace(0, len(kept) - 1, min(len(kept), _POINTS), dtype=int)]
     points, label = points[kept], label[kept]
     present = np.unique(label).tolist()
-    told = f"Scatter plot of {len(points):,} images of {len(present):,} classes"
-    figure = new_figure(theme, 8.0, 5.6, f"{told}; similar images are near one another.")
+    description = f"Scatter plot of {len(points):,} images of {len(present):,} classes"
+    figure = style.new_figure(
+        theme, 8.0, 5.6, f"{description}; similar images are near one another."
+    )
     axes = figure.subplots()
-    dress(axes, theme, title)
+    style.dress(axes, theme, title)
     axes.tick_params(labelleft=False, labelbottom=False)
     size = max(3.0, min(28.0, 12000 / max(1, len(points))))
     if len(present) > _LEGEND:
         around = LinearSegmentedColormap.from_list("around", (*theme.lines[:4], theme.lines[0]))
-        axes.scatter(points[:, 0], points[:, 1], size, label, cmap=around, linewidths=0)
+        axes.scatter(*points.T, size, label, cmap=around, linewidths=0)
         return figure
     for place, k in enumerate(present):
-        color = theme.lines[place % len(theme.lines)]
-        mark = MARKERS[place // len(theme.lines) % len(MARKERS)]
-        own = points[label == k]
-        name = short_name(class_names[k])
-        axes.scatter(
-            own[:, 0],
-            own[:, 1],
-            size,
-            color=color,
-            marker=mark,
-            alpha=0.75,
-            linewidths=0,
-            label=name,
-        )
-    dress_legend(axes, theme, outside="right upper", markerscale=1.6)
+        look: dict[str, Any] = {
+            "color": theme.lines[place % len(theme.lines)],
+            "marker": MARKERS[place // len(theme.lines) % len(MARKERS)],
+        }
+        own, name = points[label == k].T, short_name(class_names[k])
+        axes.scatter(*own, size, alpha=0.75, linewidths=0, label=name, **look)
+    style.dress_legend(axes, theme, outside="right upper", markerscale=1.6)
     return figure

@@ -1,49 +1,34 @@
 """The page about several seeds of one recipe: the mean, how sure it is, and each seed."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from jaxcnn.analysis.seeds import SeedStatistics, over_seeds
-from jaxcnn.report.compare_page import compared_curves
+from jaxcnn.report.charts import compared_curves, seeds_chart
 from jaxcnn.report.page import (
     Html,
+    Note,
     Number,
     Section,
     chart,
     command,
     details,
-    facts,
     join,
     link,
-    note,
     page,
-    paragraph,
+    summary,
     table,
 )
-from jaxcnn.report.style import (
-    LIGHT,
-    Theme,
-    dress,
-    dress_legend,
-    in_both_themes,
-    name_ticks,
-    new_figure,
-    percent_ticks,
-)
-from jaxcnn.report.tables import folded, is_share
-from jaxcnn.report.verdict import Note, split_note
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from jaxcnn.report.report_page import split_note
+from jaxcnn.report.style import in_both_themes
+from jaxcnn.report.tables import folded, is_share, number
 
 # Runs whose curves can be told apart.
 _CURVES = 10
 # What is shown first; what repeats or refines it is folded.
 _FIRST = ("accuracy", "top5_accuracy", "loss", "precision_macro", "recall_macro", "f1_macro")
-# Rows of dots that have room for a name each.
-_NAMED = 40
 # With fewer seeds the interval is wide because of their number.
 _FEW = 5
 
@@ -63,13 +48,15 @@ def seeds_files(
     config: the flat config that all seeds share. command_line: that repeats the runs.
     link_to: where each seed's own report is, from this page; "" where there are none.
     """
-    seeds = sorted(metrics)
-    shown = [seeds[k] for k in _evenly(len(seeds), _CURVES)]
+    seeds, found = sorted(metrics), over_seeds(metrics)
+    # At most so many, with the first and the last.
+    places = np.linspace(0, len(seeds) - 1, min(len(seeds), _CURVES)).round().astype(int)
+    shown = [seeds[k] for k in np.unique(places)]
     named = {f"seed {seed}": histories[seed] for seed in shown if seed in histories}
     curves = in_both_themes(lambda theme: compared_curves(named, theme)) if named else None
     dots = in_both_themes(lambda theme: seeds_chart(metrics, theme))
-    found = over_seeds(metrics)
     some = f"Curves of {len(shown)} of {len(seeds)} seeds. " * (len(shown) < len(seeds))
+    rows = list((config or {}).items())
     sections = [
         Section(
             "The numbers",
@@ -91,9 +78,7 @@ def seeds_files(
         ),
         Section(
             "The config",
-            details("Config", table(("key", "value"), list(config.items())))
-            if config
-            else Html(""),
+            details("Config", table(("key", "value"), rows)) if rows else Html(""),
             "What all seeds share.",
         ),
         Section(
@@ -102,107 +87,60 @@ def seeds_files(
             "This command repeats the runs.",
         ),
     ]
-    lead = join(
-        [
-            paragraph(seeds_verdict(metrics).replace(" %", "\u00a0%"), kind="verdict"),
-            facts(_facts(metrics, found)),
-            *(note("Mind:", n.what, n.advice, n.serious) for n in seeds_notes(metrics)),
-        ]
-    )
-    html = page(title, [s for s in sections if s.body], lead, "Made by jaxcnn.")
+    lead = summary(seeds_verdict(metrics), _answers(metrics, found), seeds_notes(metrics))
     pictures = {"seeds.png": dots.light} | ({"curves.png": curves.light} if curves else {})
-    return {"report.html": html.encode(), **pictures}
+    return {"report.html": page(title, sections, lead, "Made by jaxcnn.").encode(), **pictures}
 
 
 def seeds_verdict(metrics: Mapping[int, Mapping[str, Any]]) -> str:
     """One sentence: the mean accuracy, its interval, and how far a single seed is from it."""
     found = over_seeds(metrics)["accuracy"]
     count, split = len(found.values), _shared(metrics, "split")
+    mean = number("accuracy", found.mean, 2)
     if found.std is None or found.half_width is None:
         return (
-            f"{_percent(found.mean)} of the {split} images are right with one seed; how much of "
-            "that is luck is not known."
+            f"{mean} of the {split} images are right with one seed; how much of that is luck is "
+            "not known."
         )
     if found.std == 0:
-        return f"All {count} seeds have {_percent(found.mean)} of the {split} images right."
+        return f"All {count} seeds have {mean} of the {split} images right."
     half = 100 * found.half_width
     return (
-        f"{_percent(found.mean)} ± {half:.2f} of the {split} images are right on average of "
-        f"{count} seeds (95 % interval of the mean: {_interval('accuracy', found)}); a single seed "
-        f"is typically {100 * found.std:.2f} points away from it."
+        f"{mean} ± {half:.2f} of the {split} images are right on average of {count} seeds (95 % "
+        f"interval of the mean: {_interval('accuracy', found)}); a single seed is typically "
+        f"{100 * found.std:.2f} points away from it."
     )
 
 
 def seeds_notes(metrics: Mapping[int, Mapping[str, Any]]) -> list[Note]:
     """What to know before the numbers are believed."""
-    found, notes = over_seeds(metrics)["accuracy"], []
-    if (doubt := split_note(str(_shared(metrics, "split")))) is not None:
-        notes.append(doubt)
-    if len(found.values) == 1:
-        notes.append(
-            Note("One seed has no deviation and no interval.", "Train more, --seeds 5 for example.")
-        )
-        return notes
-    if len(found.values) < _FEW:
-        notes.append(
-            Note(
-                f"{len(found.values)} seeds say little about how much seeds differ, so the "
-                "interval is wide.",
-                "Five or more make it a good deal shorter.",
-            )
-        )
+    found = over_seeds(metrics)["accuracy"]
+    count, doubt = len(found.values), split_note(str(_shared(metrics, "split")))
+    notes = [] if doubt is None else [doubt]
+    if count == 1:
+        what = "One seed has no deviation and no interval."
+        return [*notes, Note(what, "Train more, --seeds 5 for example.")]
+    if count < _FEW:
+        what = f"{count} seeds say little about how much seeds differ, so the interval is wide."
+        notes.append(Note(what, "Five or more make it a good deal shorter."))
     if found.std == 0:
-        notes.append(
-            Note(
-                "All seeds have the same accuracy, so the interval has no length.",
-                "The loss tells more; so would more test images.",
-            )
-        )
-    notes.append(
-        Note(
-            "The interval is about the luck of training; all seeds see the same images.",
-            "How far other images would move the numbers, each seed's own report says.",
-        )
-    )
-    return notes
-
-
-def seeds_chart(metrics: Mapping[int, Mapping[str, Any]], theme: Theme = LIGHT) -> "Figure":
-    """The accuracy of each seed as a dot, their mean and its interval."""
-    seeds, found = sorted(metrics), over_seeds(metrics)["accuracy"]
-    rows, split = len(seeds), _shared(metrics, "split")
-    told = ", ".join(f"{s} {_percent(v)}" for s, v in zip(seeds, found.values, strict=True))
-    height = 1.5 + min(0.26 * rows, 7.0)
-    figure = new_figure(theme, 8.4, height, f"Dot plot of the accuracy by seed: {told}.")
-    axes = figure.subplots()
-    dress(axes, theme, f"Accuracy on {split} images")
-    axes.grid(visible=False, axis="y")
-    if found.low is not None and found.high is not None and found.low < found.high:
-        style: dict[str, Any] = {"color": theme.lines[0], "alpha": 0.16, "linewidth": 0}
-        label = "95 % interval of the mean"
-        axes.axvspan(found.low, min(found.high, 1.0), label=label, **style)
-    axes.axvline(found.mean, color=theme.soft, linewidth=1.4, label=f"mean {_percent(found.mean)}")
-    size = 7 if rows <= _NAMED else 4
-    axes.plot(found.values, range(rows), "o", color=theme.lines[0], ms=size, label="a seed")
-    every = -(-rows // _NAMED)
-    name_ticks(axes, "y", {float(k): f"seed {seeds[k]}" for k in range(0, rows, every)})
-    axes.set_ylim(rows - 0.4, -0.6)
-    spread = max(found.values) - min(found.values)
-    if spread == 0:  # else the axis would be of the width of rounding
-        axes.set_xlim(found.mean - 0.01, found.mean + 0.01)
-    percent_ticks(axes, "x")
-    dress_legend(axes, theme, outside="lower center", ncols=3)
-    return figure
+        what = "All seeds have the same accuracy, so the interval has no length."
+        notes.append(Note(what, "The loss tells more; so would more test images."))
+    what = "The interval is about the luck of training; all seeds see the same images."
+    return [
+        *notes,
+        Note(what, "How far other images would move the numbers, each seed's own report says."),
+    ]
 
 
 def _metrics_table(found: Mapping[str, SeedStatistics]) -> Html:
     rows = {
         name: (
             _title(name),
-            Number(_value(name, one.mean)),
+            Number(number(name, one.mean, 2)),
             Number(_length(name, one.std)),
             Number(_interval(name, one)),
-            Number(f"{_value(name, min(one.values))} to {_value(name, max(one.values))}"),
+            Number(f"{number(name, min(one.values), 2)} to {number(name, max(one.values), 2)}"),
         )
         for name, one in found.items()
     }
@@ -222,24 +160,24 @@ def _seeds_table(found: Mapping[str, SeedStatistics], seeds: Sequence[int], link
     rows = [
         (
             link(link_to.format(seed=seed), f"seed {seed}") if link_to else f"seed {seed}",
-            *(Number(_value(name, found[name].values[k])) for name in names),
+            *(Number(number(name, found[name].values[k], 2)) for name in names),
         )
         for k, seed in enumerate(seeds)
     ]
     return folded(("seed", *map(_title, names)), rows, "seeds")
 
 
-def _facts(
+def _answers(
     metrics: Mapping[int, Mapping[str, Any]], found: Mapping[str, SeedStatistics]
 ) -> dict[str, object]:
-    accuracy = found["accuracy"]
-    told: dict[str, object] = {"seeds": len(metrics)}
+    """Short answers for under the verdict."""
+    values, answers = found["accuracy"].values, dict[str, object](seeds=len(metrics))
     if (count := _shared(metrics, "num_examples")) is not None:
-        told[f"{_shared(metrics, 'split')} images"] = count
+        answers[f"{_shared(metrics, 'split')} images"] = count
     if len(metrics) > 1:
-        told["worst seed"] = _percent(min(accuracy.values))
-        told["best seed"] = _percent(max(accuracy.values))
-    return told
+        answers["worst seed"] = number("accuracy", min(values), 2)
+        answers["best seed"] = number("accuracy", max(values), 2)
+    return answers
 
 
 def _shared(metrics: Mapping[int, Mapping[str, Any]], key: str) -> Any:
@@ -247,24 +185,9 @@ def _shared(metrics: Mapping[int, Mapping[str, Any]], key: str) -> Any:
     return next(iter(metrics.values())).get(key)
 
 
-def _evenly(count: int, most: int) -> list[int]:
-    """At most so many of the numbers below `count`, with the first and the last."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
-
-
-def _value(name: str, value: float) -> str:
-    return _percent(value) if is_share(name) else f"{value:.4f}"
-
-
 def _length(name: str, value: float | None) -> str:
     """A distance: percentage points where the metric is a share."""
-    if value is None:
-        return "–"
-    return f"{100 * value:.2f} points" if is_share(name) else f"{value:.4f}"
+    return "–" if value is None else number(name, value, 2).replace("%", "points")
 
 
 def _interval(name: str, one: SeedStatistics) -> str:
@@ -273,4 +196,4 @@ def _interval(name: str, one: SeedStatistics) -> str:
     low, high = one.low, one.high
     if is_share(name):  # Student's interval does not know that no mean is above 100 %
         low, high = max(low, 0.0), min(high, 1.0)
-    return f"{_value(name, low).removesuffix(' %')} to {_value(name, high)}"
+    return f"{number(name, low, 2).removesuffix(' %')} to {number(name, high, 2)}"

@@ -1,91 +1,66 @@
 """Tables of what was measured, for a page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from jaxcnn.analysis.tables import METRICS, is_share
 from jaxcnn.report.page import Html, Number, details, join, paragraph, table, text
 
 if TYPE_CHECKING:
     from jaxcnn.analysis.intervals import Estimate
     from jaxcnn.analysis.measure import Measured
 
-# Rows of a table that are not folded, and rows that a page holds.
-SHOWN, MOST = 20, 1000
-# Confusions that are not folded.
-_CONFUSIONS = 10
-# Numbers that are not read as percentages.
-_PLAIN = ("loss", "brier", "cohen_kappa", "matthews")
-
-# Metric: its title, and what it tells a newcomer.
-_METRICS = {
-    "accuracy": ("accuracy", "share of the images that the model names rightly"),
-    "top5_accuracy": ("top-5 accuracy", "the label is among the five most probable classes"),
-    "balanced_accuracy": ("balanced accuracy", "mean recall: rare classes count like frequent"),
-    "precision_macro": (
-        "precision",
-        "of what is called a class, the share that is; mean of classes",
-    ),
-    "recall_macro": ("recall", "of what is a class, the share that is called so; mean of classes"),
-    "f1_macro": ("F1", "harmonic mean of precision and recall; mean of classes"),
-    "cohen_kappa": ("Cohen's kappa", "agreement beyond chance: 0 is chance, 1 is perfect"),
-    "matthews": ("Matthews correlation", "of labels and predictions: 0 is chance, 1 is perfect"),
-    "roc_auc_macro": ("ROC-AUC", "how well each class is ranked above the others: 50 % is chance"),
-    "average_precision_macro": ("average precision", "the same, stricter where a class is rare"),
-    "loss": ("loss", "cross-entropy in nats: 0 is perfect; being sure and wrong costs most"),
-    "brier": ("Brier score", "squared error of the probabilities: 0 is perfect, 2 the worst"),
-    "expected_calibration_error": (
-        "calibration error",
-        "how far probabilities are from the share that is right",
-    ),
-}
+# Rows of a table that are not folded, and rows that a page holds; confusions that are not folded.
+SHOWN, MOST, _CONFUSIONS = 20, 1000, 10
 _CLASS_METRICS = ("precision", "recall", "f1", "roc_auc", "average_precision")
 _GROUP_METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "loss")
 # What test-time augmentation may change, and what a temperature does.
 ANSWERS = ("accuracy", "top5_accuracy", "balanced_accuracy", "f1_macro", "loss", "brier")
 PROBABILITIES = ("loss", "brier", "expected_calibration_error")
-_TITLES = {"f1": "F1", "f1_macro": "F1", "roc_auc": "ROC-AUC"}
 
 
 def metrics_table(measured: "Measured") -> Html:
     """The numbers of the whole split; those that repeat or refine others are folded."""
+
+    def row(name: str, title: str, meaning: str) -> tuple[object, ...]:
+        found = measured.metrics[name]
+        note = text(meaning)
+        if found.reason is not None:
+            lack = "not defined: " if found.value is None else "no interval: "
+            note = Html(f'{note}<br><span class="between">{lack}{text(found.reason)}</span>')
+        return title, Number(show(name, found)), Number(_interval(name, found)), note
+
     header = ("", "value", "95 % interval", "what it says")
-    found = measured.metrics
-    first = [
-        (
-            title,
-            Number(show(name, found[name])),
-            Number(_interval(name, found[name])),
-            _said(told, found[name]),
-        )
-        for name, (title, told) in _METRICS.items()
-        if name in found
-    ]
-    rest = [
-        (
-            name.replace("_", " "),
-            Number(show(name, value)),
-            Number(_interval(name, value)),
-            value.reason or "",
-        )
-        for name, value in found.items()
-        if name not in _METRICS
-    ]
-    more = [details("Other averages", table(header, rest))] if rest else []
-    return join([table(header, first), *more])
+    first = [row(name, *words) for name, words in METRICS.items() if name in measured.metrics]
+    others = [name for name in measured.metrics if name not in METRICS]
+    rest = table(header, [row(name, name.replace("_", " "), "") for name in others])
+    return join([table(header, first), details("Other averages", rest) if others else ""])
 
 
 def classes_table(measured: "Measured") -> Html:
     """Each class's numbers with their intervals, in the order of the classes."""
-    header = ("class", "images", *(_title(metric) for metric in _CLASS_METRICS))
-    rows = [
-        (
-            name,
-            int(measured.support[k]),
-            *(cell(metric, found[metric]) for metric in _CLASS_METRICS),
-        )
-        for k, (name, found) in enumerate(measured.classes.items())
-    ]
-    return folded(header, rows, "classes")
+    rows = zip(measured.classes, measured.support.tolist(), measured.classes.values(), strict=True)
+    return _parts_table("class", "classes", _CLASS_METRICS, rows)
+
+
+def groups_table(measured: "Measured") -> Html:
+    """Each group's numbers, the least accurate first."""
+    groups = sorted(measured.groups.items(), key=lambda item: item[1]["accuracy"].value or 0.0)
+    rows = [(name, measured.group_sizes[name], metrics) for name, metrics in groups]
+    return _parts_table("group", "groups", _GROUP_METRICS, rows)
+
+
+def _parts_table(
+    one: str,
+    many: str,
+    metrics: Sequence[str],
+    parts: Iterable[tuple[str, int, Mapping[str, "Estimate"]]],
+) -> Html:
+    """A row for each part of the images: its name, its size, its metrics."""
+    titles = {"f1": "F1", "f1_macro": "F1", "roc_auc": "ROC-AUC"}
+    header = (one, "images", *(titles.get(name, name.replace("_", " ")) for name in metrics))
+    rows = [(name, size, *(cell(m, own[m]) for m in metrics)) for name, size, own in parts]
+    return folded(header, rows, many)
 
 
 def confusions_table(measured: "Measured") -> Html:
@@ -98,41 +73,24 @@ def confusions_table(measured: "Measured") -> Html:
     if not rows:
         return paragraph("No image is taken for another class.")
     header = ("label", "taken for", "images", "of the label's images")
-    more = [details(f"{len(rows) - _CONFUSIONS} more", table(header, rows[_CONFUSIONS:]))]
-    parts = [table(header, rows[:_CONFUSIONS], "The most common mistakes")]
-    return join(parts + more * (len(rows) > _CONFUSIONS))
+    first, rest = rows[:_CONFUSIONS], rows[_CONFUSIONS:]
+    more = details(f"{len(rows) - _CONFUSIONS} more", table(header, rest)) if rest else ""
+    return join([table(header, first, "The most common mistakes"), more])
 
 
-def groups_table(measured: "Measured") -> Html:
-    """Each group's numbers, the least accurate first."""
-    order = sorted(measured.groups, key=lambda name: measured.groups[name]["accuracy"].value or 0.0)
-    header = ("group", "images", *(_title(metric) for metric in _GROUP_METRICS))
-    rows = [
-        (
-            name,
-            measured.group_sizes[name],
-            *(cell(metric, measured.groups[name][metric]) for metric in _GROUP_METRICS),
-        )
-        for name in order
-    ]
-    return folded(header, rows, "groups")
-
-
-def compared_table(found: Mapping[str, Mapping[str, "Estimate"]], metrics: Sequence[str]) -> Html:
+def compared_table(ways: Mapping[str, Mapping[str, "Estimate"]], metrics: Sequence[str]) -> Html:
     """The same images measured in several ways, side by side, by what each way is called."""
     rows = [
-        (_METRICS[name][0], *(cell(name, one[name]) for one in found.values()))
+        (METRICS[name][0], *(cell(name, one[name]) for one in ways.values()))
         for name in metrics
-        if all(name in one for one in found.values())
+        if all(name in one for one in ways.values())
     ]
-    return table(("", *found), rows)
+    return table(("", *ways), rows)
 
 
 def estimates_table(estimates: Mapping[str, "Estimate"], what: str) -> Html:
     """Numbers by their names, with intervals or the reason why there are none."""
-    rows = [
-        (name, cell("accuracy", found), found.reason or "") for name, found in estimates.items()
-    ]
+    rows = [(name, cell("accuracy", one), one.reason or "") for name, one in estimates.items()]
     return table((what, "value", "note"), rows)
 
 
@@ -140,47 +98,31 @@ def folded(header: Sequence[object], rows: Sequence[Sequence[object]], noun: str
     """A table that is folded where it is long; a page does not hold more than a thousand rows."""
     if len(rows) <= SHOWN:
         return table(header, rows)
-    told = f"All {len(rows):,} {noun}"
+    title = f"All {len(rows):,} {noun}"
     if len(rows) > MOST:
-        told = f"{MOST:,} of {len(rows):,} {noun}; the files beside this page have them all"
-    return details(told, table(header, rows[:MOST]))
+        title = f"{MOST:,} of {len(rows):,} {noun}; the files beside this page have them all"
+    return details(title, table(header, rows[:MOST]))
 
 
 def cell(name: str, found: "Estimate") -> Number:
     """A value with its interval below."""
-    between = _interval(name, found)
+    below = _interval(name, found)
     return Number(
-        f"{text(show(name, found))}"
-        + (f'<br><span class="between">{between}</span>' * bool(between))
+        text(show(name, found)) + f'<br><span class="between">{below}</span>' * bool(below)
     )
 
 
 def show(name: str, found: "Estimate") -> str:
     """A value as it is read: a percentage, or a plain number; "–" where there is none."""
-    return "–" if found.value is None else _number(name, found.value)
+    return "–" if found.value is None else number(name, found.value)
 
 
 def _interval(name: str, found: "Estimate") -> str:
     if found.low is None or found.high is None:
         return ""
-    return f"{_number(name, found.low).removesuffix(' %')} to {_number(name, found.high)}"
+    return f"{number(name, found.low).removesuffix(' %')} to {number(name, found.high)}"
 
 
-def is_share(name: str) -> bool:
-    """Whether a metric is read as a percentage."""
-    return not name.startswith(_PLAIN)
-
-
-def _number(name: str, value: float) -> str:
-    return f"{100 * value:.1f} %" if is_share(name) else f"{value:.3f}"
-
-
-def _said(told: str, found: "Estimate") -> Html:
-    if found.reason is None:
-        return text(told)
-    why = "not defined" if found.value is None else "no interval"
-    return Html(f'{text(told)}<br><span class="between">{why}: {text(found.reason)}</span>')
-
-
-def _title(metric: str) -> str:
-    return _TITLES.get(metric, metric.replace("_", " "))
+def number(name: str, value: float, digits: int = 1) -> str:
+    """A metric's value. digits: of a percentage, after the point; a plain number has two more."""
+    return f"{100 * value:.{digits}f} %" if is_share(name) else f"{value:.{digits + 2}f}"

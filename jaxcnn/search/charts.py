@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxcnn.analysis.tables import is_share
 from jaxcnn.report.style import (
     LIGHT,
     Theme,
@@ -18,7 +19,6 @@ from jaxcnn.report.style import (
     percent_ticks,
     short_name,
 )
-from jaxcnn.report.tables import is_share
 from jaxcnn.search.trial import Search
 
 if TYPE_CHECKING:

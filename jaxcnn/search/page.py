@@ -7,24 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxcnn.analysis.tables import is_share
 from jaxcnn.report.page import (
     Html,
+    Note,
     Number,
     Section,
     chart,
     command,
     details,
-    facts,
     join,
-    note,
     page,
-    paragraph,
+    summary,
     table,
     unbroken,
 )
 from jaxcnn.report.style import Theme, in_both_themes, short_name
-from jaxcnn.report.tables import folded, is_share
-from jaxcnn.report.verdict import Note
+from jaxcnn.report.tables import folded
 from jaxcnn.search.charts import (
     history_chart,
     importance_chart,
@@ -177,13 +176,7 @@ def _edge_note(search: Search, best: Trial, key: str) -> Note | None:
 
 
 def _tune_page(search: Search, charts: list[Section]) -> str:
-    lead = join(
-        [
-            paragraph(search_verdict(search).replace(" %", "\u00a0%"), kind="verdict"),
-            facts(_facts(search)),
-            *(note("Mind:", n.what, n.advice, n.serious) for n in search_notes(search)),
-        ]
-    )
+    lead = summary(search_verdict(search), _facts(search), search_notes(search))
     sections = [
         Section(
             "The best config",
@@ -203,7 +196,7 @@ def _tune_page(search: Search, charts: list[Section]) -> str:
             "This command goes on with the search; with another folder it repeats it.",
         ),
     ]
-    return page(search.title, [s for s in sections if s.body], lead, "Made by jaxcnn.")
+    return page(search.title, sections, lead, "Made by jaxcnn.")
 
 
 def _facts(search: Search) -> dict[str, object]:

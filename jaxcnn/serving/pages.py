@@ -4,8 +4,7 @@ import json
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from jaxcnn.report.page import Html, Section, command, join, page, paragraph, table
-from jaxcnn.report.page_style import STYLE
+from jaxcnn.report.page import STYLE, Html, Section, command, join, page, paragraph, table
 from jaxcnn.serving.limits import Refused
 
 if TYPE_CHECKING:

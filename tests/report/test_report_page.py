@@ -136,7 +136,7 @@ def test_other_ways_to_measure_stand_beside_the_plain_numbers():
         "test",
         augmented=plain,
         calibration=calibration,
-        calibration_told="Kept with the model.",
+        calibration_note="Kept with the model.",
     )
     page = report_page(content)
     check_page(page)

@@ -5,7 +5,8 @@ import warnings
 
 import pytest
 
-from jaxcnn.report.seeds_page import seeds_chart, seeds_files, seeds_notes, seeds_verdict
+from jaxcnn.report.charts import seeds_chart
+from jaxcnn.report.seeds_page import seeds_files, seeds_notes, seeds_verdict
 from tests.analysis.test_seeds import ACCURACY, evaluated
 from tests.report.pages import Reader
 from tests.report.predictions import decode
