@@ -33,6 +33,8 @@ from jaxcnn.core.metrics import margins, summarize
 _EXAMPLES, _CLASSES = 10_000, 20
 _TOO_LARGE = f"no interval above {_EXAMPLES:,} examples or {_CLASSES} classes"
 _GROUP_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
+# The metrics that a temperature changes.
+CALIBRATION = ("loss", "brier", "expected_calibration_error")
 _METHOD = (
     "percentiles of multinomial resamples of the confusion matrix or of the examples, widened to "
     "hold the value; Wilson's score interval for shares of 0 or 1; a normal interval for means "
@@ -205,13 +207,12 @@ def calibration_metrics(
     label: np.ndarray, logits: np.ndarray, temperature: float
 ) -> dict[str, Estimate]:
     """The metrics that a temperature changes, see `measure`, without intervals."""
-    names = ("loss", "brier", "expected_calibration_error")
     if not len(label):
-        return dict.fromkeys(names, Estimate(None, reason=NO_EXAMPLES))
+        return dict.fromkeys(CALIBRATION, Estimate(None, reason=NO_EXAMPLES))
     seen = outcomes(label, logits, temperature)
     error = expected_calibration_error(seen.prediction == label, seen.confidence)[0]
     values = (seen.loss.mean(), seen.brier.mean(), error)
-    return {name: Estimate(float(one)) for name, one in zip(names, values, strict=True)}
+    return {name: Estimate(float(x)) for name, x in zip(CALIBRATION, values, strict=True)}
 
 
 def _rankings(

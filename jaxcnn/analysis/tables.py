@@ -7,7 +7,7 @@ from typing import TextIO
 import numpy as np
 
 from jaxcnn.analysis.intervals import BY_CONVENTION, Estimate
-from jaxcnn.analysis.measure import Measured
+from jaxcnn.analysis.measure import CALIBRATION, Measured
 from jaxcnn.errors import printable
 
 # Up to so many classes all are shown, of more the worst.
@@ -41,8 +41,7 @@ METRICS = {
 }
 # The columns of the terminal, with their own titles where means of several kinds stand side by
 # side. Micro-averages all equal accuracy.
-_FIRST = ("accuracy", "top5_accuracy", "balanced_accuracy", "loss", "brier")
-_FIRST += ("expected_calibration_error", "cohen_kappa", "matthews")
+_FIRST = ("accuracy", "top5_accuracy", "balanced_accuracy", *CALIBRATION, "cohen_kappa", "matthews")
 _LEFT = {name: METRICS[name][0] for name in _FIRST}
 _RIGHT = {
     "precision_macro": "precision, macro",

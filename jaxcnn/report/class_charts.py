@@ -110,14 +110,17 @@ def class_bars(measured: "Measured", theme: Theme = LIGHT) -> "Figure":
 
     Of more than 30 classes the 20 worst and the 10 best. Classes without images are left out.
     """
-    f1 = {name: metrics["f1"].value for name, metrics in measured.classes.items()}
-    occurring = [name for name, count in zip(f1, measured.support, strict=True) if count]
-    ranked = sorted((name for name in occurring if f1[name] is not None), key=f1.__getitem__)
+    f1 = {
+        name: value
+        for (name, metrics), count in zip(measured.classes.items(), measured.support, strict=True)
+        if count and (value := metrics["f1"].value) is not None
+    }
+    ranked = sorted(f1, key=f1.__getitem__)
     every = len(ranked) <= _ALL
     shown = ranked if every else ranked[:_WORST] + ranked[-_BEST:]
     title = f"The {_WORST} worst and the {_BEST} best of {len(ranked):,} classes by F1"
     title = "Classes by F1, the worst first" if every else title
-    if absent := len(f1) - len(ranked):
+    if absent := len(measured.classes) - len(ranked):
         title += f" ({absent:,} without images left out)"
     description = f"{title}: " + "; ".join(f"{short_name(name)} {f1[name]:.2f}" for name in shown)
     figure = style.new_figure(theme, 8.4, 1.5 + 0.3 * max(len(shown), 2), description)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from jaxcnn.analysis.measure import CALIBRATION
 from jaxcnn.report import tables
 from jaxcnn.report.galleries import Gallery, gallery_html
 from jaxcnn.report.page import (
@@ -109,7 +110,7 @@ def _groups(content: Report) -> Html:
 def _calibration(content: Report) -> Html:
     parts = [_pictures(content, "reliability")]
     if len(content.calibration) > 1:
-        parts.append(tables.compared_table(content.calibration, tables.PROBABILITIES))
+        parts.append(tables.compared_table(content.calibration, CALIBRATION))
         parts.append(
             paragraph(
                 "Dividing the logits by a temperature fitted on held-out images changes how sure "

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 SHOWN, MOST, _CONFUSIONS = 20, 1000, 10
 _CLASS_METRICS = ("precision", "recall", "f1", "roc_auc", "average_precision")
 _GROUP_METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "loss")
-# What test-time augmentation may change, and what a temperature does.
+# What test-time augmentation may change.
 ANSWERS = ("accuracy", "top5_accuracy", "balanced_accuracy", "f1_macro", "loss", "brier")
-PROBABILITIES = ("loss", "brier", "expected_calibration_error")
 
 
 def metrics_table(measured: "Measured") -> Html:
