@@ -232,14 +232,14 @@ def projection_chart(
     size = max(3.0, min(28.0, 12000 / max(1, len(points))))
     if len(present) > _LEGEND:
         around = LinearSegmentedColormap.from_list("around", (*theme.lines[:4], theme.lines[0]))
-        axes.scatter(*points.T, s=size, c=label, cmap=around, linewidths=0)
+        axes.scatter(points[:, 0], points[:, 1], size, label, cmap=around, linewidths=0)
         return figure
     for place, k in enumerate(present):
         look: dict[str, Any] = {
             "color": theme.lines[place % len(theme.lines)],
             "marker": MARKERS[place // len(theme.lines) % len(MARKERS)],
         }
-        own, name = points[label == k].T, short_name(class_names[k])
-        axes.scatter(*own, s=size, alpha=0.75, linewidths=0, label=name, **look)
+        (x, y), name = points[label == k].T, short_name(class_names[k])
+        axes.scatter(x, y, size, alpha=0.75, linewidths=0, label=name, **look)
     style.dress_legend(axes, theme, outside="right upper", markerscale=1.6)
     return figure
