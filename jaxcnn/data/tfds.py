@@ -24,7 +24,7 @@ from jaxcnn.data.source import Content, Read, Source
 from jaxcnn.errors import UserError, nearest
 from jaxcnn.files.folders import download
 from jaxcnn.files.locks import wait_for_lock
-from jaxcnn.files.paths import as_path, files, in_bucket
+from jaxcnn.files.paths import as_path, files, in_bucket, plain_name
 
 logger = logging.getLogger(__name__)
 
@@ -92,10 +92,10 @@ def _prepared_builder(name: str, dir: str | None, manual_dir: str | None) -> Any
     if dir is not None and not Path(dir).is_dir() and manual_dir is None and _offline():
         raise UserError(f"config.data.dir={dir!r}: no such folder, and no network to fill it from")
     try:
-        builder = tfds.builder(name, data_dir=dir)  # finds whatever format is there
+        builder = _builder(name, dir)  # finds whatever format is there
         if builder.is_prepared():
             return builder
-        builder = tfds.builder(name, data_dir=dir, file_format="array_record")
+        builder = _builder(name, dir, file_format="array_record")
     except tfds.core.DatasetNotFoundError as error:
         known = tfds.list_builders(with_community_datasets=False)
         raise UserError(
@@ -110,10 +110,31 @@ def _prepared_builder(name: str, dir: str | None, manual_dir: str | None) -> Any
     return _prepare(builder, name, dir, manual_dir)
 
 
+def _builder(name: str, dir: str | None, **options: Any) -> Any:
+    """TFDS's builder of a data set; by itself it would take "[" in a folder's name for a pattern.
+
+    Its `data_dir` may so be below a link, see `_folder_of`.
+    """
+    import tensorflow_datasets as tfds
+
+    place = dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    folder = None if "://" in place else str(plain_name(Path(place).expanduser()))
+    return tfds.builder(name, data_dir=folder, **options)
+
+
+def _folder_of(builder: Any, dir: str | None) -> Path:
+    """The folder of a prepared data set, as its user names it."""
+    folder = Path(builder.data_dir)
+    if dir is None or not folder.is_relative_to(link := plain_name(Path(dir))):
+        return folder
+    return dir / folder.relative_to(link)
+
+
 def _prepare(builder: Any, name: str, dir: str | None, manual_dir: str | None) -> Any:
     import tensorflow_datasets as tfds
 
-    where = f"{name} is not prepared in {Path(builder.data_dir)}"
+    folder = _folder_of(builder, dir)
+    where = f"{name} is not prepared in {folder}"
     advice = (
         "give --config.data.dir=FOLDER where it is prepared, or --config.data.manual_dir=FOLDER "
         "with its original files"
@@ -125,13 +146,15 @@ def _prepare(builder: Any, name: str, dir: str | None, manual_dir: str | None) -
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     try:
-        with _alone(Path(builder.data_dir)):
+        with _alone(folder):
             # Another process may have prepared it meanwhile; a builder looks only when it is made.
-            if (prepared := tfds.builder(name, data_dir=dir)).is_prepared():
+            if (prepared := _builder(name, dir)).is_prepared():
                 return prepared
-            logger.info("preparing %s in %s, once", name, builder.data_dir)
+            logger.info("preparing %s in %s, once", name, folder)
             builder.download_and_prepare(
-                download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
+                download_config=tfds.download.DownloadConfig(
+                    manual_dir=manual_dir and str(plain_name(Path(manual_dir)))
+                )
             )
     except Exception as error:  # TFDS and its builders raise anything
         if "tensorflow" in str(error) and "No module" in str(error):

@@ -12,6 +12,7 @@ import numpy as np
 from jaxcnn.errors import UserError
 from jaxcnn.exports.keras import build_keras, import_keras
 from jaxcnn.exports.model import Model
+from jaxcnn.files.paths import plain_name
 
 
 def write(path: Path, model: Model) -> None:
@@ -33,14 +34,16 @@ def write(path: Path, model: Model) -> None:
     module.serve = tf.function(
         lambda image: {"probabilities": net(image, training=False)}, input_signature=[image]
     )
-    tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
+    folder = str(plain_name(path.parent) / path.name)
+    tf.saved_model.save(module, folder, signatures={"serving_default": module.serve})
 
 
 def load(path: Path, model: Model) -> Callable[[np.ndarray], np.ndarray]:
     """The signature in a directory, as a function of arrays."""
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(path))  # kept, as a signature alone does not keep variables
+    folder = str(plain_name(path.parent) / path.name)  # its reader takes "[" for a pattern
+    loaded = tf.saved_model.load(folder)  # kept, as a signature alone does not keep variables
     return lambda image: np.asarray(
         loaded.signatures["serving_default"](image=tf.constant(image))["probabilities"]
     )

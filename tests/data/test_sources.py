@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,6 +126,20 @@ def test_a_data_set_of_tfds_is_read_by_name(prepared):
     assert its_label[0] == label[2]
 
 
+@pytest.mark.parametrize("name", ["cifar [v1]", "[!a]/b", "a\\b", "what?", "star*"])
+def test_prepared_data_are_found_in_a_folder_of_any_name(name, prepared, tmp_path, monkeypatch):
+    folder = tmp_path / name
+    folder.mkdir(parents=True)
+    (folder / "cifar10").symlink_to(Path(prepared, "cifar10"))
+    same = tfds(name="cifar10", dir=prepared)["test"]
+    found = tfds(name="cifar10", dir=str(folder))["test"]
+    assert found.identity == same.identity
+    assert found.read(np.array([7]))[0] == same.read(np.array([7]))[0]
+    monkeypatch.setenv("TFDS_DATA_DIR", str(folder))
+    assert tfds(name="cifar10")["test"].identity == same.identity
+    assert f"mnist is not prepared in {folder}/mnist/" in message_of(name="mnist", dir=str(folder))
+
+
 def test_a_part_of_a_split_holds_its_examples(prepared):
     whole = tfds(name="cifar10:3.0.2", dir=prepared)["train"]
     sources = tfds(
@@ -215,6 +230,7 @@ def test_a_version_that_does_not_exist_is_one_line(prepared):
 
 
 IN_ANOTHER_FORMAT = """
+import os
 import sys
 import numpy as np
 import tensorflow_datasets
@@ -222,8 +238,10 @@ from jaxcnn.data import SOURCES
 from jaxcnn.data.decode import Decoding, decode
 
 folder = sys.argv[1]
-builder = tensorflow_datasets.testing.DummyMnist(data_dir=folder, file_format="tfrecord")
+plain = folder.replace("[1]", "")  # or TFDS itself would not find what it has prepared
+builder = tensorflow_datasets.testing.DummyMnist(data_dir=plain, file_format="tfrecord")
 builder.download_and_prepare()
+os.rename(plain, folder)
 sources = SOURCES["tfds"](name="dummy_mnist", dir=folder)
 assert (sources["train"].size, sources["test"].size) == (20, 20)
 contents, labels = sources["train"].read(np.array([3, 0]))
@@ -234,12 +252,13 @@ assert labels.dtype == np.int32
 """
 
 
-def test_data_prepared_in_another_format_are_read_too(tmp_path, tensorflow):
+@pytest.mark.parametrize("name", ["plain", "v[1]"])
+def test_data_prepared_in_another_format_are_read_too(name, tmp_path, tensorflow):
     """TFRecord has no random access; TensorFlow reads it whole. In a process of its own: it would
     fill the memory of this one to the end.
     """
     done = subprocess.run(
-        [sys.executable, "-c", IN_ANOTHER_FORMAT, str(tmp_path)],
+        [sys.executable, "-c", IN_ANOTHER_FORMAT, str(tmp_path / name)],
         cwd=ROOT, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
