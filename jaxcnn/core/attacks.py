@@ -16,7 +16,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.core.augment.color import random_unit
+from jaxcnn.core.augment.draws import random_unit
 from jaxcnn.core.losses import cross_entropy
 
 Predict = Callable[[jax.Array], jax.Array]

@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.core.augment.color import blend, grey, mean_grey, random_normal, random_unit
-from jaxcnn.core.augment.draws import between, fresh, uniform
-from jaxcnn.core.augment.warp import sample_at
+from jaxcnn.core.augment.color import blend, grey, mean_grey
+from jaxcnn.core.augment.draws import between, fresh, random_normal, random_unit, uniform
+from jaxcnn.core.augment.geometry import sample_at
 
 Corruption = Callable[[jax.Array, jax.Array, int | jax.Array], jax.Array]
 

@@ -8,12 +8,11 @@ over seeds, and `lax.scan`. A batch is a dict of arrays with a common leading ax
     mask:  bool[B], False for padding: such an example counts in no loss, gradient or metric
     index: int32[B], each example's position in the data set
 
-    epoch: int32[B], how often each example was seen before; all 0 if it is missing
+    epoch: int32[B], how often each example was seen before; optional, all 0
 
 Augmentation draws from the key folded with step, index and epoch, per example: neither the number
-of devices nor an example's place in the batch changes it. What must not change with the step draws
-from "key", which the step adds to the batch: each example's own, `fold_in` of the run's key and the
-index.
+of devices nor an example's place in the batch changes it. Draws that must not change with the step
+use "key", which the step adds to the batch: the run's key folded with the example's index.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +30,6 @@ from jaxcnn.core.losses import cross_entropy
 from jaxcnn.core.metrics import confusion_matrix, correct_in_top_k
 from jaxcnn.core.rules import Rule, keeping_statistics
 from jaxcnn.core.state import PyTree, TrainState
-from jaxcnn.core.views import mean_logits
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
@@ -206,12 +204,9 @@ def make_eval_step(
     normalize: Normalize = to_float,
     loss_fn: Loss = cross_entropy,
     axis_name: str | None = None,
-    views: Sequence[str] = (),
     interceptor: Interceptor | None = None,
 ) -> EvalStep:
     """Returns a pure `eval_step(state, batch) -> sums`; see `make_train_step` for the arguments.
-
-    views: names of `jaxcnn.core.views`, over which the model's probabilities are averaged.
 
     `sums` add over batches; `jaxcnn.core.metrics.summarize` divides them once, at the end:
     {"loss": float32[], "top5": int32[], "confusion": int32[K, K] (rows: label, columns:
@@ -230,11 +225,7 @@ def make_eval_step(
 
     def eval_step(state: TrainState, batch: Batch) -> Metrics:
         label, mask = batch["label"], batch["mask"]
-
-        def logits_of(image: jax.Array) -> jax.Array:
-            return jnp.asarray(apply(state.variables, normalize(image), train=False))
-
-        logits = mean_logits(logits_of, batch["image"], views)
+        logits = jnp.asarray(apply(state.variables, normalize(batch["image"]), train=False))
         sums = {
             "loss": jnp.where(mask, loss_fn(logits, label), 0.0).sum(),
             "top5": (correct_in_top_k(logits, label, 5) & mask).sum(),

@@ -1,6 +1,5 @@
-"""Test-time augmentation: the mean of what a model says of several views of an image.
-
-A view is chosen without chance, so that a prediction is a function of the image alone.
+"""Test-time augmentation: a model's mean probabilities for several views of an image. Nothing is
+drawn, so that a prediction is a function of the image alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,18 +10,18 @@ import jax.numpy as jnp
 from jaxcnn.core.state import TrainState
 
 Batch = dict[str, jax.Array]
-# image [B, H, W, C] -> the views of it that come to those there are
+# image [B, H, W, C] -> other views of it
 View = Callable[[jax.Array], list[jax.Array]]
 
 
 def flip(image: jax.Array) -> list[jax.Array]:
-    """Mirrored, left to right."""
+    """The image mirrored left-right."""
     return [image[:, :, ::-1]]
 
 
 def shift(image: jax.Array) -> list[jax.Array]:
-    """Shifted by 1/32 of the shorter side along the diagonal, both ways (Jordan 2024,
-    arXiv:2404.00498, does so by one pixel of 32); what enters is mirrored from the border.
+    """The image shifted by 1/32 of the shorter side along the diagonal, both ways (Jordan 2024,
+    arXiv:2404.00498: by 1 pixel of 32); the border is mirrored.
     """
     _, height, width, _ = image.shape
     pixels = max(1, min(height, width) // 32)
@@ -35,8 +34,8 @@ VIEWS: dict[str, View] = {"flip": flip, "shift": shift}
 
 
 def all_views(image: jax.Array, names: Sequence[str]) -> list[jax.Array]:
-    """The image and, for each name, the views of all before: two for "flip", six for both. Shifted
-    and then mirrored, ("shift", "flip"), they are as many as Jordan 2024 takes.
+    """The image and, for each name, further views of all so far: two views for ("flip",), six for
+    ("shift", "flip"), as in Jordan 2024.
     """
     views = [image]
     for name in names:
@@ -47,8 +46,8 @@ def all_views(image: jax.Array, names: Sequence[str]) -> list[jax.Array]:
 def with_views(
     predict_step: Callable[[TrainState, Batch], Batch], names: Sequence[str]
 ) -> Callable[[TrainState, Batch], Batch]:
-    """Returns the same step with one more output, "views": the logarithms of the views' mean
-    probabilities, float32[B, K], see `all_views`. Without names it is the step itself.
+    """Returns the step with one more output, "views": the logarithms of the mean probabilities of
+    `all_views`, float32[B, K]. Without names it is the step itself.
     """
     if not names:
         return predict_step
@@ -57,23 +56,8 @@ def with_views(
         outputs = predict_step(state, batch)
         _, *others = all_views(batch["image"], names)  # the first is the image itself
         logits = [predict_step(state, batch | {"image": image})["logits"] for image in others]
-        return outputs | {"views": _mean([outputs["logits"], *logits])}
+        log_probabilities = jax.nn.log_softmax(jnp.stack([outputs["logits"], *logits]))
+        mean = jax.nn.logsumexp(log_probabilities, axis=0) - jnp.log(1 + len(others))
+        return outputs | {"views": mean}
 
     return step
-
-
-def mean_logits(
-    logits: Callable[[jax.Array], jax.Array], image: jax.Array, names: Sequence[str]
-) -> jax.Array:
-    """The logarithms of the views' mean probabilities, float32[B, K]; without names the logits.
-
-    logits: image [B, H, W, C] -> float32[B, K].
-    """
-    if not names:
-        return logits(image)
-    return _mean([logits(view) for view in all_views(image, names)])
-
-
-def _mean(logits: Sequence[jax.Array]) -> jax.Array:
-    log_probabilities = jax.nn.log_softmax(jnp.stack(logits))
-    return jax.nn.logsumexp(log_probabilities, axis=0) - jnp.log(len(logits))

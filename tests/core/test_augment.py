@@ -9,14 +9,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from jaxcnn.core.augment import (
-    compose,
-    normalize,
-    on_image,
-    random_crop,
-    random_flip,
-    to_float,
-)
+from jaxcnn.core.augment import compose, normalize, on_image, to_float
+from jaxcnn.core.augment.geometry import random_crop, random_flip
 
 
 @pytest.fixture(scope="module")

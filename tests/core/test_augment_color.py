@@ -19,11 +19,11 @@ from jaxcnn.core.augment.color import (
     random_brightness,
     random_contrast,
     random_greyscale,
-    random_integers,
     random_noise,
     random_saturation,
     shift_hue,
 )
+from jaxcnn.core.augment.draws import random_integers
 from tests.core.test_augment_battery import keys_of, make_batch
 
 equalize = jax.jit(policies.equalize)

@@ -6,11 +6,14 @@ import pytest
 
 from jaxcnn.core.augment.erase import cutout, random_erasing
 from jaxcnn.core.augment.geometry import (
+    affine_matrix,
     alternating_flip,
+    chain,
     random_resized_crop,
+    random_rotation,
     random_translation,
+    warp,
 )
-from jaxcnn.core.augment.warp import affine_matrix, chain, random_rotation, warp
 from tests.core.test_augment_battery import keys_of, make_batch
 
 

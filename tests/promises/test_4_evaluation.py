@@ -26,17 +26,34 @@ def parallel_of(mode, batch_size, num_devices):
     return make_parallel(mode, batch_size, devices)
 
 
-def everything(num_examples, batch_size, mode="jit", num_devices=1, views=()):
+def everything(num_examples, batch_size, mode="jit", num_devices=1):
     """Metrics of an untrained model on real digits."""
     data = real_batch(num_examples)
     split = Split(Images(data["image"], data["label"]), np.arange(num_examples))
     parallel = parallel_of(mode, batch_size, num_devices)
     model, *_ = build(parallel.axis_name)
-    eval_step = make_eval_step(model, axis_name=parallel.axis_name, views=views)
+    eval_step = make_eval_step(model, axis_name=parallel.axis_name)
     step = parallel.transform(eval_step, donate=False)
     batches = map(parallel.place_batch, eval_batches(split, batch_size))
     (metrics,) = evaluate(step, parallel.place_states([fresh_state()]), batches, parallel)
     return metrics
+
+
+def predicted(batch_size, mode, num_devices, views):
+    """The metrics of logits and of views, of the same model on 150 real digits."""
+    data = real_batch(150)
+    split = Split(Images(data["image"], data["label"]), np.arange(150))
+    parallel = parallel_of(mode, batch_size, num_devices)
+    model, *_ = build(parallel.axis_name)
+    predict_step = with_views(make_predict_step(model, axis_name=parallel.axis_name), views)
+    step = parallel.transform(predict_step, donate=False)
+    batches = map(parallel.place_batch, eval_batches(split, batch_size))
+    state = parallel.place_states([fresh_state()])
+    outputs = predict(step, state, batches, len(split), parallel)
+    assert {name: value.shape for name, value in outputs.items()} == {
+        "logits": (1, 150, 10), "views": (1, 150, 10)
+    }  # fmt: skip
+    return (plain_metrics(split.label, outputs[name][0]) for name in ("logits", "views"))
 
 
 @pytest.mark.parametrize(
@@ -45,23 +62,10 @@ def everything(num_examples, batch_size, mode="jit", num_devices=1, views=()):
 )
 def test_predictions_of_all_examples_give_the_numbers_that_sums_give(batch_size, mode, num_devices):
     """Of 150 images: the final test's way to eval.json and the report, beside validation's."""
-    data = real_batch(150)
-    split = Split(Images(data["image"], data["label"]), np.arange(150))
-    parallel = parallel_of(mode, batch_size, num_devices)
-    model, *_ = build(parallel.axis_name)
-    predict_step = with_views(make_predict_step(model, axis_name=parallel.axis_name), ("flip",))
-    step = parallel.transform(predict_step, donate=False)
-    batches = map(parallel.place_batch, eval_batches(split, batch_size))
-    state = parallel.place_states([fresh_state()])
-    outputs = predict(step, state, batches, len(split), parallel)
-    assert {name: value.shape for name, value in outputs.items()} == {
-        "logits": (1, 150, 10), "views": (1, 150, 10)
-    }  # fmt: skip
-    for name, views in (("logits", ()), ("views", ("flip",))):
-        expected = everything(150, batch_size, mode, num_devices, views)
-        metrics = plain_metrics(split.label, outputs[name][0])
-        assert metrics.pop("loss") == pytest.approx(expected.pop("loss"), rel=1e-6)
-        assert metrics == expected
+    metrics, _ = predicted(batch_size, mode, num_devices, views=("flip",))
+    expected = everything(150, batch_size, mode, num_devices)
+    assert metrics.pop("loss") == pytest.approx(expected.pop("loss"), rel=1e-6)
+    assert metrics == expected
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -95,10 +99,12 @@ def test_every_metric_equals_scikit_learn():
     assert measured["loss"] == pytest.approx(oracle.log_loss(label, probabilities), rel=1e-5)
 
 
-@pytest.mark.parametrize(("mode", "num_devices"), [("jit", 1), ("jit", 8), ("pmap", 8)])
+@pytest.mark.parametrize(
+    ("mode", "num_devices"), [("jit", 1), ("jit", 8), ("pmap", 8), ("fsdp", 8)]
+)
 def test_test_time_augmentation_averages_the_probabilities_of_six_views(mode, num_devices):
     """Of 150 images in batches of 64, by hand: shifted by a pixel both ways, and mirrored."""
-    measured = everything(150, 64, mode, num_devices, views=("shift", "flip"))
+    _, measured = predicted(64, mode, num_devices, views=("shift", "flip"))
     model, *_ = build()
     data, state = real_batch(150), fresh_state()
     image = data["image"] / np.float32(255)

@@ -18,28 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.core.augment.color import (
-    random_blur,
-    random_brightness,
-    random_contrast,
-    random_greyscale,
-    random_hue,
-    random_noise,
-    random_saturation,
-)
-from jaxcnn.core.augment.draws import fresh
-from jaxcnn.core.augment.erase import cutout, random_erasing
-from jaxcnn.core.augment.geometry import (
-    alternating_flip,
-    random_crop,
-    random_flip,
-    random_resized_crop,
-    random_translation,
-    random_vertical_flip,
-)
-from jaxcnn.core.augment.mix import cutmix, mixup
-from jaxcnn.core.augment.policies import randaugment, trivialaugment
-from jaxcnn.core.augment.warp import random_affine, random_rotation
+from jaxcnn.core.augment import color, draws, erase, geometry, mix, policies
 
 Batch = dict[str, jax.Array]
 Operation = Callable[[jax.Array, Batch], Batch]
@@ -66,27 +45,27 @@ def on_image(op: Callable[..., jax.Array]) -> Callable[..., Batch]:
 
 
 AUGMENTATIONS: dict[str, Callable[..., Batch]] = {
-    "crop": on_image(random_crop),
-    "resized_crop": on_image(random_resized_crop),
-    "flip": on_image(random_flip),
-    "vertical_flip": on_image(random_vertical_flip),
-    "alternating_flip": alternating_flip,
-    "translate": on_image(random_translation),
-    "rotation": on_image(random_rotation),
-    "affine": on_image(random_affine),
-    "brightness": on_image(random_brightness),
-    "contrast": on_image(random_contrast),
-    "saturation": on_image(random_saturation),
-    "hue": on_image(random_hue),
-    "greyscale": on_image(random_greyscale),
-    "noise": on_image(random_noise),
-    "blur": on_image(random_blur),
-    "cutout": on_image(cutout),
-    "erasing": on_image(random_erasing),
-    "randaugment": on_image(randaugment),
-    "trivialaugment": on_image(trivialaugment),
-    "mixup": mixup,
-    "cutmix": cutmix,
+    "crop": on_image(geometry.random_crop),
+    "resized_crop": on_image(geometry.random_resized_crop),
+    "flip": on_image(geometry.random_flip),
+    "vertical_flip": on_image(geometry.random_vertical_flip),
+    "alternating_flip": geometry.alternating_flip,
+    "translate": on_image(geometry.random_translation),
+    "rotation": on_image(geometry.random_rotation),
+    "affine": on_image(geometry.random_affine),
+    "brightness": on_image(color.random_brightness),
+    "contrast": on_image(color.random_contrast),
+    "saturation": on_image(color.random_saturation),
+    "hue": on_image(color.random_hue),
+    "greyscale": on_image(color.random_greyscale),
+    "noise": on_image(color.random_noise),
+    "blur": on_image(color.random_blur),
+    "cutout": on_image(erase.cutout),
+    "erasing": on_image(erase.random_erasing),
+    "randaugment": on_image(policies.randaugment),
+    "trivialaugment": on_image(policies.trivialaugment),
+    "mixup": mix.mixup,
+    "cutmix": mix.cutmix,
 }
 
 
@@ -103,7 +82,7 @@ def compose(operations: Sequence[Operation]) -> Operation:
 
     def augment(keys: jax.Array, batch: Batch) -> Batch:
         for position, operation in enumerate(operations):
-            batch = operation(fresh(keys, position), batch)
+            batch = operation(draws.fresh(keys, position), batch)
         return batch
 
     return augment

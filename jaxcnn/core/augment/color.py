@@ -1,7 +1,7 @@
-"""Operations on what a pixel is worth: brightness, contrast, colour, noise, blur.
+"""Operations on the values of pixels: brightness, contrast, colour, noise, blur.
 
-All return float32 in 0..255 without rounding. An image of one channel has no colour, so that
-`saturation`, `hue` and `greyscale` leave it as it is, and one config serves both kinds.
+All return float32 in 0..255 without rounding. An image of one channel has no colour: `saturation`,
+`hue` and `greyscale` do not change it, so that one config serves both kinds.
 """
 
 import math
@@ -10,15 +10,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.core.augment.draws import (
-    between,
-    check_amount,
-    check_share,
-    fresh,
-    per_image,
-    uniform,
-    where_any,
-)
+from jaxcnn.core.augment import draws
 
 
 def grey(image: jax.Array) -> jax.Array:
@@ -71,11 +63,11 @@ def random_saturation(
 
 def random_greyscale(keys: jax.Array, image: jax.Array, probability: float = 0.1) -> jax.Array:
     """Replaces images by their luma, on all channels, with the given probability."""
-    check_share("probability", probability)
-    (chance,) = uniform(keys, 1)
+    (chance,) = draws.uniform(keys, 1)
+    drawn = draws.applies(chance, probability)
     if image.shape[-1] == 1:
         return image
-    return jnp.where(per_image(chance < probability), grey(image), image.astype(jnp.float32))
+    return jnp.where(draws.per_image(drawn), grey(image), image.astype(jnp.float32))
 
 
 def random_hue(
@@ -87,11 +79,11 @@ def random_hue(
     """
     if not 0 <= amount <= 0.5:
         raise ValueError(f"amount={amount!r}: expected a share of the circle from 0 to 0.5")
-    check_share("probability", probability)
-    turn, chance = uniform(keys, 2)
+    turn, chance = draws.uniform(keys, 2)
+    drawn = draws.applies(chance, probability)
     if image.shape[-1] == 1:
         return image
-    return shift_hue(image, jnp.where(chance < probability, between(turn, -amount, amount), 0))
+    return shift_hue(image, jnp.where(drawn, draws.between(turn, -amount, amount), 0))
 
 
 def shift_hue(image: jax.Array, turn: jax.Array) -> jax.Array:
@@ -111,7 +103,7 @@ def shift_hue(image: jax.Array, turn: jax.Array) -> jax.Array:
     distance = jnp.abs(distance - 6 * jnp.round(distance / 6))
     value, chroma = value[..., None], chroma[..., None]
     turned = value - chroma * jnp.clip(distance - 1, 0, 1)
-    return jnp.where(per_image(turn) == 0, image, turned)
+    return jnp.where(draws.per_image(turn) == 0, image, turned)
 
 
 def random_noise(
@@ -121,37 +113,11 @@ def random_noise(
 
     std: its standard deviation as a share of the full range, 0.05 being 12.75 of 255.
     """
-    check_amount("std", std)
-    check_share("probability", probability)
-    (chance,) = uniform(keys, 1)
-    normal = random_normal(fresh(keys, 1), image.shape[1:])
-    scale = jnp.where(chance < probability, 255 * std, 0)
-    return jnp.clip(image + per_image(scale) * normal, 0, 255)
-
-
-def random_normal(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """float32[B, *shape] of the standard normal distribution; its largest value is 4.2."""
-    return math.sqrt(2) * jax.lax.erf_inv(2 * random_unit(keys, shape) - 1)
-
-
-def random_unit(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """float32[B, *shape], uniform between 0 and 1, from 16 bits a value.
-
-    Half the time of 32 bits; the steps are too fine for 8-bit images to show.
-    """
-    levels = random_integers(keys, shape, jnp.uint16).astype(jnp.float32)
-    return (levels + 0.5) / 2**16
-
-
-def random_integers(keys: jax.Array, shape: tuple[int, ...], dtype) -> jax.Array:
-    """[B, *shape] of all values of an unsigned dtype (uint8 or uint16) alike.
-
-    `jax.random.bits` would spend 32 random bits on each.
-    """
-    size, packed = math.prod(shape), 32 // jnp.iinfo(dtype).bits
-    words = jax.vmap(lambda key: jax.random.bits(key, (-(-size // packed),), jnp.uint32))(keys)
-    values = jax.lax.bitcast_convert_type(words, dtype).reshape(len(words), -1)
-    return values[:, :size].reshape(-1, *shape)
+    draws.check_amount("std", std)
+    (chance,) = draws.uniform(keys, 1)
+    normal = draws.random_normal(draws.fresh(keys, 1), image.shape[1:])
+    scale = jnp.where(draws.applies(chance, probability), 255 * std, 0)
+    return jnp.clip(image + draws.per_image(scale) * normal, 0, 255)
 
 
 def random_blur(
@@ -164,13 +130,11 @@ def random_blur(
     """
     if not 0.1 <= sigma <= 16:
         raise ValueError(f"sigma={sigma!r}: expected a number of pixels from 0.1 to 16")
-    check_share("probability", probability)
-    width, chance = uniform(keys, 2)
-    width = between(width, 0.1, sigma)
-    drawn = chance < probability
+    width, chance = draws.uniform(keys, 2)
+    width, drawn = draws.between(width, 0.1, sigma), draws.applies(chance, probability)
 
     def weights(size):
-        """Of a pixel's neighbours along an axis, float32[B, 2r + 1]; they add to 1."""
+        """Weights of a pixel's neighbours along an axis, float32[B, 2r + 1], which add to 1."""
         radius = min(math.ceil(3 * sigma), size - 1)
         offsets = jnp.arange(-radius, radius + 1)
         gaussian = jnp.exp(-0.5 * (offsets / width[:, None]) ** 2)
@@ -178,8 +142,8 @@ def random_blur(
         return jnp.where(drawn[:, None], gaussian, offsets == 0)
 
     _, height, columns, _ = image.shape
-    image = where_any(drawn, partial(convolve, axis=1), image, weights(height))
-    return where_any(drawn, partial(convolve, axis=2), image, weights(columns))
+    image = draws.where_any(drawn, partial(convolve, axis=1), image, weights(height))
+    return draws.where_any(drawn, partial(convolve, axis=2), image, weights(columns))
 
 
 def convolve(image: jax.Array, weights: jax.Array, axis: int) -> jax.Array:
@@ -202,9 +166,8 @@ def convolve(image: jax.Array, weights: jax.Array, axis: int) -> jax.Array:
 
 
 def _factor(keys: jax.Array, amount: float, probability: float) -> jax.Array:
-    """[B, 1, 1, 1]: drawn from 1 - amount to 1 + amount, or 1 where not drawn at all."""
-    check_amount("amount", amount)
-    check_share("probability", probability)
-    unit, chance = uniform(keys, 2)
-    factor = between(unit, max(0.0, 1 - amount), 1 + amount)
-    return per_image(jnp.where(chance < probability, factor, 1))
+    """[B, 1, 1, 1]: from 1 - amount to 1 + amount, or 1 where the operation is not applied."""
+    draws.check_amount("amount", amount)
+    unit, chance = draws.uniform(keys, 2)
+    factor = draws.between(unit, max(0.0, 1 - amount), 1 + amount)
+    return draws.per_image(jnp.where(draws.applies(chance, probability), factor, 1))

@@ -4,16 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.core.augment.color import random_integers
-from jaxcnn.core.augment.draws import (
-    Range,
-    between,
-    check_range,
-    check_share,
-    fresh,
-    per_image,
-    uniform,
-)
+from jaxcnn.core.augment import draws
 
 
 def rectangle(
@@ -47,13 +38,12 @@ def cutout(
     """
     if size <= 0:
         raise ValueError(f"size={size!r}: expected a number of pixels from 1")
-    check_share("probability", probability)
     _, height, width, _ = image.shape
-    down, right, chance = uniform(keys, 3)
+    down, right, chance = draws.uniform(keys, 3)
     top = jnp.floor(down * height) - size // 2
     left = jnp.floor(right * width) - size // 2
     square = rectangle(top, top + size, left, left + size, height, width)
-    drawn = per_image(chance < probability)
+    drawn = draws.per_image(draws.applies(chance, probability))
     return jnp.where(square & drawn, jnp.asarray(fill, image.dtype), image)
 
 
@@ -61,25 +51,24 @@ def random_erasing(
     keys: jax.Array,
     image: jax.Array,
     probability: float = 0.5,
-    scale: Range = (0.02, 0.4),
-    ratio: Range = (0.3, 1 / 0.3),
+    scale: draws.Range = (0.02, 0.4),
+    ratio: draws.Range = (0.3, 1 / 0.3),
     fill: float | None = None,
 ) -> jax.Array:
-    """Paints a rectangle over images with the given probability; it lies inside as a whole.
+    """Paints a rectangle, which lies inside as a whole, over images with the given probability.
 
-    Zhong et al. 2017, arXiv:1708.04896. Where a side would be longer than the image, the rectangle
-    is made as long and the other side so much longer, instead of drawing again.
+    Zhong et al. 2017, arXiv:1708.04896. A side longer than the image is cut to the image and the
+    other one lengthened, to keep the area, instead of drawing again.
 
     scale: the rectangle's share of the area; ratio: its height / width, drawn so that 1 / ratio is
       as likely; fill: in 0..255, or None for random values, the best in the paper.
     """
-    check_share("probability", probability)
-    check_range("scale", scale, highest=1)
-    check_range("ratio", ratio)
+    draws.check_range("scale", scale, highest=1)
+    draws.check_range("ratio", ratio)
     _, height, width, _ = image.shape
-    chance, area, aspect, down, right = uniform(keys, 5)
-    area = between(area, *scale) * (height * width)
-    aspect = jnp.exp(between(aspect, float(np.log(ratio[0])), float(np.log(ratio[1]))))
+    chance, area, aspect, down, right = draws.uniform(keys, 5)
+    area = draws.between(area, *scale) * (height * width)
+    aspect = jnp.exp(draws.between(aspect, float(np.log(ratio[0])), float(np.log(ratio[1]))))
     rows = jnp.clip(jnp.sqrt(area * aspect), area / width, height)
     columns = jnp.round(area / rows)
     rows = jnp.round(rows)
@@ -87,7 +76,9 @@ def random_erasing(
     left = jnp.floor(right * (width - columns + 1))
     box = rectangle(top, top + rows, left, left + columns, height, width)
     if fill is None:
-        paint = random_integers(fresh(keys, 1), image.shape[1:], jnp.uint8).astype(image.dtype)
+        keys = draws.fresh(keys, 1)
+        paint = draws.random_integers(keys, image.shape[1:], jnp.uint8).astype(image.dtype)
     else:
         paint = jnp.asarray(fill, image.dtype)
-    return jnp.where(box & per_image(chance < probability), paint, image)
+    drawn = draws.per_image(draws.applies(chance, probability))
+    return jnp.where(box & drawn, paint, image)

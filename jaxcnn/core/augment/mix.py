@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.core.augment.draws import check_share, per_image, uniform
+from jaxcnn.core.augment import draws
 from jaxcnn.core.augment.erase import rectangle
 
 Batch = Mapping[str, jax.Array]
@@ -34,7 +34,7 @@ def mixup(
     weight, _ = _own_weight(keys, batch, alpha, probability)
     image = batch["image"].astype(jnp.float32)
     other = swap_neighbours(batch["image"]).astype(jnp.float32)
-    image = image + per_image(1 - weight) * (other - image)
+    image = image + draws.per_image(1 - weight) * (other - image)
     return {**batch, "image": image, "label": _mixed_labels(batch, weight, num_classes)}
 
 
@@ -98,9 +98,8 @@ def _own_weight(keys, batch, alpha, probability):
     """Each example's weight of itself, float32[B], and two more uniform numbers [2, B]."""
     if not 0 < alpha < jnp.inf:
         raise ValueError(f"alpha={alpha!r}: expected a number above 0")
-    check_share("probability", probability)
-    unit, angle, chance, *more = uniform(keys, 5)
-    mixes = (chance < probability) & swap_neighbours(batch["mask"])
+    unit, angle, chance, *more = draws.uniform(keys, 5)
+    mixes = draws.applies(chance, probability) & swap_neighbours(batch["mask"])
     return jnp.where(mixes, symmetric_beta(unit, angle, alpha), 1), more
 
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxcnn.core.augment import draws
 from jaxcnn.core.augment.color import blend, grey, mean_grey
-from jaxcnn.core.augment.draws import per_image, uniform, where_any
-from jaxcnn.core.augment.warp import affine_matrix, chain, warp
+from jaxcnn.core.augment.geometry import affine_matrix, chain, warp
 
 OPERATIONS = (
     "identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness",
@@ -57,7 +57,7 @@ def randaugment(
     _, height, width, _ = image.shape
     share = 150 / 331
     ranges = Ranges(0.3, share * height, share * width, 30.0, 0.9, 4.0)
-    which, sign = jnp.split(uniform(keys, 2 * num_ops), 2)
+    which, sign = jnp.split(draws.uniform(keys, 2 * num_ops), 2)
     strength = jnp.full_like(which, magnitude / 10)
     return _apply(image, _index(which), strength, jnp.where(sign < 0.5, -1.0, 1.0), ranges)
 
@@ -75,7 +75,7 @@ def trivialaugment(keys: jax.Array, image: jax.Array, strength: float = 1.0) -> 
         raise ValueError(f"strength={strength!r}: expected a share from 0 to 1")
     _, height, width, _ = image.shape
     ranges = Ranges(0.99, min(32.0, height), min(32.0, width), 135.0, 0.99, 6.0)
-    which, level, sign = uniform(keys, 3)[:, None]
+    which, level, sign = draws.uniform(keys, 3)[:, None]
     level = strength * jnp.floor(31 * level) / 30
     return _apply(image, _index(which), level, jnp.where(sign < 0.5, -1.0, 1.0), ranges)
 
@@ -96,7 +96,7 @@ def _apply(
     for one, level, direction in zip(which, strength, sign, strict=True):
         recolor = partial(_recolor, ranges=ranges)
         needed = one >= OPERATIONS.index("brightness")
-        image = where_any(needed, recolor, image, one, level, direction)
+        image = draws.where_any(needed, recolor, image, one, level, direction)
     return image
 
 
@@ -119,7 +119,7 @@ def _recolor(
     image: jax.Array, which: jax.Array, strength: jax.Array, sign: jax.Array, ranges: Ranges
 ) -> jax.Array:
     """One round on image float32[B, H, W, C]; which, strength, sign: [B]."""
-    which, strength, sign = per_image(which), per_image(strength), per_image(sign)
+    which, strength, sign = draws.per_image(which), draws.per_image(strength), draws.per_image(sign)
 
     def drew(name):
         return which == OPERATIONS.index(name)
