@@ -28,7 +28,7 @@ WITHOUT_TENSORFLOW = _HIDING + os.pathsep + WITH_TENSORFLOW
 # The commands themselves are not among them: each child runs its own, as `__main__`.
 _FORKS = multiprocessing.get_context("forkserver")
 _PRELOADED = (
-    "jaxcnn.checking.check", "jaxcnn.cli.common", "jaxcnn.training.train", "jaxcnn.search.tune",
+    "jaxcnn.checking.check", "jaxcnn.cli.process", "jaxcnn.training.train", "jaxcnn.search.tune",
     "cv2", "optuna", "orbax.checkpoint", "sklearn.datasets",
 )  # fmt: skip
 _FORKS.set_forkserver_preload(list(_PRELOADED))

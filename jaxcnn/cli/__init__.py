@@ -33,7 +33,9 @@ def start(verb: str) -> None:
     if huge_pages.is_command():
         huge_pages.start_again()  # before the imports that take long
     sys.argv[0] = f"jaxcnn {verb}"  # what commands that are printed begin with
-    import_module(f"jaxcnn.cli.{verb}").start()
+    from jaxcnn.cli import process
+
+    process.run(import_module(f"jaxcnn.cli.{verb}"))
 
 
 def main() -> None:

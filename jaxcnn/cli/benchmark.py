@@ -24,32 +24,20 @@ import shlex
 import signal
 import sys
 
-import jax
 from absl import flags
 
-from jaxcnn.cli import common as cli
-from jaxcnn.core.models import MODELS
+from jaxcnn.cli.parsing import FLAGS, config_from_flags, define_config, experiment_path
 from jaxcnn.errors import UserError, command, nearest
 from jaxcnn.files.folders import json_file, write_json_file
 from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import environment
 from jaxcnn.runtime.preemption import Interrupted
-from jaxcnn.timing.first_step import measure_first_steps
-from jaxcnn.timing.model_cost import HEADINGS, ModelCost, measure_model
-from jaxcnn.timing.speed import measure_speed
-from jaxcnn.timing.speed_table import (
-    SPEED_FILE,
-    machine_load,
-    read_report,
-    report,
-    side_by_side,
-    table,
-)
 
+ARGUMENTS = "[NAME ...]"
 MODELS_FILE = "models.json"
 DTYPES = ("float32", "bfloat16")
 
-cli.define_config()
+define_config(required=False)
 _MODELS = flags.DEFINE_bool("models", False, "Measure models: those named, or all.")
 _COMPARE = flags.DEFINE_bool("compare", False, "Compare two files of --output.")
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Of --config: how often all is timed.", lower_bound=2)
@@ -67,7 +55,7 @@ _SECONDS = flags.DEFINE_float(
     "seconds", 2.0, "How long each is timed, about (--config: in each round).", lower_bound=0.0
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", None, f"A .json file, or a folder that {SPEED_FILE} or {MODELS_FILE} goes to."
+    "output", None, f"A .json file, or a folder that speed.json or {MODELS_FILE} goes to."
 )
 # What each question takes besides.
 _TAKES = {
@@ -78,31 +66,44 @@ _TAKES = {
 _CONFIG_WORDS = ("--config", "--noconfig", "-config", "-noconfig")
 
 
-def main(*words: str) -> None:
-    values = (cli.FLAGS.config, _COMPARE.value, _MODELS.value)
-    asked = [name for name, value in zip(_TAKES, values, strict=True) if value]
+def _asked() -> list[str]:
+    values = (FLAGS.config, _COMPARE.value, _MODELS.value)
+    return [name for name, value in zip(_TAKES, values, strict=True) if value]
+
+
+def check(*words: str) -> None:
+    asked = _asked()
     if len(asked) != 1:
         raise UserError(
             "say what to measure, jaxcnn benchmark --config FILE, --models [NAME ...] "
             "or --compare FILE FILE: one of them"
         )
     for name in dict.fromkeys(name for names in _TAKES.values() for name in names):
-        if name not in _TAKES[asked[0]] and cli.FLAGS[name].present:
+        if name not in _TAKES[asked[0]] and FLAGS[name].present:
             raise UserError(f"--{name}: is not for {asked[0]}; --help tells what takes it")
-    {"--config": _config, "--compare": _compare, "--models": _models}[asked[0]](*words)
-
-
-def _config(*words: str) -> None:
-    experiment, load = str(cli.experiment_path()), machine_load()
-    file = json_file(_OUTPUT.value, SPEED_FILE, "output")
-    if words:
+    if asked == ["--config"] and words:
         raise UserError(f"{words[0]!r}: not a flag; flags are written --name=value (see --help)")
+    if asked == ["--compare"] and len(words) != 2:
+        raise UserError("--compare: give two files, jaxcnn benchmark --compare A B")
+
+
+def main(*words: str) -> None:
+    {"--config": _config, "--compare": _compare, "--models": _models}[_asked()[0]](*words)
+
+
+def _config() -> None:
+    from jaxcnn.timing.first_step import measure_first_steps
+    from jaxcnn.timing.speed import measure_speed
+    from jaxcnn.timing.speed_table import SPEED_FILE, machine_load, report, table
+
+    experiment, load = str(experiment_path()), machine_load()
+    file = json_file(_OUTPUT.value, SPEED_FILE, "output")
     # The processes it starts must not outlive it.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     # Before this process takes a share of the devices' memory.
     line = shlex.split(command("train", keep=_CONFIG_WORDS))
     first, parts = measure_first_steps(line[2:], _STARTS.value)
-    config = cli.config_from_flags()
+    config = config_from_flags()
     try:
         measured, work = measure_speed(config, _ROUNDS.value, _SECONDS.value)
     except Interrupted as error:
@@ -116,13 +117,18 @@ def _config(*words: str) -> None:
 
 
 def _compare(*files: str) -> None:
-    if len(files) != 2:
-        raise UserError("--compare: give two files, jaxcnn benchmark --compare A B")
+    from jaxcnn.timing.speed_table import read_report, side_by_side
+
     a, b = (read_report(as_path(file)) for file in files)
     print(side_by_side(a, b))
 
 
 def _models(*names: str) -> None:
+    import jax
+
+    from jaxcnn.core.models import MODELS
+    from jaxcnn.timing.model_cost import HEADINGS, ModelCost, measure_model
+
     for name in names:
         if name not in MODELS:
             raise UserError(f"{name}: no such model{nearest(name, MODELS)}; --help lists them")
@@ -144,7 +150,3 @@ def _models(*names: str) -> None:
         print(f"\nmore in {file}")
     if failed := [cost.name for cost in found if cost.error is not None]:
         raise UserError(f"{', '.join(failed)}: not measured, see above")
-
-
-def start() -> None:
-    cli.run(main, usage=__doc__, arguments="[NAME ...]")

@@ -23,23 +23,26 @@ from pathlib import Path
 
 from absl import flags
 
-from jaxcnn.checking.check import check
-from jaxcnn.cli import common as cli
+from jaxcnn.cli.parsing import config_from_flags, define_config, experiment_name
 from jaxcnn.errors import UserError, printable
 from jaxcnn.files.paths import as_path
 
-cli.define_config()
+define_config()
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Where the results go. Default: runs/<name of the experiment file>-data."
 )
 
 
-def main() -> None:
-    config = cli.config_from_flags()
+def check() -> None:
     if _OUTPUT.value == "":
         raise UserError("--output: is empty; give a folder, or leave the flag out")
-    name = cli.experiment_path().stem
-    output = as_path(_OUTPUT.value or Path("runs") / f"{name}-data")
+
+
+def main() -> None:
+    from jaxcnn.checking.check import check
+
+    config = config_from_flags()
+    output = as_path(_OUTPUT.value or Path("runs") / f"{experiment_name()}-data")
     checked = check(config, output)
     page = output / "report.html"
     print(f"{checked.text}\n\nmore in {printable(str(page))}", flush=True)
@@ -48,7 +51,3 @@ def main() -> None:
         many = "1 finding" if len(harm) == 1 else f"{len(harm)} findings"
         raise UserError(printable(f"{many} would harm training: {'; '.join(harm)}; see {page}"))
     print("nothing found that would harm training")
-
-
-def start() -> None:
-    cli.run(main, usage=__doc__)

@@ -11,23 +11,24 @@ for the difference in accuracy; with more than two models the p-values are Holm'
 
 from absl import flags
 
-from jaxcnn.cli import common as cli
 from jaxcnn.errors import UserError, printable
-from jaxcnn.evaluation.compare import compare_runs
 from jaxcnn.files.folders import check_writable
 from jaxcnn.files.paths import as_path
+
+ARGUMENTS = "RUN RUN ..."
 
 _OUTPUT = flags.DEFINE_string("output", "runs/compare", "Where the results go.")
 
 
-def main(*runs: str) -> None:
+def check(*runs: str) -> None:
     if len(runs) < 2:
         raise UserError("give two run directories or more, jaxcnn compare RUN RUN")
+
+
+def main(*runs: str) -> None:
+    from jaxcnn.evaluation.compare import compare_runs
+
     output = as_path(_OUTPUT.value)
     check_writable(output, "output")
     print(compare_runs([as_path(run) for run in runs], output))
     print(f"\nmore in {printable(str(output / 'compare.html'))}")
-
-
-def start() -> None:
-    cli.run(main, usage=__doc__, arguments="RUN RUN ...")

@@ -13,14 +13,12 @@ model's, or some of them. More is made on request: see the report.* keys.
 
 from absl import flags
 
-from jaxcnn.cli import common as cli
+from jaxcnn.cli.parsing import define_run, trained_from_flags
 from jaxcnn.errors import UserError, printable
-from jaxcnn.evaluation.assess import assess, find_data
-from jaxcnn.evaluation.report import default_output, write_report
 from jaxcnn.files.folders import check_writable
 from jaxcnn.files.paths import as_path
 
-cli.define_run()
+define_run()
 _SPLIT = flags.DEFINE_string(
     "split", None, "train, validation, test or all. Default: test, else validation, else train."
 )
@@ -29,17 +27,19 @@ _OUTPUT = flags.DEFINE_string(
 )
 
 
-def main() -> None:
+def check() -> None:
     if _OUTPUT.value == "":
         raise UserError("--output: is empty; give a folder, or leave the flag out")
-    trained = cli.trained_from_flags()
+
+
+def main() -> None:
+    from jaxcnn.evaluation.assess import assess, find_data
+    from jaxcnn.evaluation.report import default_output, write_report
+
+    trained = trained_from_flags()
     if _OUTPUT.value:
         check_writable(as_path(_OUTPUT.value), "output")
     examined = find_data(trained, _SPLIT.value)
     output = as_path(_OUTPUT.value) if _OUTPUT.value else default_output(trained, examined)
     text, _ = write_report(assess(trained, examined), output)
     print(f"{text}\n\nmore in {printable(str(output / 'report.html'))}")
-
-
-def start() -> None:
-    cli.run(main, usage=__doc__)

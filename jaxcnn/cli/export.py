@@ -22,20 +22,18 @@ ends with exit code 2.
 import logging
 import os
 import shlex
-from pathlib import Path
 
 from absl import flags
 
-from jaxcnn.cli import common as cli
+from jaxcnn.cli.parsing import FREE_WHEN_ANSWERING, define_run, trained_from_flags
 from jaxcnn.errors import UserError, nearest, printable
-from jaxcnn.exports import FORMATS
-from jaxcnn.exports.export import Exported, export
 from jaxcnn.files.folders import check_writable
 from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import EXPORT
-from jaxcnn.inference.trained import FREE_WHEN_ANSWERING
 
-cli.define_run(FREE_WHEN_ANSWERING)
+FORMATS = ("onnx", "stablehlo", "safetensors", "keras", "h5", "saved_model")
+
+define_run(FREE_WHEN_ANSWERING)
 _FORMAT = flags.DEFINE_list("format", "onnx,stablehlo", f"Which files: {', '.join(FORMATS)}.")
 _BATCH = flags.DEFINE_integer(
     "batch", None, "So many images at once, always. Default: any number.", lower_bound=1
@@ -47,24 +45,29 @@ _OUTPUT = flags.DEFINE_string(
 )
 
 
-def main() -> None:
-    names = _formats()
+def check() -> None:
+    _formats()
     if _OUTPUT.value == "":
         raise UserError("--output: is empty; give a folder, or leave the flag out")
+
+
+def main() -> None:
+    from jaxcnn.exports.export import export
+
     workdir = as_path(flags.FLAGS.workdir)
     folder = as_path(_OUTPUT.value) if _OUTPUT.value else workdir / EXPORT
     check_writable(folder, "output")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Keras warns of .h5, which was asked for
-    exported = export(
-        cli.trained_from_flags(),
-        folder,
-        names,
-        batch=_BATCH.value,
-        int8=_INT8.value,
-        triton=_TRITON.value,
-    )
-    _tell(exported, folder)
+    trained, names = trained_from_flags(), _formats()
+    int8, triton = bool(_INT8.value), bool(_TRITON.value)
+    exported = export(trained, folder, names, batch=_BATCH.value, int8=int8, triton=triton)
+    if exported.lines:
+        width = max(len(name) for name, _ in exported.lines)
+        print("\n".join(f"{name:{width}}  {details}" for name, details in exported.lines))
+        file = folder / "model.onnx"
+        model = ["--artifact", str(file)] if file.exists() else ["--workdir", flags.FLAGS.workdir]
+        print(f"\nnext: {printable(shlex.join(['jaxcnn', 'serve', *model]))}")
     if exported.refused:
         raise UserError("; ".join(exported.refused))
 
@@ -80,17 +83,3 @@ def _formats() -> list[str]:
     if (_INT8.value or _TRITON.value) and "onnx" not in names:
         raise UserError("--int8 and --triton: are made of the ONNX file; give --format onnx too")
     return names
-
-
-def _tell(exported: Exported, folder: Path) -> None:
-    if not exported.lines:
-        return
-    width = max(len(name) for name, _ in exported.lines)
-    print("\n".join(f"{name:{width}}  {told}" for name, told in exported.lines))
-    file = folder / FORMATS["onnx"].file
-    how = ["--artifact", str(file)] if file.exists() else ["--workdir", flags.FLAGS.workdir]
-    print(f"\nnext: {printable(shlex.join(['jaxcnn', 'serve', *how]))}")
-
-
-def start() -> None:
-    cli.run(main, usage=__doc__)

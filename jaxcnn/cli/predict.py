@@ -10,7 +10,7 @@ An INPUT is an image, a folder (with all images and videos below it), a pattern 
 the number of a camera (until Ctrl-C; alone), or - for a list of paths on standard input. Each
 answer is a line of JSON on standard output, in the order of the inputs: path, label, probability,
 top; of a video's frames also frame, from 0, and seconds. What cannot be read is a line with path
-and error, and the rest go on.
+and error, and the rest go on; the exit code is 2 if none can be read, or with --strict any.
 """
 
 import contextlib
@@ -20,26 +20,29 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from absl import flags
 
-from jaxcnn.cli import common as cli
+from jaxcnn.cli.parsing import classifier_from_flags, define_classifier
 from jaxcnn.errors import UserError
 from jaxcnn.files.folders import check_writable
 from jaxcnn.files.paths import local
-from jaxcnn.inference.answers import Table, annotated, as_json
-from jaxcnn.inference.classifier import Classifier
-from jaxcnn.inference.inputs import Input, find_inputs, is_camera, read_lines
-from jaxcnn.inference.prediction import count, predict
-from jaxcnn.inference.video import CODECS, Film
 from jaxcnn.runtime.progress import counter
+
+if TYPE_CHECKING:
+    from jaxcnn.inference.inputs import Input
+    from jaxcnn.inference.video import Film
+
+ARGUMENTS = "INPUT ..."
 
 # A file's number, as Python's own object for it may be missing, and waits for more than one line.
 _STDIN = 0
 
-cli.define_classifier()
+define_classifier()
 _TOP = flags.DEFINE_integer("top", 5, "How many of the likeliest classes.", lower_bound=1)
 _CSV = flags.DEFINE_string("csv", None, "A file for a table of all answers and probabilities.")
 _EVERY = flags.DEFINE_integer("every", 1, "Of a video, answer every Nth frame.", lower_bound=1)
@@ -55,16 +58,21 @@ _SAVE = flags.DEFINE_string(
 _STRICT = flags.DEFINE_bool("strict", False, "Exit with 2 if any input could not be read.")
 
 
-def main(*words: str) -> None:
+def check(*words: str) -> None:
     if not words:
         raise UserError(
             "give what to look at: images, folders, videos, or - for a list of paths on standard "
             "input; jaxcnn predict --workdir RUN INPUT ..."
         )
-    if (camera := next(filter(is_camera, words), None)) and len(words) > 1:
-        raise UserError(f"{camera}: no such file, and a camera of that number is given alone")
     if not math.isfinite(_SMOOTH.value):
         raise UserError(f"--smooth={_SMOOTH.value}: give a number of seconds")
+
+
+def main(*words: str) -> None:
+    from jaxcnn.inference.inputs import find_inputs, is_camera, read_lines
+
+    if (camera := next(filter(is_camera, words), None)) and len(words) > 1:
+        raise UserError(f"{camera}: no such file, and a camera of that number is given alone")
     if _CSV.value is not None and _is_one_of(_local(_CSV), words):
         raise UserError(f"--csv={_CSV.value}: is an INPUT itself; give another name")
     inputs = find_inputs(words, read_lines(_STDIN))
@@ -73,25 +81,25 @@ def main(*words: str) -> None:
         film = _film(_local(_SAVE), found := list(itertools.islice(inputs, 2)))
         inputs = iter(found)
     try:
-        answered, failed = _answer(cli.classifier_from_flags(), inputs, words, film, _watch())
+        answered, failed = _answer(inputs, words, film)
     except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)
         sys.exit(143 if isinstance(stop, _Terminated) else 130)
     except BrokenPipeError:
         return  # whoever reads has enough
     if failed:
-        told = f'{failed:,} of {answered:,} could not be read; the lines with "error" say why'
-        if _STRICT.value:
-            raise UserError(told)
-        print(f"warning: {told}", file=sys.stderr)
+        message = f'{failed:,} of {answered:,} could not be read; the lines with "error" say why'
+        if _STRICT.value or failed == answered:
+            raise UserError(message)
+        print(f"warning: {message}", file=sys.stderr)
 
 
 class _Terminated(KeyboardInterrupt):
     """SIGTERM, which ends everything as Ctrl-C does."""
 
 
-def _watch() -> Callable[[], None]:
-    """Notes Ctrl-C and SIGTERM; what comes back raises them. A second one ends the process.
+def _catch_signals() -> Callable[[], None]:
+    """Notes Ctrl-C and SIGTERM, and returns what raises them. A second one ends the process.
 
     Raised at once they could be lost: Python drops what a callback of its garbage collector raises.
     """
@@ -112,31 +120,33 @@ def _watch() -> Callable[[], None]:
 
 
 def _answer(
-    classifier: Classifier,
-    inputs: Iterator[Input],
-    words: tuple[str, ...],
-    film: Film | None,
-    check: Callable[[], None],
+    inputs: "Iterator[Input]", words: tuple[str, ...], film: "Film | None"
 ) -> tuple[int, int]:
-    """Writes one answer after another; how many, and how many of them are errors."""
-    total = count(words, _EVERY.value) if sys.stderr.isatty() else None
+    """Writes one answer after another; returns how many, and how many of them are errors."""
+    from jaxcnn.inference.answers import Table, annotated, as_json
+    from jaxcnn.inference.inputs import is_camera
+    from jaxcnn.inference.prediction import count, predict
+
+    classifier, every = classifier_from_flags(), _EVERY.value
+    examples = predict(
+        classifier,
+        inputs,
+        every=every,
+        smooth=_SMOOTH.value,
+        keep_frames=film is not None,
+        live=is_camera(words[0]),
+        check=_catch_signals(),
+    )
+    total = count(words, every) if sys.stderr.isatty() else None
     answered = failed = 0
-    with contextlib.ExitStack() as stack:
+    with ExitStack() as stack:
         table = (
             stack.enter_context(Table(_CSV.value, classifier.class_names)) if _CSV.value else None
         )
         bar = stack.enter_context(counter(total, "image"))
         if film is not None:
             stack.enter_context(film)
-        for example in predict(
-            classifier,
-            inputs,
-            every=_EVERY.value,
-            smooth=_SMOOTH.value,
-            keep_frames=film is not None,
-            live=is_camera(words[0]),
-            check=check,
-        ):
+        for example in examples:
             if film is not None and example.pixels is not None:
                 film.write(annotated(classifier, example), example.rate)
             if not example.asked:
@@ -178,8 +188,10 @@ def _local(flag: flags.FlagHolder[str | None]) -> Path:
     return local(flag.value or "", f"--{flag.name}", "it is written bit by bit")
 
 
-def _film(path: Path, inputs: list[Input]) -> Film:
+def _film(path: Path, inputs: "list[Input]") -> "Film":
     """Where --save goes; UserError where it cannot, or there is not one video to draw on."""
+    from jaxcnn.inference.video import CODECS, Film
+
     if path.suffix.lower() not in CODECS:
         raise UserError(f"--save={path}: give a name that ends in {', '.join(CODECS)}")
     if len(inputs) != 1 or inputs[0].kind not in ("video", "camera", "file"):
@@ -190,7 +202,3 @@ def _film(path: Path, inputs: list[Input]) -> Film:
         raise UserError(f"--save={path}: is the INPUT itself; give another name")
     check_writable(path.parent, "save")
     return Film(path)
-
-
-def start() -> None:
-    cli.run(main, usage=__doc__, arguments="INPUT ...")

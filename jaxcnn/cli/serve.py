@@ -13,17 +13,17 @@ of JSON on stdout. SIGTERM and Ctrl-C stop the server when all that it has accep
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
-from jaxcnn.cli import common as cli
 from jaxcnn.errors import UserError, printable
 from jaxcnn.files.paths import as_path
-from jaxcnn.inference.classifier import load_classifier
-from jaxcnn.runtime.compile import enable_compile_cache
-from jaxcnn.serving.limits import Limits
-from jaxcnn.serving.served import Served, by_name, serve_model
+
+if TYPE_CHECKING:
+    from jaxcnn.serving.served import Served
 
 _WORKDIRS = flags.DEFINE_multi_string(
     "workdir", [], "A run directory, or NAME=FOLDER. May be given again, for another model."
@@ -73,16 +73,41 @@ _ORIGIN = flags.DEFINE_string(
 )
 
 
+def check() -> None:
+    for name in ("fastapi", "httptools", "prometheus_client", "python_multipart", "uvicorn"):
+        if find_spec(name) is None:
+            raise UserError(
+                f"{name} is not installed, which serving takes; pip install 'jaxcnn[serve]'"
+            )
+    _token(), _origin()
+    if not _WORKDIRS.value and not _ARTIFACTS.value:
+        raise UserError(
+            "--workdir: give the folder of a trained model, --workdir=runs/digits, or an exported "
+            "file, --artifact=model.onnx"
+        )
+    for value in [*_WORKDIRS.value, *_ARTIFACTS.value]:
+        _named(value)
+    for value in _ARTIFACTS.value:
+        if (path := _named(value)[1]).suffix != ".onnx":
+            raise UserError(f"--artifact={path}: is no .onnx file; give --workdir for a run")
+
+
 def main() -> None:
-    _check_installed()
+    from jaxcnn.runtime.compile import enable_compile_cache
     from jaxcnn.serving.app import make_app
+    from jaxcnn.serving.limits import Limits
     from jaxcnn.serving.log import Log
+    from jaxcnn.serving.served import by_name
     from jaxcnn.serving.server import listen, run
 
     token, origin = _token(), _origin()
     listener = listen(_HOST.value, _PORT.value)
     enable_compile_cache()
-    models = by_name(_loaded())
+    workers = max(1, (os.cpu_count() or 1) // _THREADS.value)
+    models = by_name(
+        [_load(value, workers=1) for value in _WORKDIRS.value]
+        + [_load(value, workers=workers) for value in _ARTIFACTS.value]
+    )
     limits = Limits(
         request_bytes=_MEGABYTES.value * 2**20,
         images=_IMAGES.value,
@@ -104,56 +129,22 @@ def main() -> None:
         sys.exit(128 + number)
 
 
-def _check_installed() -> None:
-    try:
-        import fastapi  # noqa: F401
-        import httptools  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import python_multipart  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"{error.name} is not installed, which serving takes; pip install 'jaxcnn[serve]'"
-        ) from error
+def _load(value: str, workers: int) -> "Served":
+    from jaxcnn.inference.classifier import load_classifier
+    from jaxcnn.serving.served import serve_model
 
-
-def _loaded() -> list[Served]:
-    """The models in the order in which they were given: runs before files."""
-    if not _WORKDIRS.value and not _ARTIFACTS.value:
-        raise UserError(
-            "--workdir: give the folder of a trained model, --workdir=runs/digits, or an exported "
-            "file, --artifact=model.onnx"
-        )
-    found = []
-    for given in _WORKDIRS.value:
-        name, path = _named(given)
-        found.append(_served(name, path, workers=1))
-    for given in _ARTIFACTS.value:
-        name, path = _named(given)
-        if path.suffix != ".onnx":
-            raise UserError(f"--artifact={path}: is no .onnx file; give --workdir for a run")
-        found.append(_served(name, path, workers=max(1, (os.cpu_count() or 1) // _THREADS.value)))
-    return found
-
-
-def _served(name: str, path: Path, workers: int) -> Served:
+    name, path = _named(value)
     classifier = load_classifier(path, _CHECKPOINT.value, threads=_THREADS.value)
-    return serve_model(
-        name or classifier.name,
-        classifier,
-        _BATCH.value,
-        _DELAY.value / 1000,
-        _WAITING.value,
-        workers,
-    )
+    numbers = _BATCH.value, _DELAY.value / 1000, _WAITING.value, workers
+    return serve_model(name or classifier.name, classifier, *numbers)
 
 
-def _named(given: str) -> tuple[str, Path]:
+def _named(value: str) -> tuple[str, Path]:
     """("name", path) of NAME=PATH; the name is "" where there is none, or a file of all that."""
-    name, equals, rest = given.partition("=")
-    if not given or (equals and not rest):
-        raise UserError(f"--workdir or --artifact: {given!r} names no path")
-    whole = as_path(given)
+    name, equals, rest = value.partition("=")
+    if not value or (equals and not rest):
+        raise UserError(f"--workdir or --artifact: {value!r} names no path")
+    whole = as_path(value)
     if not equals or "/" in name or whole.exists():
         return "", whole
     return name, as_path(rest)
@@ -182,7 +173,3 @@ def _origin() -> str:
     if origin and origin != "*" and not origin.startswith(("http://", "https://")):
         raise UserError(f"--cors-origin={origin}: expected an origin, as https://example.org")
     return origin.rstrip("/")
-
-
-def start() -> None:
-    cli.run(main, usage=__doc__)

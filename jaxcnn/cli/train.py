@@ -3,6 +3,7 @@
     jaxcnn train --config digits
     jaxcnn train --config digits --workdir runs/small --config.num_epochs=5
     jaxcnn train --config my_experiment.py --workdir runs/five --seeds 5
+    jaxcnn train --config runs/digits --workdir runs/other --config.seed=1
 
 Start the same command again to resume. The run directory then holds config.json, metrics.jsonl,
 TensorBoard files, checkpoints/ and eval.json with the final test. With --seeds it holds seed_0/,
@@ -17,15 +18,18 @@ from pathlib import Path
 
 from absl import flags
 
-from jaxcnn.cli import common as cli
+from jaxcnn.cli.parsing import (
+    FLAGS,
+    config_from_flags,
+    define_config,
+    experiment_name,
+    log_imports,
+)
 from jaxcnn.errors import UserError, command
 from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import seed_folder, seed_names
-from jaxcnn.runtime.distributed import connect
-from jaxcnn.training.seeds import train_seeds
-from jaxcnn.training.train import train
 
-cli.define_config()
+define_config()
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run directory. Default: runs/<name of the experiment>."
 )
@@ -50,9 +54,19 @@ _PROFILE = flags.DEFINE_bool(
 )
 
 
-def main() -> None:
+def check() -> None:
     if _WORKDIR.value == "":
         raise UserError("--workdir: is empty; give a folder, or leave the flag out")
+    if _PROFILE.value and _SEEDS.value is not None:
+        raise UserError("--profile: traces one run; leave --seeds out")
+
+
+def main() -> None:
+    from jaxcnn.runtime.distributed import connect
+    from jaxcnn.training.seeds import train_seeds
+    from jaxcnn.training.train import train
+
+    log_imports()
     connect(
         _COORDINATOR.value,
         _PROCESSES.value,
@@ -60,26 +74,14 @@ def main() -> None:
         heartbeat_seconds=_HEARTBEAT.value,
         connect_seconds=_CONNECT.value,
     )
-    default = Path("runs") / cli.experiment_path().stem
-    workdir = as_path(_WORKDIR.value or default)
-    if _PROFILE.value and _SEEDS.value is not None:
-        raise UserError("--profile: traces one run; leave --seeds out")
-    if _SEEDS.value is None:
-        _refuse_seeds(workdir)
-        train(cli.config_from_flags(workdir), workdir, _PROFILE.value)
-    else:
-        config = cli.config_from_flags(seed_folder(workdir, cli.FLAGS.config.get("seed", 0)))
+    workdir = as_path(_WORKDIR.value or Path("runs") / experiment_name())
+    if _SEEDS.value is not None:
+        config = config_from_flags(seed_folder(workdir, FLAGS.config.get("seed", 0)))
         train_seeds(config, workdir, _SEEDS.value, command("train"))
-
-
-def _refuse_seeds(workdir: Path) -> None:
-    """UserError where `workdir` holds the runs of several seeds."""
+        return
     if seeds := seed_names(workdir):
         raise UserError(
             f"--workdir={workdir}: holds runs of several seeds ({', '.join(seeds)}); give "
             f"--seeds {len(seeds)} to go on with them, or a new --workdir"
         )
-
-
-def start() -> None:
-    cli.run(main, usage=__doc__)
+    train(config_from_flags(workdir), workdir, _PROFILE.value)

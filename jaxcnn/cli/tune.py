@@ -29,19 +29,18 @@ from pathlib import Path
 
 from absl import flags
 
-from jaxcnn.cli import common as cli
+from jaxcnn.cli.parsing import config_from_flags, define_config, experiment_name, experiment_path
 from jaxcnn.errors import UserError, command, nearest
 from jaxcnn.files.paths import as_path, local
 from jaxcnn.search.sampler import PRUNERS, SAMPLERS
-from jaxcnn.search.space import load_space
-from jaxcnn.search.tune import SearchOptions, tune
 
-_SEARCH = "search."
+ARGUMENTS = "[learning_rate | batch_size]"
+
 _FINDERS = ("learning_rate", "batch_size")
 _OF_RANGES = ("from", "to", "steps")
 _OF_SEARCHES = ("trials", "minutes", "sampler", "pruner", "seed", "storage", "population")
 
-cli.define_config()
+define_config()
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The tuning directory. Default: runs/<name of the experiment file>-tune."
 )
@@ -67,42 +66,55 @@ _STORAGE = flags.DEFINE_string(
 _POPULATION = flags.DEFINE_integer(
     "population", None, "Trials to begin at once. Default: 1 on a CPU, else 8.", lower_bound=1
 )
-
-
 _FROM = flags.DEFINE_float("from", 1e-6, "learning_rate: the rate of its first step.")
 _TO = flags.DEFINE_float("to", 10.0, "learning_rate: the rate of its last step.")
 _STEPS = flags.DEFINE_integer("steps", 100, "learning_rate: how many steps it has.")
 
-
-def define_search(argv: list[str]) -> None:
-    """Defines the --search.KEY that are on the command line; any key may be there."""
-    names = {word.lstrip("-").partition("=")[0] for word in argv if word.startswith("-")}
-    for name in sorted(name for name in names if name.startswith(_SEARCH)):
-        flags.DEFINE_multi_string(name, [], "What to search.")
-
-
-def searched() -> dict[str, str]:
-    """{KEY: SPEC} of the --search.KEY=SPEC on the command line."""
-    names = [name for name in flags.FLAGS if name.startswith(_SEARCH)]
-    found = {name: flags.FLAGS[name].value or [] for name in names}
-    for name, values in found.items():
-        if len(values) != 1:
-            raise UserError(f"--{name}: given {len(values)} times; give it once")
-    return {name.removeprefix(_SEARCH): value for name, (value,) in found.items()}
+# The --search.KEY that are on the command line; any key may be there.
+_SEARCHED = sorted({word.lstrip("-").partition("=")[0] for word in sys.argv
+                    if word.lstrip("-").startswith("search.") and word[0] == "-"})  # fmt: skip
+for _name in _SEARCHED:
+    flags.DEFINE_multi_string(_name, [], "What to search.")
 
 
-def find(what: str, *more: str) -> None:
-    """The commands that are no search."""
-    if what not in _FINDERS or more:
-        said = " ".join([what, *more])
-        known = " or ".join(_FINDERS)
-        raise UserError(f"{said!r}: expected {known}, or flags{nearest(what, _FINDERS)}")
-    _refuse([*_OF_SEARCHES, *(name for name in flags.FLAGS if name.startswith(_SEARCH))], what)
-    experiment = cli.experiment_path()
-    output = as_path(_WORKDIR.value or Path("runs") / f"{experiment.stem}-{what}")
-    config = cli.config_from_flags()
-    if what == "batch_size":
-        _refuse(_OF_RANGES, what)
+def check(*words: str) -> None:
+    if words and (words[0] not in _FINDERS or len(words) > 1):
+        line, known = " ".join(words), " or ".join(_FINDERS)
+        raise UserError(f"{line!r}: expected {known}, or flags{nearest(words[0], _FINDERS)}")
+    if words:
+        of_rates = words[0] == "learning_rate"
+        return _refuse([*_OF_SEARCHES, *_SEARCHED, *(() if of_rates else _OF_RANGES)], words[0])
+    _refuse(_OF_RANGES, "a search")
+    for flag in (_WORKDIR, _STORAGE):
+        if flag.value == "":
+            raise UserError(f"--{flag.name}: is empty; give it a value, or leave it out")
+    if _MINUTES.value is not None and not 0 < _MINUTES.value < float("inf"):
+        raise UserError(f"--minutes={_MINUTES.value}: expected a number above 0")
+    for name in _SEARCHED:
+        if (times := len(flags.FLAGS[name].value or [])) != 1:
+            raise UserError(f"--{name}: given {times} times; give it once")
+    return None
+
+
+def _refuse(names: Iterable[str], what: str) -> None:
+    """UserError for a flag that says nothing here."""
+    for name in names:
+        if flags.FLAGS[name].present:
+            raise UserError(f"--{name}: is not for {what}; leave it out")
+
+
+def main(*words: str) -> None:
+    if words:
+        _find(words[0])
+    else:
+        _search()
+
+
+def _find(key: str) -> None:
+    """Finds a learning rate or a batch size, without a search."""
+    output = as_path(_WORKDIR.value or Path("runs") / f"{experiment_name()}-{key}")
+    config = config_from_flags()
+    if key == "batch_size":
         from jaxcnn.search.batch_size_limit import find_batch_size
 
         print(find_batch_size(config, output))
@@ -114,34 +126,19 @@ def find(what: str, *more: str) -> None:
     print(f"more in {output}")
 
 
-def main(*words: str) -> None:
-    if words:
-        return find(*words)
-    return search()
+def _search() -> None:
+    os.environ.setdefault("MPLBACKEND", "agg")  # Optuna draws with pyplot, which wants a window
+    from jaxcnn.search.space import load_space
+    from jaxcnn.search.tune import SearchOptions, tune
 
-
-def _refuse(names: Iterable[str], what: str) -> None:
-    """UserError for a flag that says nothing here."""
-    for name in names:
-        if flags.FLAGS[name].present:
-            raise UserError(f"--{name}: is not for {what}; leave it out")
-
-
-def search() -> None:
-    _refuse(_OF_RANGES, "a search")
-    for flag in (_WORKDIR, _STORAGE):
-        if flag.value == "":
-            raise UserError(f"--{flag.name}: is empty; give it a value, or leave it out")
-    if _MINUTES.value is not None and not 0 < _MINUTES.value < float("inf"):
-        raise UserError(f"--minutes={_MINUTES.value}: expected a number above 0")
-    experiment = cli.experiment_path()
-    workdir = local(
-        _WORKDIR.value or Path("runs") / f"{experiment.stem}-tune",
-        "--workdir",
-        "a search locks files",
-    )
-    config = cli.config_from_flags()
-    space = load_space(experiment, searched(), config)
+    default = Path("runs") / f"{experiment_name()}-tune"
+    workdir = local(_WORKDIR.value or default, "--workdir", "a search locks files")
+    config, experiment = config_from_flags(), experiment_path()
+    if experiment.suffix == ".json" and config.experiment:  # of a run
+        experiment = Path(config.experiment)
+    given = {name: flags.FLAGS[name].value or [] for name in _SEARCHED}
+    specs = {name.removeprefix("search."): spec for name, (spec,) in given.items()}
+    space = load_space(experiment, specs, config)
     options = SearchOptions(
         trials=_TRIALS.value,
         minutes=_MINUTES.value,
@@ -154,9 +151,3 @@ def search() -> None:
     best = tune(config, space, workdir, options, command("tune"))
     if best:
         print(f"more in {workdir / 'tune.html'}; train it again with {workdir / 'best.py'}")
-
-
-def start() -> None:
-    os.environ.setdefault("MPLBACKEND", "agg")  # Optuna draws with pyplot, which wants a window
-    define_search(sys.argv)
-    cli.run(main, usage=__doc__, arguments="[learning_rate | batch_size]")

@@ -48,9 +48,9 @@ class Choice:
         function = find_name(self.key, name, registry, experiment)
         if function is None:
             raise UserError(
-                f"config.{self.key}={name!r}: expected one of {', '.join(registry)}"
-                f"{nearest(name, known_names(registry, experiment))}, what the experiment file "
-                "defines, or package.module:Name"
+                f"config.{self.key}={name!r}{nearest(name, known_names(registry, experiment))}: "
+                f"expected one of {', '.join(registry)}, what the experiment file defines, or "
+                "package.module:Name"
             )
         if missing := [one for one in self.needed if one not in parameters_of(function)]:
             raise UserError(
@@ -170,11 +170,11 @@ def augmentation(entry: Any, experiment: str = "") -> tuple[Callable[..., Any], 
     )
     if function is None:
         raise UserError(
-            f"config.augment: {entry!r} is no augmentation; expected a name or (name, number), "
-            "several as a tuple, --config.augment=\"(('crop', 4), 'flip')\", with names of "
-            f"{', '.join(AUGMENTATIONS)}"
-            f"{nearest(str(name), known_names(AUGMENTATIONS, experiment))}, of what the experiment "
-            "file defines, or package.module:Name"
+            f"config.augment: {entry!r} is no augmentation"
+            f"{nearest(str(name), known_names(AUGMENTATIONS, experiment))}; expected a name or "
+            "(name, number), several as a tuple, --config.augment=\"(('crop', 4), 'flip')\", with "
+            f"names of {', '.join(AUGMENTATIONS)}, of what the experiment file defines, or "
+            "package.module:Name"
         )
     signature = inspect.signature(function)
     # After keys and image; what is keyword-only is bound by the build.

@@ -33,6 +33,7 @@ from jaxcnn.core.optim import SCHEDULES
 from jaxcnn.data import SOURCES
 from jaxcnn.errors import UserError, nearest
 from jaxcnn.files.paths import as_path
+from jaxcnn.files.rundir import CONFIG, has_run
 
 _REGISTRIES: tuple[dict[str, Any], ...] = (MODELS, LOSSES, SCHEDULES, SOURCES, AUGMENTATIONS)
 
@@ -61,8 +62,21 @@ def recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.py"))}
 
 
+def config_file(name: str) -> Path | None:
+    """Returns the config.json that `name` is, or that is in the run directory `name`; else None."""
+    if ":" in name and not name.startswith("gs:"):
+        return None  # a file and its argument
+    path = as_path(name)
+    return path / CONFIG if has_run(path) else path if path.suffix == ".json" else None
+
+
 def find_experiment(name: str) -> Path:
-    """The file that `name`, a path or a recipe's name, stands for; raises UserError."""
+    """Returns the file that `name` stands for: a path or a recipe, with its argument after a colon,
+    or a run; raises UserError.
+    """
+    if (file := config_file(name)) is not None:
+        return file
+    name = name.partition(":")[0]
     path, known = Path(name).expanduser(), recipes()
     if path.is_file():
         return path
@@ -84,8 +98,8 @@ def load_experiment(name: str) -> ConfigDict:
 
     name: a file or a recipe; what follows a colon is an argument of get_config().
     """
-    name, colon, argument = name.partition(":")
     path = find_experiment(name)
+    _, colon, argument = name.partition(":")
     module = load_module(str(path), reload=True)
     if not callable(get_config := getattr(module, "get_config", None)):
         raise UserError(f"{path}: not an experiment file, it has no get_config()")

@@ -15,12 +15,11 @@ from ml_collections.config_dict import placeholder
 
 from jaxcnn.config.choices import CHOICES, resolve_choice
 from jaxcnn.config.durations import UNITS, resolve_durations
-from jaxcnn.config.experiment import load_experiment, source_of
+from jaxcnn.config.experiment import config_file, load_experiment, source_of
 from jaxcnn.config.table import KEYS
 from jaxcnn.config.typecheck import describe, matches
 from jaxcnn.config.values import check_values
 from jaxcnn.errors import UserError, nearest
-from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import CONFIG, EXPERIMENT, write_text
 
 # Seconds between writes of checkpoints, of which the two of a small state take 0.1 s of a core.
@@ -142,8 +141,9 @@ def to_json(config: ConfigDict) -> str:
 def load_config(path: str | Path) -> ConfigDict:
     """Reads a config; raises UserError.
 
-    path: a recipe's name or an experiment file, whose get_config() is called; or the `config.json`
-      of a run, which comes resolved. What the run's own experiment file defines is executed.
+    path: a recipe's name or an experiment file, whose get_config() is called; or a run directory or
+      its `config.json`, which comes resolved. What the run's own experiment file defines is
+      executed.
 
     >>> import jaxcnn
     >>> jaxcnn.load_config("digits").model.name
@@ -151,9 +151,10 @@ def load_config(path: str | Path) -> ConfigDict:
     >>> jaxcnn.load_config("runs/digits/config.json").data.source
     'digits'
     """
-    if not os.fspath(path).endswith(".json"):
+    file = config_file(os.fspath(path))
+    if file is None:
         return load_experiment(os.fspath(path))
-    path = as_path(path)
+    path = file
     try:
         content = json.loads(path.read_text())
         if not isinstance(content, dict):

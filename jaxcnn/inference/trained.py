@@ -7,7 +7,7 @@ Evaluation, prediction and export begin here; they need nothing but the run dire
 may still be training in.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn.builders.data import build_model
 from jaxcnn.builders.devices import build_interceptor
-from jaxcnn.config.keys import load_config, resolve
+from jaxcnn.config.keys import load_config
 from jaxcnn.core.augment import normalize
 from jaxcnn.core.state import PyTree, TrainState
 from jaxcnn.core.step import Batch, Normalize, make_predict_step
@@ -36,15 +36,6 @@ from jaxcnn.files.rundir import (
     write_json,
 )
 from jaxcnn.runtime.checkpoint import Checkpoints
-
-# Keys of the config that may be changed for a model that is trained.
-FREE_WHEN_TRAINED = ("data.", "report.", "batch_size", "dtype")
-
-# Of these, what says anything where answers are in float32 to given images: predict, export.
-FREE_WHEN_ANSWERING = ("data.",)
-
-# Of these, what only training reads, or a trained model holds already.
-_TRAINING = ("data.mean", "data.std", "data.sampling", "report.at_end", "report.histograms")
 
 _FACTS = ("class_names", "image_shape", "mean", "std", "splits", "identity")
 
@@ -170,30 +161,6 @@ def run_config(workdir: Path) -> ConfigDict:
             f"--workdir={workdir}: {what}; give the folder that jaxcnn train trained in"
         )
     return load_config(workdir / CONFIG)
-
-
-def is_free(key: str, free: tuple[str, ...] = FREE_WHEN_TRAINED) -> bool:
-    """Whether a key of the config says anything about a model that is trained, to a command that
-    takes the keys in `free`.
-    """
-    return key.startswith(free) and key not in _TRAINING
-
-
-def with_overrides(
-    config: ConfigDict, overrides: Collection[str], free: tuple[str, ...] = FREE_WHEN_TRAINED
-) -> ConfigDict:
-    """The config of a run, changed on the command line; UserError for what the command does not
-    take, see `is_free`.
-    """
-    for key in overrides:
-        if not is_free(key, free):
-            known = ", ".join(f"config.{k}" + "*" * k.endswith(".") for k in free)
-            without = ", ".join(k for k in _TRAINING if k.startswith(free))
-            raise UserError(
-                f"config.{key}: the model is trained already; what may be given is {known} "
-                f"(without {without})"
-            )
-    return resolve(config, overrides)
 
 
 def _chosen_step(checkpoints: Checkpoints, checkpoint: str, workdir: Path) -> int:

@@ -134,8 +134,11 @@ class _Trial(NamedTuple):
 
 
 def load_space(path: Path, flags: Mapping[str, str], base: ConfigDict) -> Space:
-    """The space of an experiment file and --search flags, {key: SPEC}; raises UserError."""
-    search = getattr(load_module(str(path)), "search", None)
+    """The space of an experiment file (a config.json has none) and --search flags, {key: SPEC};
+    raises UserError.
+    """
+    own = path.suffix != ".json"
+    search = getattr(load_module(str(path)), "search", None) if own else None
     if search is None and not flags:
         raise UserError(
             f"{path}: nothing to search; give it a function search(trial, config), or flags such "

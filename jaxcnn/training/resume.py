@@ -32,10 +32,12 @@ def check_same_config(config: ConfigDict, workdir: Path, finished: bool) -> None
         return
     listed = ", ".join(f"config.{k} was {old!r}, is {new!r}" for k, (old, new) in changed.items())
     if finished and all(key.startswith("num_") for key in changed):
+        longer = all(None not in pair and pair[0] < pair[1] for pair in changed.values())
+        name = workdir.name + ("-longer" if longer else "-again")
         raise UserError(
             f"--workdir={workdir}: the run in it is finished, and its learning rate was scheduled "
-            f"to end there ({listed}): train for longer in a new --workdir, "
-            f"{command(workdir=str(workdir.with_name(workdir.name + '-longer')))}"
+            f"to end there ({listed}): train {'for longer' if longer else 'again'} in a new "
+            f"--workdir, {command(workdir=str(workdir.with_name(name)))}"
         )
     raise UserError(
         f"--workdir={workdir}: the run in it has another config ({listed}); give a new --workdir, "

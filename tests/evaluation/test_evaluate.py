@@ -11,6 +11,7 @@ import pytest
 from sklearn import metrics as oracle
 
 from jaxcnn.analysis.tables import metrics_text
+from jaxcnn.cli.parsing import with_overrides
 from jaxcnn.config.keys import flatten, load_config, resolve, unflatten
 from jaxcnn.core.step import make_predict_step
 from jaxcnn.data.pipeline import eval_batches
@@ -18,7 +19,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.evaluation.assess import assess, find_data
 from jaxcnn.evaluation.report import write_report
 from jaxcnn.inference.passes import predict
-from jaxcnn.inference.trained import load_trained, with_overrides
+from jaxcnn.inference.trained import load_trained
 from jaxcnn.runtime.mesh import jit_parallel
 from jaxcnn.training.train import train
 from tests.conftest import small_digits

@@ -124,6 +124,14 @@ def test_answers_come_in_the_order_of_the_inputs(said, photos):
     assert all(len(line["top"]) == 2 and line["top"][0]["label"] == line["label"] for line in lines)
 
 
+def test_inputs_that_all_fail_are_an_error_after_their_lines(command, workdir, tmp_path):
+    (tmp_path / "text.png").write_text("no image")
+    words = ("--workdir", workdir, tmp_path / "text.png", tmp_path / "nothing.png")
+    done = command(*words, module=PREDICT, check=2)
+    assert ["error" in json.loads(line) for line in done.stdout.splitlines()] == [True, True]
+    assert done.stderr.endswith('error: 2 of 2 could not be read; the lines with "error" say why\n')
+
+
 def test_what_is_broken_is_told_and_the_rest_goes_on(command, workdir, photos, tmp_path):
     good = (photos / "first/000.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(good[:60])

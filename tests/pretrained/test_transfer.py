@@ -14,12 +14,13 @@ import pytest
 from safetensors.numpy import save_file
 
 from jaxcnn.builders.data import build_dataset
+from jaxcnn.cli.parsing import with_overrides
 from jaxcnn.config.keys import default_config, load_config, resolve
 from jaxcnn.core.models import MODELS
 from jaxcnn.core.state import create_train_state
 from jaxcnn.data.splits import describe
 from jaxcnn.errors import UserError
-from jaxcnn.inference.trained import load_trained, with_overrides
+from jaxcnn.inference.trained import load_trained
 from jaxcnn.pretrained.transfer import check_pretrained, load_pretrained, rules_of
 from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.mesh import make_parallel

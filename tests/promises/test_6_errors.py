@@ -73,15 +73,15 @@ MISTAKES = {
     ),
     "unknown model": (
         (*DIGITS, "--config.model.name=resnet8"),
-        "config.model.name='resnet8': expected one of airbench94, airbench95, airbench96, cnn,",
+        "config.model.name='resnet8' (did you mean resnet18?): expected one of airbench94, ",
     ),
     "unknown optimizer": (
         (*DIGITS, "--config.optimizer.name=adan_w"),
-        "config.optimizer.name='adan_w': expected one of adabelief,",
+        "config.optimizer.name='adan_w' (did you mean adamw?): expected one of adabelief,",
     ),
     "unknown schedule": (
         (*DIGITS, "--config.schedule.name=cosin"),
-        "config.schedule.name='cosin': expected one of constant, cosine, step, triangular,",
+        "config.schedule.name='cosin' (did you mean cosine?): expected one of constant, ",
     ),
     "a value the schedule refuses": (
         (*DIGITS, "--config.schedule.final=7"),
@@ -105,8 +105,7 @@ MISTAKES = {
     ),
     "unknown source": (
         (*DIGITS, "--config.data.source=floder"),
-        "config.data.source='floder': expected one of folder, csv, arrays, digits, tfds, synthetic "
-        "(did you mean folder?)",
+        "config.data.source='floder' (did you mean folder?): expected one of folder, csv, arrays,",
     ),
     "classes that differ": (
         (*DIGITS, "--config.data.num_classes=3"),
@@ -197,6 +196,9 @@ def test_a_run_directory_of_another_config_is_left_alone(command, tmp_path):
     assert "the run in it is finished, and its learning rate was scheduled to end" in done.stderr
     assert f"train for longer in a new --workdir, {sys.executable} -m jaxcnn train" in done.stderr
     assert done.stderr.rstrip().endswith(f" --workdir {tmp_path}-longer")
+    done = command(*arguments, "--config.num_steps=1", check=2)
+    assert "train again in a new --workdir, " in done.stderr
+    assert done.stderr.rstrip().endswith(f" --workdir {tmp_path}-again")
     done = command(*arguments, "--config.num_steps=2", "--config.log_every_steps=1", check=0)
     assert "is finished: test accuracy" in done.stderr
 
