@@ -237,11 +237,11 @@ def _check_flags(words: list[str], of_run: bool, takes_words: bool) -> None:
 
 def _nearest(name: str) -> str:
     """Returns ' (did you mean x?)' for a flag that is not known, or ''."""
-    if close := nearest(name, FLAGS):
+    if "." not in name and (close := nearest(name, FLAGS)):
         return close
     from jaxcnn.config.keys import default_config, flatten
 
-    return nearest(name, [f"config.{key}" for key in flatten(default_config())])
+    return nearest(name, [*FLAGS, *(f"config.{key}" for key in flatten(default_config()))])
 
 
 def _take(argv: list[str], flag: str) -> tuple[str | None, list[str]]:

@@ -77,7 +77,7 @@ MISTAKES = {
     ),
     "unknown optimizer": (
         (*DIGITS, "--config.optimizer.name=adan_w"),
-        "config.optimizer.name='adan_w' (did you mean adamw?): expected one of adabelief,",
+        "config.optimizer.name='adan_w' (did you mean adan?): expected one of adabelief,",
     ),
     "unknown schedule": (
         (*DIGITS, "--config.schedule.name=cosin"),
