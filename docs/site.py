@@ -78,18 +78,17 @@ def keys_table() -> str:
     from jaxcnn.config.choices import CHOICES
     from jaxcnn.config.durations import DURATIONS
     from jaxcnn.config.keys import default_config, flatten
-    from jaxcnn.config.table import FREE_ON_RESUME
-    from jaxcnn.config.usage import key_notes
+    from jaxcnn.config.table import FREE_ON_RESUME, KEYS
 
     defaults = flatten(default_config())
     defaults |= {f"{name}_{of[0]}": of[1] for name, of in DURATIONS.items() if of is not None}
-    notes, parts = key_notes(), {key.rpartition(".")[0] for key in defaults}
+    parts = {key.rpartition(".")[0] for key in defaults}
     lines = []
     for part in sorted(parts):
         lines += [f"## {part or 'The run'}", "", "| key | default | meaning |", "|---|---|---|"]
         for key, value in defaults.items():
             if key.rpartition(".")[0] == part:
-                note = notes.get(key, "") + " *May change.*" * key.startswith(FREE_ON_RESUME)
+                note = KEYS[key].note + " *May change.*" * key.startswith(FREE_ON_RESUME)
                 lines.append(f"| `{key}` | `{value!r}` | {_cell(note)} |")
         lines.append("")
         for choice in (one for one in CHOICES.values() if one.part == part):

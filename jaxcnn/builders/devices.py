@@ -76,9 +76,9 @@ def steps_per_dispatch(
     if asked is None:
         few = config.batch_size * pixels <= _PIXELS * parallel.num_devices
         asked = _STEPS if possible and few and jax.default_backend() != "cpu" else 1
-    elif asked > (most := plan.most_at_once()):
+    elif asked > (most := plan.most_steps_per_dispatch()):
         told = "config.parallel.steps_per_dispatch=%d: after %d steps a line, an evaluation or a "
         logger.warning(told + "checkpoint is due; so many are one program", asked, most)
     if asked > 1 and jax.default_backend() == "cpu":
         logger.warning("on a CPU a program of several steps takes many times as long a step")
-    return min(asked, plan.most_at_once())
+    return min(asked, plan.most_steps_per_dispatch())

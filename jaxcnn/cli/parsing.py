@@ -297,7 +297,7 @@ def _help(verb: ModuleType) -> str:
     lines = [(verb.__doc__ or "").strip(), "", "Flags:"]
     lines += [f"  --{name}: {FLAGS[name].help}" for name in FLAGS if _is_ours(name)]
     if "config" in FLAGS or _is_about_a_run():
-        from jaxcnn.config.usage import keys_text
+        from jaxcnn.config.keys import keys_text
 
         of_run = partial(is_free, free=tuple(_free))
         lines.append(keys_text() if "config" in FLAGS else keys_text(of_run))

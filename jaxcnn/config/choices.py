@@ -1,9 +1,10 @@
-"""The parts of a config whose keywords depend on a name in it: data, model, optimizer, loss,
-schedule.
+"""Parts of a config whose keywords depend on a name in it: data, model, optimizer, loss, schedule;
+and augmentations.
 """
 
 import dataclasses
 import inspect
+import typing
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from jaxcnn.config.experiment import find_name, is_ours, known_names
-from jaxcnn.config.typecheck import describe, matches, type_hints
+from jaxcnn.config.table import describe, matches
 from jaxcnn.core.augment import AUGMENTATIONS
 from jaxcnn.core.losses import LOSSES
 from jaxcnn.core.models import MODELS
@@ -40,7 +41,7 @@ class Choice:
         return f"{self.part}.{self.chooser}"
 
     def find(self, name: str, experiment: str = "") -> Callable[..., Any]:
-        """The class or function that `name` stands for; raises UserError.
+        """Returns the class or function that `name` stands for; raises UserError.
 
         experiment: the path of the experiment file, which may define it; "" for none.
         """
@@ -60,56 +61,40 @@ class Choice:
         return function
 
     def keywords(self, name: str, experiment: str = "") -> dict[str, Any]:
-        """The keywords `name` takes, with their type hints."""
+        """Returns the keywords `name` takes, with their type hints."""
         function = self.find(name, experiment)
-        bound = getattr(function, "keywords", {})  # of a functools.partial
+        hidden = {*self.reserved, *getattr(function, "keywords", {})}  # of a functools.partial
         function = getattr(function, "func", function)
         hints = type_hints(function)
-        hidden = {*self.reserved, *bound}
-        return {
-            parameter: hints.get(parameter, Any)
-            for parameter in parameters_of(function)
-            if parameter not in hidden
-        }
+        return {one: hints.get(one, Any) for one in parameters_of(function) if one not in hidden}
+
+
+def type_hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Returns the hints of a function's parameters, without those that name what is not here."""
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError):  # one name that only type checkers know spoils them all
+        hints = getattr(function, "__annotations__", {})
+        return {name: hint for name, hint in hints.items() if not isinstance(hint, str)}
 
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The parameters of a class or function that have names, without *args and **kwargs."""
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    """Returns the parameters of a class or function, without *args and **kwargs."""
     parameters = inspect.signature(function).parameters
-    return {name: one for name, one in parameters.items() if one.kind not in variadic}
+    return {name: one for name, one in parameters.items() if not one.kind.name.startswith("VAR_")}
 
 
+_SOURCE = ("image_size", "channels", "num_classes")
+_MODEL = ("num_classes", "dtype", "axis_name", "parent", "name")
+_OPTIMIZER = ("learning_rate", "mask", "weight_decay_mask")
+_LOSS = ("logits", "label", "label_smoothing", "class_weights")
+_SCHEDULE = ("peak", "num_steps", "warmup_steps")
 CHOICES = {
-    "data": Choice("data", "source", lambda: SOURCES, ("image_size", "channels", "num_classes")),
-    "model": Choice(
-        "model",
-        "name",
-        lambda: MODELS,
-        ("num_classes", "dtype", "axis_name", "parent", "name"),
-        ("num_classes",),
-    ),
-    "optimizer": Choice(
-        "optimizer",
-        "name",
-        optimizers,
-        ("learning_rate", "mask", "weight_decay_mask"),
-        ("learning_rate",),
-    ),
-    "loss": Choice(
-        "loss",
-        "name",
-        lambda: LOSSES,
-        ("logits", "label", "label_smoothing", "class_weights"),
-        ("logits", "label"),
-    ),
-    "schedule": Choice(
-        "schedule",
-        "name",
-        lambda: SCHEDULES,
-        ("peak", "num_steps", "warmup_steps"),
-        ("peak", "num_steps"),
-    ),
+    "data": Choice("data", "source", lambda: SOURCES, _SOURCE),
+    "model": Choice("model", "name", lambda: MODELS, _MODEL, needed=_MODEL[:1]),
+    "optimizer": Choice("optimizer", "name", optimizers, _OPTIMIZER, needed=_OPTIMIZER[:1]),
+    "loss": Choice("loss", "name", lambda: LOSSES, _LOSS, needed=_LOSS[:2]),
+    "schedule": Choice("schedule", "name", lambda: SCHEDULES, _SCHEDULE, needed=_SCHEDULE[:2]),
 }
 
 
@@ -150,24 +135,22 @@ def resolve_choice(
 
 
 def own_names(config: Mapping[str, Any]) -> dict[str, str]:
-    """{key: name} of what a config names that jaxcnn does not come with."""
-    named = [(choice.key, config[part][choice.chooser], choice.registry())
-             for part, choice in CHOICES.items()]  # fmt: skip
+    """Returns {key: name} of what a config names that jaxcnn does not come with."""
+    named = [(one.key, config[one.part][one.chooser], one.registry()) for one in CHOICES.values()]
     for entry in config["augment"]:
         named.append(("augment", entry if isinstance(entry, str) else entry[0], AUGMENTATIONS))
     return {key: name for key, name, registry in named if not is_ours(name, registry)}
 
 
 def augmentation(entry: Any, experiment: str = "") -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The operation an entry of `config.augment` names, and its keywords; raises UserError.
+    """Returns the operation an entry of `config.augment` names, and its keywords; raises UserError.
 
     An entry is a name or (name, argument); a lone number is the operation's first keyword.
     experiment: the path of the experiment file, which may define it; "" for none.
     """
     name, argument = entry if isinstance(entry, tuple) and len(entry) == 2 else (entry, {})
-    function = (
-        find_name("augment", name, AUGMENTATIONS, experiment) if isinstance(name, str) else None
-    )
+    is_name = isinstance(name, str)
+    function = find_name("augment", name, AUGMENTATIONS, experiment) if is_name else None
     if function is None:
         raise UserError(
             f"config.augment: {entry!r} is no augmentation"
@@ -176,11 +159,10 @@ def augmentation(entry: Any, experiment: str = "") -> tuple[Callable[..., Any], 
             f"names of {', '.join(AUGMENTATIONS)}, of what the experiment file defines, or "
             "package.module:Name"
         )
-    signature = inspect.signature(function)
+    own = inspect.signature(function).parameters
     # After keys and image; what is keyword-only is bound by the build.
-    given = list(signature.parameters.values())[2:]
-    parameters = [p.name for p in given if p.kind is not p.KEYWORD_ONLY]
-    required = [p for p in parameters if signature.parameters[p].default is inspect.Parameter.empty]
+    parameters = [p.name for p in list(own.values())[2:] if p.kind is not p.KEYWORD_ONLY]
+    required = [name for name in parameters if own[name].default is inspect.Parameter.empty]
     if argument == {} and required:
         raise UserError(
             f"config.augment: {entry!r} needs its {required[0]}: ({name!r}, {required[0]})"
@@ -198,7 +180,7 @@ def augmentation(entry: Any, experiment: str = "") -> tuple[Callable[..., Any], 
             )
         if not matches(value, hints.get(keyword, Any)):
             raise UserError(f"config.augment: {entry!r}: {keyword} is {describe(hints[keyword])}")
-    bound = {"num_classes": 10} if "num_classes" in signature.parameters else {}
+    bound = {"num_classes": 10} if "num_classes" in own else {}
     # Larger than any image, so that nothing here is too large for it.
     batch = abstract_batch(2, (2**14, 2**14, 3))
     check_augmentation(entry, partial(function, **argument, **bound), batch)
@@ -218,13 +200,8 @@ def check_augmentation(
 def abstract_batch(
     batch_size: int, image_shape: tuple[int, int, int]
 ) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes of a batch as augmentations get it, see `jaxcnn.core.step`."""
-    number = jax.ShapeDtypeStruct((batch_size,), np.int32)
-    return {
-        "image": jax.ShapeDtypeStruct((batch_size, *image_shape), np.uint8),
-        "label": number,
-        "mask": jax.ShapeDtypeStruct((batch_size,), np.bool_),
-        "index": number,
-        "epoch": number,
-        "key": jax.ShapeDtypeStruct((batch_size,), jax.eval_shape(jax.random.key, 0).dtype),
-    }
+    """Returns the shapes of a batch as augmentations get it, see `jaxcnn.core.step`."""
+    key = jax.eval_shape(jax.random.key, 0).dtype
+    dtypes = {"label": np.int32, "mask": np.bool_, "index": np.int32, "epoch": np.int32, "key": key}
+    batch = {name: jax.ShapeDtypeStruct((batch_size,), dtype) for name, dtype in dtypes.items()}
+    return {"image": jax.ShapeDtypeStruct((batch_size, *image_shape), np.uint8), **batch}

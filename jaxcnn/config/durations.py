@@ -42,13 +42,11 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The durations of a run for a data set of a certain size.
+    """The durations of a run on a data set, in steps.
 
-    warmup_steps: None where the config leaves it to the schedule.
-    patience: steps without an improvement after which a run ends; None: it does not.
-    average_from: steps of which the average takes nothing.
-    frozen: for each of `optimizer.rules` whether it freezes for the whole run, or for how many
-      steps.
+    warmup_steps: None: the schedule decides. patience: without an improvement, until a run ends;
+    None: it does not. average_from: those that the average leaves out.
+    frozen: for each of `optimizer.rules` whether it freezes for the whole run, or how long.
     """
 
     num_steps: int
@@ -60,19 +58,21 @@ class Plan:
     log_every: Interval
     checkpoint_every: Interval
 
-    def steps_at_once(self, step: int, most: int) -> int:
-        """How many of the updates after number `step` are to be one program: `most`, or 1 where
-        something else is due before they are done.
+    @property
+    def _intervals(self) -> tuple[Interval, ...]:
+        return (self.log_every, self.eval_every, self.checkpoint_every)
+
+    def steps_per_dispatch(self, step: int, most: int) -> int:
+        """Returns how many of the updates after number `step` are one program: `most`, or 1 where
+        something else is due before the last of them.
         """
-        intervals = (self.log_every, self.eval_every, self.checkpoint_every)
         before_last = range(step + 1, step + most)
-        free = not any(interval.due(other) for other in before_last for interval in intervals)
+        free = not any(interval.due(other) for other in before_last for interval in self._intervals)
         return most if free and step + most <= self.num_steps else 1
 
-    def most_at_once(self) -> int:
-        """The most updates between two moments at which something else is due."""
-        intervals = (self.log_every, self.eval_every, self.checkpoint_every)
-        between = min(interval.examples // interval.batch_size for interval in intervals)
+    def most_steps_per_dispatch(self) -> int:
+        """Returns the most updates between two moments at which something else is due."""
+        between = min(interval.examples // interval.batch_size for interval in self._intervals)
         return max(1, int(min(between, self.num_steps)))
 
 
@@ -82,30 +82,25 @@ def make_plan(values: Mapping[str, Any], num_train: int) -> Plan:
     num_train: examples in an epoch.
     """
     batch_size = values["batch_size"]
+    sizes = {"steps": batch_size, "epochs": num_train, "examples": 1}
 
-    def examples(name: str, values: Mapping[str, Any] = values) -> list[float]:
-        sizes = zip(UNITS, (batch_size, num_train, 1), strict=True)
-        given = [(values.get(f"{name}_{unit}"), size) for unit, size in sizes]
-        return [value * size for value, size in given if value is not None]
+    def examples(name: str, values: Mapping[str, Any] = values) -> float | None:
+        given = ((values.get(f"{name}_{unit}"), size) for unit, size in sizes.items())
+        return next((value * size for value, size in given if value is not None), None)
 
-    def steps(name: str, values: Mapping[str, Any] = values) -> list[int]:
-        return [math.ceil(round(number / batch_size, 6)) for number in examples(name, values)]
+    def steps(name: str, default: Any = None, values: Mapping[str, Any] = values) -> Any:
+        number = examples(name, values)
+        return default if number is None else math.ceil(round(number / batch_size, 6))
 
-    def interval(name: str) -> Interval:
-        return Interval(examples(name)[0], batch_size)
-
+    rules = [rule for _, rule in values["optimizer.rules"]]
+    intervals = ("eval_every", "log_every", "checkpoint_every")
     return Plan(
-        num_steps=steps("num")[0],
-        warmup_steps=next(iter(steps("schedule.warmup")), None),
-        patience=next(iter(steps("early_stop.patience")), None),
-        average_from=next(iter(steps("ema.start")), 0),
-        frozen=tuple(
-            next(iter(steps("freeze", rule)), rule.get("freeze", False))
-            for _, rule in values["optimizer.rules"]
-        ),
-        eval_every=interval("eval_every"),
-        log_every=interval("log_every"),
-        checkpoint_every=interval("checkpoint_every"),
+        num_steps=steps("num"),
+        warmup_steps=steps("schedule.warmup"),
+        patience=steps("early_stop.patience"),
+        average_from=steps("ema.start", 0),
+        frozen=tuple(steps("freeze", rule.get("freeze", False), rule) for rule in rules),
+        **{name: Interval(examples(name) or 0, batch_size) for name in intervals},
     )
 
 
@@ -126,19 +121,12 @@ def resolve_durations(values: dict[str, Any], overrides: Collection[str]) -> Non
                 "config.num_epochs: give how long to train, config.num_epochs = 10 in the "
                 "experiment or --config.num_epochs=10 (likewise num_steps, num_examples)"
             )
-        for key in keys:
-            if key not in given:
-                values[key] = None
         for key in given:
-            _check_duration(key, values[key], at_least_zero=name in _FROM_ZERO)
+            value, zero = values[key], name in _FROM_ZERO
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (is_number and (0 < value < math.inf or (zero and value == 0))):
+                least = "a number from 0" if zero else "a number above 0"
+                raise UserError(f"config.{key}={value!r}: expected {least}")
+        values |= {key: None for key in keys if key not in given}
         if not given and default is not None:
-            unit, value = default
-            values[f"{name}_{unit}"] = value
-
-
-def _check_duration(key: str, value: Any, at_least_zero: bool) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    in_range = is_number and math.isfinite(value) and value >= 0 and (value > 0 or at_least_zero)
-    if not in_range:
-        least = "a number from 0" if at_least_zero else "a number above 0"
-        raise UserError(f"config.{key}={value!r}: expected {least}")
+            values[f"{name}_{default[0]}"] = default[1]

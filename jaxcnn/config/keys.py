@@ -10,15 +10,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from flax import traverse_util
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from jaxcnn.config.choices import CHOICES, resolve_choice
-from jaxcnn.config.durations import UNITS, resolve_durations
+from jaxcnn.config.durations import DURATIONS, UNITS, resolve_durations
 from jaxcnn.config.experiment import config_file, load_experiment, source_of
 from jaxcnn.config.table import KEYS
-from jaxcnn.config.typecheck import describe, matches
 from jaxcnn.config.values import check_values
+from jaxcnn.core.augment import AUGMENTATIONS
 from jaxcnn.errors import UserError, nearest
 from jaxcnn.files.rundir import CONFIG, EXPERIMENT, write_text
 
@@ -35,16 +36,12 @@ def default_config() -> ConfigDict:
     >>> jaxcnn.default_config().batch_size
     128
     """
-    config = ConfigDict()
-    for name, key in KEYS.items():
-        *parts, leaf = name.split(".")
-        part = config
-        for one in parts:
-            if one not in part:
-                part[one] = ConfigDict()
-            part = part[one]
-        part[leaf] = placeholder(key.default) if isinstance(key.default, type) else key.default
-    return config
+    return unflatten(
+        {
+            name: placeholder(key.default) if isinstance(key.default, type) else key.default
+            for name, key in KEYS.items()
+        }
+    )
 
 
 def resolve(config: ConfigDict, overrides: Collection[str] = ()) -> ConfigDict:
@@ -71,12 +68,32 @@ def resolve(config: ConfigDict, overrides: Collection[str] = ()) -> ConfigDict:
         values.setdefault(choice.key, known[choice.key])
         resolve_choice(values, choice, known.keys(), overrides)
     values = known | values
-    _check_types(values, known)
     check_values(values)
     resolved = default_config()
-    for key, value in values.items():
-        _set(resolved, key, value)
+    resolved.update(unflatten(values))
     return resolved.lock()
+
+
+def keys_text(takes: Callable[[str], bool] = lambda key: True) -> str:
+    """Returns what --help prints: the keys that a command takes, with defaults and notes, and what
+    names choose.
+    """
+    defaults = flatten(default_config())
+    defaults |= {f"{key}_{of[0]}": of[1] for key, of in DURATIONS.items() if of is not None}
+    shown = {key: value for key, value in defaults.items() if takes(key)}
+    lines = ["", "Keys and their defaults, --config.KEY=VALUE:"]
+    for key, value in shown.items():
+        line = f"  {key} = {value!r}"
+        lines.append(f"{line:<42}  {KEYS[key].note}")
+    lines += ["", "What a name chooses takes keywords of its own, --config.PART.KEYWORD=VALUE:"]
+    for choice in (one for one in CHOICES.values() if takes(one.key)):
+        for name in choice.registry():
+            known = ", ".join(choice.keywords(name))
+            lines.append(f"  {choice.key} = {name}" + (f": {known}" if known else ""))
+    if "augment" in shown:
+        lines += ["", f"augment is a tuple of {', '.join(AUGMENTATIONS)}, or (name, number) with"]
+        lines += ["what the operation takes, such as --config.augment=\"(('crop', 4), 'flip')\""]
+    return "\n".join(lines)
 
 
 def check_known(keys: Iterable[str]) -> None:
@@ -115,15 +132,8 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def unflatten(values: Mapping[str, Any]) -> ConfigDict:
-    """The opposite of `flatten`, without checks; for `resolve`."""
-    nested: dict[str, Any] = {}
-    for key, value in values.items():
-        *parts, leaf = key.split(".")
-        part = nested
-        for name in parts:
-            part = part.setdefault(name, {})
-        part[leaf] = value
-    return ConfigDict(nested)
+    """Returns the opposite of `flatten`, without checks; for `resolve`."""
+    return ConfigDict(traverse_util.unflatten_dict(values, sep="."))
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:
@@ -176,31 +186,9 @@ def save_config(config: ConfigDict, workdir: Path) -> None:
     write_text(workdir / CONFIG, to_json(config))
 
 
-def _check_types(values: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    template = default_config()
-    for key, default in known.items():
-        *parts, leaf = key.split(".")
-        part = template
-        for name in parts:
-            part = part[name]
-        if values[key] is None and default is None:
-            continue
-        if not matches(values[key], part.get_type(leaf)):
-            raise UserError(
-                f"config.{key}={values[key]!r}: expected {describe(part.get_type(leaf))}"
-            )
-
-
 def _tuples(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(_tuples(item) for item in value)
     if isinstance(value, Mapping | ConfigDict):
         return {key: _tuples(value[key]) for key in value}
     return value
-
-
-def _set(config: ConfigDict, key: str, value: Any) -> None:
-    *parts, leaf = key.split(".")
-    for part in parts:
-        config = config[part]
-    config[leaf] = value

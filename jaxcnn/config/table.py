@@ -1,10 +1,13 @@
-"""The table of keys: what a config may say, with defaults, notes and simple ranges.
+"""The table of keys: what a config may say, with defaults, notes and ranges.
 
 Defaults, types, the checks of single values, what may differ when a run is resumed, --help and the
 reference of the documentation are all made from it.
 """
 
 import math
+import re
+import types
+import typing
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
@@ -13,8 +16,57 @@ from jaxcnn.config.durations import DURATIONS, UNITS
 from jaxcnn.core.attacks import ATTACKS
 from jaxcnn.core.average import AVERAGES
 from jaxcnn.core.step_wrappers import ON_NONFINITE
+from jaxcnn.core.views import VIEWS
 from jaxcnn.data.cache import MODES
 from jaxcnn.data.pipeline import SAMPLINGS
+
+_NAMES = {int: "a whole number", float: "a number", str: "a name", bool: "True or False"}
+_PLURALS = {int: "whole numbers", float: "numbers", str: "names"}
+
+
+def matches(value: Any, hint: Any) -> bool:
+    """Whether a value fits a type hint: exact for numbers, names, tuples and unions of them; a hint
+    that says more than that (a protocol, an array type) is not judged.
+    """
+    arguments = typing.get_args(hint)
+    if _is_union(hint):
+        return any(matches(value, argument) for argument in arguments)
+    if _is_tuple(hint):
+        inner = arguments[0] if arguments else Any
+        return isinstance(value, tuple) and all(matches(item, inner) for item in value)
+    if hint is None:
+        return value is None
+    if hint in (int, float) and isinstance(value, bool):
+        return False
+    if hint is float:
+        return isinstance(value, int | float)
+    if isinstance(hint, type) and not typing.is_typeddict(hint):
+        try:
+            return isinstance(value, hint)
+        except TypeError:  # a protocol without runtime checks
+            return True
+    return True
+
+
+def describe(hint: Any) -> str:
+    """Returns what `matches` accepts, in words."""
+    arguments = typing.get_args(hint)
+    if _is_union(hint):
+        if float in arguments:  # which takes whole numbers, and Optax's hints list all there is
+            return _NAMES[float]
+        named = [_NAMES.get(a) or describe(a) for a in arguments if a in _NAMES or _is_tuple(a)]
+        return " or ".join(dict.fromkeys(named)) or str(hint)
+    if _is_tuple(hint):
+        return f"a tuple of {_PLURALS.get(arguments[0], 'values')}" if arguments else "a tuple"
+    return _NAMES.get(hint, str(hint))
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
+
+
+def _is_tuple(hint: Any) -> bool:
+    return hint is tuple or typing.get_origin(hint) is tuple
 
 
 class Range(NamedTuple):
@@ -28,6 +80,7 @@ class Key(NamedTuple):
     """A key of the config.
 
     default: a type stands for None, which values of that type may replace.
+    type: what values are instances of, None aside.
     allows: a range, or the names that are allowed; None for any of its type, and where
       `check_values` judges it together with other keys.
     free: whether it may differ when a run is resumed, as it does not change what is trained. (How
@@ -39,14 +92,63 @@ class Key(NamedTuple):
     allows: Range | Collection[str] | None = None
     free: bool = False
 
+    @property
+    def type(self) -> type:
+        return self.default if isinstance(self.default, type) else type(self.default)
+
+
+def _is_pair(value: Any) -> bool:
+    return matches(value, tuple[float, ...]) and len(value) == 2 and value[0] <= value[1]
+
+
+def _is_weights(value: Any) -> bool:
+    numbers = matches(value, tuple[float, ...]) and any(value)
+    return value == "balanced" or (numbers and all(0 <= weight < math.inf for weight in value))
+
+
+def _is_pattern(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(re.compile(value))
+    except re.error:
+        return False
+
 
 FREE = True
 ABOVE_ZERO = Range("a number above 0", lambda value: 0 < value < math.inf)
 FROM_ZERO = Range("a number from 0", lambda value: 0 <= value < math.inf)
 SECONDS = Range("a number from 0", lambda value: value >= 0)  # inf: only the first and the last
 SHARE = Range("a share from 0 to below 1", lambda value: 0 <= value < 1)
+UP_TO_ONE = Range("a share above 0, up to 1", lambda value: 0 < value <= 1)
 SEED = Range("a whole number from 0 to 2**32 - 1", lambda value: 0 <= value < 2**32)
 CHANNELS = Range("1 or 3", lambda value: value in (1, 3))
+COLOUR = Range(
+    "(red, green, blue), whole numbers from 0 to 255",
+    lambda value: len(value) == 3 and all(matches(c, int) and 0 <= c <= 255 for c in value),
+)
+WINDOW = Range(
+    "(low, high), two numbers, low below high, or 'file'",
+    lambda value: value == "file" or (_is_pair(value) and value[0] < value[1]),
+)
+AREAS = Range(
+    "(least, largest), two shares of the area above 0, up to 1",
+    lambda value: _is_pair(value) and value[0] > 0 and value[1] <= 1,
+)
+MEAN = Range(
+    "a tuple of numbers, one for each channel",
+    lambda value: matches(value, tuple[float, ...]) and all(map(math.isfinite, value)),
+)
+STD = Range(
+    "a tuple of numbers above 0, one for each channel",
+    lambda value: matches(value, tuple[float, ...]) and all(0 < s < math.inf for s in value),
+)
+RENAMES = Range(
+    "pairs (regular expression, our path): ((r'fc', 'head'),)",
+    lambda value: all(
+        matches(pair, tuple[str, ...]) and len(pair) == 2 and _is_pattern(pair[0]) for pair in value
+    ),
+)
+PATTERNS = Range("a tuple of regular expressions", lambda value: all(map(_is_pattern, value)))
+WEIGHTS = Range("'balanced' or a tuple of numbers from 0, one for each class", _is_weights)
 BEST_METRICS = ("accuracy", "loss", "f1_macro", "precision_macro", "recall_macro")
 
 # fmt: off
@@ -78,14 +180,15 @@ KEYS: dict[str, Key] = {
         SAMPLINGS),
     "data.on_bad_image": Key("error", "or 'skip': train without images that cannot be decoded",
         ("error", "skip")),
-    "data.background": Key((255, 255, 255), "RGB under transparent pixels"),
+    "data.background": Key((255, 255, 255), "RGB under transparent pixels", COLOUR),
     "data.window": Key(object, "(low, high) of images with more than 8 bits, or 'file', each one's "
-        "own (DICOM); None: by what they hold"),
+        "own (DICOM); None: by what they hold", WINDOW),
     "data.mean": Key(tuple,
-        "mean of each channel over 0..1, to normalise with; None: measured from train"),
-    "data.std": Key(tuple, "standard deviation of each channel; None: measured from train"),
-    "data.crop_fraction": Key(1.0, "share of the resized image that the centre crop keeps"),
-    "data.crop_scale": Key(tuple, "(0.08, 1.0): train on random crops of the files"),
+        "mean of each channel over 0..1, to normalise with; None: measured from train", MEAN),
+    "data.std": Key(tuple, "standard deviation of each channel; None: measured from train", STD),
+    "data.crop_fraction": Key(1.0, "share of the resized image that the centre crop keeps",
+        UP_TO_ONE),
+    "data.crop_scale": Key(tuple, "(0.08, 1.0): train on random crops of the files", AREAS),
     "data.shrink": Key(int, "2: stream copies of large photos, twice image_size", ABOVE_ZERO),
     "data.mode": Key(str, "memory, device or stream; None: by size", MODES, FREE),
     "data.num_workers": Key(int, "decoding threads; None: one a core", ABOVE_ZERO, FREE),
@@ -95,8 +198,9 @@ KEYS: dict[str, Key] = {
     "model.name": Key("cnn", "of a model, see below, or your own"),
     "pretrained.path": Key("", "trained weights, or the directory of a run"),
     "pretrained.head": Key(bool, "take the classifier; None: where it fits"),
-    "pretrained.names": Key((), "(pattern of their layers' names, our path), before the known"),
-    "pretrained.ignore": Key((), "patterns of tensors that may be left out"),
+    "pretrained.names": Key((), "(pattern of their layers' names, our path), before the known",
+        RENAMES),
+    "pretrained.ignore": Key((), "patterns of tensors that may be left out", PATTERNS),
     "optimizer.name": Key("adamw", "of an optimizer of Optax, see below, or your own"),
     "optimizer.learning_rate": Key(1e-3, "the highest of the schedule", ABOVE_ZERO),
     "optimizer.weight_decay": Key(0.0, "of kernels; decoupled where the optimizer has that",
@@ -106,18 +210,20 @@ KEYS: dict[str, Key] = {
     "optimizer.clip_value": Key(float, "largest absolute value of the gradient", ABOVE_ZERO),
     "optimizer.clip_adaptive": Key(float, "0.01: of a unit's weights (AGC)", ABOVE_ZERO),
     "optimizer.lookahead_steps": Key(int, "5: updates between slow steps", ABOVE_ZERO),
-    "optimizer.lookahead_share": Key(0.5, "of the way that a slow step goes"),
+    "optimizer.lookahead_share": Key(0.5, "of the way that a slow step goes", UP_TO_ONE),
     "optimizer.accumulate": Key(1, "steps whose gradients make one update", ABOVE_ZERO),
     "optimizer.rules": Key((), "(pattern, {what differs}): docs/guides/training.md"),
-    "optimizer.layer_decay": Key(float, "of the learning rate, from stage to stage"),
+    "optimizer.layer_decay": Key(float, "of the learning rate, from stage to stage",
+        Range("a factor above 0, up to 1", UP_TO_ONE.holds)),
     "schedule.name": Key("cosine", "how the learning rate changes, see below, or your own"),
     "ema.kind": Key("exponential", "or 'equal' (SWA), 'rising': of params, stats", AVERAGES),
-    "ema.decay": Key(float, "0.999: evaluate the exponential average; None: none"),
+    "ema.decay": Key(float, "0.999: evaluate the exponential average; None: none",
+        Range("a share above 0, below 1", lambda value: 0 < value < 1)),
     "ema.every": Key(1, "steps from one value that is averaged to the next", ABOVE_ZERO),
     "ema.lookahead": Key(False, "go on from each new average, which is what is evaluated"),
     "loss.name": Key("cross_entropy", "or focal, or your own"),
     "loss.label_smoothing": Key(0.0, "share of the target spread over all classes", SHARE),
-    "loss.class_weights": Key(object, "'balanced', or a number for each class"),
+    "loss.class_weights": Key(object, "'balanced', or a number for each class", WEIGHTS),
     "augment": Key((), "names or (name, number | {keyword: value}), in order"),
     "parallel.mode": Key("jit", "or 'pmap'", ("jit", "pmap"), FREE),
     "parallel.fsdp": Key(1, "devices that share one copy of parameters and optimiser state",
@@ -128,17 +234,18 @@ KEYS: dict[str, Key] = {
     "parallel.native": Key(bool, "convolutions in C++; None: on one CPU, if possible", None, FREE),
     "early_stop.min_delta": Key(0.0, "what an improvement has to exceed", FROM_ZERO),
     "report.at_end": Key(True, "make report/ when training ends", None, FREE),
-    "report.resamples": Key(1000, "of the test data, for 95 % intervals", None, FREE),
+    "report.resamples": Key(1000, "of the test data, for 95 % intervals",
+        Range("a whole number from 100", lambda value: value >= 100), FREE),
     "report.temperature": Key(False, "fit one on validation, and keep it with the model", None,
         FREE),
     "report.tta": Key((), "'shift', 'flip': average over these views, beside the plain result",
-        None, FREE),
+        Range(f"a tuple of {', '.join(VIEWS)}", lambda value: set(value) <= {*VIEWS}), FREE),
     "report.occlusion": Key(False, "maps of what matters, patch by patch", None, FREE),
     "report.projection": Key(str, "'pca' or 'tsne': a map of the test images", PROJECTIONS, FREE),
     "report.corruptions": Key(False, "accuracy under 15 corruptions of 5 severities", None, FREE),
     "report.attack": Key(str, "'fgsm' or 'pgd': accuracy under attack", ATTACKS, FREE),
-    "report.epsilon": Key(2.0, "what an attack may change in a pixel's value of 0..255", None,
-        FREE),
+    "report.epsilon": Key(2.0, "what an attack may change in a pixel's value of 0..255",
+        Range("a number from 0 to 255", lambda value: 0 <= value <= 255), FREE),
     "report.outliers": Key(str, "a folder of other images, to tell from the test's", None, FREE),
     "report.histograms": Key(False, "parameters and gradients, to TensorBoard in training", None,
         FREE),

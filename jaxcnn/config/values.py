@@ -2,85 +2,67 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from jaxcnn.config.choices import augmentation
 from jaxcnn.config.durations import UNITS
-from jaxcnn.config.table import KEYS, Range
-from jaxcnn.config.typecheck import describe, matches
-from jaxcnn.core.views import VIEWS
+from jaxcnn.config.table import KEYS, Range, describe, matches
 from jaxcnn.errors import UserError, nearest
 
 
 def check_values(values: Mapping[str, Any]) -> None:
-    """UserError for a value, in a complete and flattened config, that is out of its range."""
+    """UserError for a value, in a complete and flattened config, of the wrong type or out of its
+    range, and for values that do not go together.
+    """
 
     def check(key: str, holds: bool, expected: str) -> None:
         if not holds:
             raise UserError(f"config.{key}={values[key]!r}: expected {expected}")
 
+    given = {name: key for name, key in KEYS.items() if values[name] is not None}
     for name, key in KEYS.items():
-        if values[name] is None or key.allows is None:
-            continue
+        if name in given or not isinstance(key.default, type):
+            check(name, matches(values[name], key.type), describe(key.type))
+    for name, key in given.items():
         if isinstance(key.allows, Range):
             check(name, key.allows.holds(values[name]), key.allows.words)
-        else:
+        elif key.allows is not None:
             check(name, values[name] in key.allows, "one of " + ", ".join(key.allows))
-    if values["parallel.population"] and (
-        values["parallel.mode"] != "jit" or values["parallel.fsdp"] > 1
-    ):
+    together = values["parallel.mode"] == "jit" and values["parallel.fsdp"] == 1
+    if values["parallel.population"] and not together:
         raise UserError(
             "config.parallel.population=True: a population is for parallel.mode=jit and "
             "parallel.fsdp=1; leave it out, to train one after the other"
         )
     alone = values["parallel.fsdp"] == 1 or values["parallel.mode"] == "jit"
     check("parallel.fsdp", alone, "1 with config.parallel.mode='pmap', which splits no state")
-    _check_ranges(values, check)
-    _check_report(values, check)
-    _check_pretrained(values, check)
-    _check_learning(values, check)
-    _check_average(values, check)
-    for entry in values["augment"]:
-        augmentation(entry, values["experiment"])
-
-
-def _check_learning(values: Mapping[str, Any], check: Callable[[str, bool, str], None]) -> None:
-    """The keys of the loss, of the optimiser and of stopping early."""
+    both = (values["data.mean"] is None) == (values["data.std"] is None)
+    check("data.std", both, "both data.mean and data.std, or neither")
     gamma = values.get("loss.gamma")
     check("loss.gamma", gamma is None or 0 <= gamma < math.inf, "a number from 0")
     for name in ("b1", "b2", "b3", "momentum", "decay", "rho"):
         if isinstance(values.get(key := f"optimizer.{name}"), int | float):
             check(key, 0 <= values[key] < 1, "a share from 0 to below 1")
-    weights = values["loss.class_weights"]
-    numbers = isinstance(weights, tuple) and matches(weights, tuple[float, ...])
-    check(
-        "loss.class_weights",
-        weights in (None, "balanced")
-        or (numbers and any(weights) and all(0 <= weight < math.inf for weight in weights)),
-        "'balanced' or a tuple of numbers from 0, one for each class",
-    )
     _check_rules(values["optimizer.rules"])
-    decay = values["optimizer.layer_decay"]
-    share = values["optimizer.lookahead_share"]
-    check("optimizer.lookahead_share", 0 < share <= 1, "a share above 0, up to 1")
-    check("optimizer.layer_decay", decay is None or 0 < decay <= 1, "a factor above 0, up to 1")
-    if decay is not None and values["optimizer.rules"]:
+    if (decay := values["optimizer.layer_decay"]) is not None and values["optimizer.rules"]:
         raise UserError(
             f"config.optimizer.layer_decay={decay!r}: makes rules of its own; give it or "
             "config.optimizer.rules"
         )
-
-
-def _check_average(values: Mapping[str, Any], check: Callable[[str, bool, str], None]) -> None:
-    """The keys in `ema`."""
-    decay, kind = values["ema.decay"], values["ema.kind"]
-    check("ema.decay", decay is None or 0 < decay < 1, "a share above 0, below 1")
-    if kind == "equal" and decay is not None:
-        raise UserError(f"config.ema.decay={decay!r}: config.ema.kind='equal' has no decay")
     every, accumulate = values["ema.every"], values["optimizer.accumulate"]
     whole = every == 1 or every % accumulate == 0
     check("ema.every", whole, f"a multiple of config.optimizer.accumulate={accumulate}")
+    _check_average(values)
+    for entry in values["augment"]:
+        augmentation(entry, values["experiment"])
+
+
+def _check_average(values: Mapping[str, Any]) -> None:
+    """UserError for keys in `ema` that do not go together."""
+    decay, kind, every = values["ema.decay"], values["ema.kind"], values["ema.every"]
+    if kind == "equal" and decay is not None:
+        raise UserError(f"config.ema.decay={decay!r}: config.ema.kind='equal' has no decay")
     if values["ema.lookahead"] and (every == 1 or kind == "equal" or decay is None):
         raise UserError(
             "config.ema.lookahead=True: steps would come to nothing; give config.ema.every=5 and "
@@ -99,54 +81,6 @@ def _check_average(values: Mapping[str, Any], check: Callable[[str, bool, str], 
     idle += ["ema.every"] * (every > 1)
     if idle:
         raise UserError(f"config.{idle[0]}: nothing is averaged; give config.ema.decay=0.999")
-
-
-def _check_ranges(values: Mapping[str, Any], check: Callable[[str, bool, str], None]) -> None:
-    """The keys in `data` that are ranges, colours and shares."""
-
-    def pair(value: Any) -> bool:
-        return len(value) == 2 and all(matches(v, float) for v in value) and value[0] <= value[1]
-
-    window, scale = values["data.window"], values["data.crop_scale"]
-    right = window in (None, "file") or (
-        isinstance(window, tuple) and pair(window) and window[0] < window[1]
-    )
-    check("data.window", right, "(low, high), two numbers, low below high, or 'file'")
-    right = scale is None or (pair(scale) and scale[0] > 0 and scale[1] <= 1)
-    check("data.crop_scale", right, "(least, largest), two shares of the area above 0, up to 1")
-    colour = values["data.background"]
-    right = len(colour) == 3 and all(matches(c, int) and 0 <= c <= 255 for c in colour)
-    check("data.background", right, "(red, green, blue), whole numbers from 0 to 255")
-    check("data.crop_fraction", 0 < values["data.crop_fraction"] <= 1, "a share above 0, up to 1")
-
-
-def _check_pretrained(values: Mapping[str, Any], check: Callable[[str, bool, str], None]) -> None:
-    """The keys of trained weights, and of the normalisation that they expect."""
-
-    def is_pattern(value: Any) -> bool:
-        try:
-            return isinstance(value, str) and bool(re.compile(value))
-        except re.error:
-            return False
-
-    pairs = all(matches(p, tuple[str, ...]) and len(p) == 2 for p in values["pretrained.names"])
-    right = pairs and all(is_pattern(pattern) for pattern, _ in values["pretrained.names"])
-    check("pretrained.names", right, "pairs (regular expression, our path): ((r'fc', 'head'),)")
-    right = all(map(is_pattern, values["pretrained.ignore"]))
-    check("pretrained.ignore", right, "a tuple of regular expressions")
-    mean, std = values["data.mean"], values["data.std"]
-    right = mean is None or (matches(mean, tuple[float, ...]) and all(map(math.isfinite, mean)))
-    check("data.mean", right, "a tuple of numbers, one for each channel")
-    right = std is None or (matches(std, tuple[float, ...]) and all(0 < s < math.inf for s in std))
-    check("data.std", right, "a tuple of numbers above 0, one for each channel")
-    check("data.std", (mean is None) == (std is None), "both data.mean and data.std, or neither")
-
-
-def _check_report(values: Mapping[str, Any], check: Callable[[str, bool, str], None]) -> None:
-    check("report.epsilon", 0 <= values["report.epsilon"] <= 255, "a number from 0 to 255")
-    check("report.resamples", values["report.resamples"] >= 100, "a whole number from 100")
-    views = ", ".join(VIEWS)
-    check("report.tta", set(values["report.tta"]) <= {*VIEWS}, f"a tuple of {views}")
 
 
 # What a rule of `optimizer.rules` may say, with its type.

@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 from jaxcnn.config.choices import CHOICES
 from jaxcnn.config.experiment import line_of, load_module
 from jaxcnn.config.keys import default_config, differences, flatten, resolve, unflatten
-from jaxcnn.config.typecheck import matches
+from jaxcnn.config.table import matches
 from jaxcnn.errors import UserError, nearest
 
 GRAMMAR = '"LOW HIGH", "log LOW HIGH" or "A|B|C"'

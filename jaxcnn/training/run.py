@@ -74,7 +74,7 @@ class Run:
         """
         step, inputs = start, self._train_inputs(start, stop)
         while step < self.plan.num_steps:
-            count = self.plan.steps_at_once(step, self.steps_per_dispatch)
+            count = self.plan.steps_per_dispatch(step, self.steps_per_dispatch)
             yield count, self._place_steps(list(islice(inputs, count)))
             step += count
 

@@ -1,14 +1,13 @@
 """--help: every key with its default and what it is about."""
 
-from jaxcnn.config.keys import default_config, flatten
-from jaxcnn.config.usage import key_notes, keys_text
+from jaxcnn.config.keys import default_config, flatten, keys_text
+from jaxcnn.config.table import KEYS
 
 
 def test_every_key_has_a_note():
-    keys = flatten(default_config())
-    notes = key_notes()
-    assert notes.keys() == keys.keys() and all(notes.values())
-    assert notes["report.at_end"] == "make report/ when training ends"
+    assert KEYS.keys() == flatten(default_config()).keys()
+    assert all(key.note for key in KEYS.values())
+    assert KEYS["report.at_end"].note == "make report/ when training ends"
 
 
 def test_help_shows_all_keys_or_those_that_a_command_takes():

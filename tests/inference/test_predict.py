@@ -211,7 +211,7 @@ def test_a_bare_number_is_a_camera_unless_a_file_has_that_name(
     (tmp_path / "0").write_bytes(b"")
     assert [one.kind for one in find_inputs(["0"])] == ["file"]
     assert [one.kind for one in find_inputs(["9" * 20])] == ["bad"]
-    assert said("93") == [{"path": "93", "error": "cannot be opened"}]
+    assert said("93", check=2) == [{"path": "93", "error": "cannot be opened"}]
 
 
 def test_every_nth_frame_of_a_video_is_answered_and_its_time_told(said, film):

@@ -89,7 +89,7 @@ MISTAKES = {
     ),
     "unknown augmentation": (
         (*DIGITS, "--config.augment=('flop',)"),
-        "config.augment: 'flop' is no augmentation; expected a name or (name, number), several as ",
+        "config.augment: 'flop' is no augmentation (did you mean flip?); expected a name or ",
     ),
     "a keyword the model does not take": (
         (*DIGITS, "--config.model.depth=3"),

@@ -70,13 +70,13 @@ def test_programs_end_where_something_is_due_and_depend_on_the_step_alone(config
     def ends(start):
         counts, step = [], start
         while step < plan.num_steps:
-            counts.append(plan.steps_at_once(step, 3))
+            counts.append(plan.steps_per_dispatch(step, 3))
             step += counts[-1]
         return list(accumulate(chain([start], counts)))
 
     assert ends(0) == [0, 3, 4, 5, 6, 7, 10, 13, 14, 15, 18, 19, 20, 21, 22]
     assert all(ends(step) == ends(0)[place:] for place, step in enumerate(ends(0)))
-    assert plan.most_at_once() == 5
+    assert plan.most_steps_per_dispatch() == 5
 
 
 def test_what_cannot_be_one_program_is_refused(config):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxcnn.config.typecheck import describe, matches
+from jaxcnn.config.table import describe, matches
 
 
 @pytest.mark.parametrize(
