@@ -42,8 +42,8 @@ def check_values(values: Mapping[str, Any]) -> None:
     gamma = values.get("loss.gamma")
     check("loss.gamma", gamma is None or 0 <= gamma < math.inf, "a number from 0")
     for name in ("b1", "b2", "b3", "momentum", "decay", "rho"):
-        if isinstance(values.get(key := f"optimizer.{name}"), int | float):
-            check(key, 0 <= values[key] < 1, "a share from 0 to below 1")
+        if isinstance(rate := values.get(f"optimizer.{name}"), int | float):
+            check(f"optimizer.{name}", 0 <= rate < 1, "a share from 0 to below 1")
     _check_rules(values["optimizer.rules"])
     if (decay := values["optimizer.layer_decay"]) is not None and values["optimizer.rules"]:
         raise UserError(

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -17,15 +16,17 @@ from jaxcnn.inference.prediction import Example
 
 
 def as_json(classifier: Classifier, example: Example, top: int) -> str:
-    """{"path", "label", "probability", "top"}, of a video with "frame" and "seconds" after the
-    path; with "error" in place of an answer where there is none.
+    """Returns {"path", "label", "probability", "top"}, of a video with "frame" and "seconds" after
+    the path; with "error" in place of an answer where there is none.
     """
-    said: dict[str, Any] = {"path": example.path}
+    line: dict[str, Any] = {"path": example.path}
     if example.frame is not None:
-        said |= {"frame": example.frame, "seconds": round(example.seconds or 0.0, 6)}
+        line |= {"frame": example.frame, "seconds": round(example.seconds or 0.0, 6)}
     if example.probabilities is None:
-        return json.dumps(said | {"error": example.error}, allow_nan=False)
-    return json.dumps(said | answer(classifier, example.probabilities, top), allow_nan=False)
+        line["error"] = example.error
+    else:
+        line |= answer(classifier, example.probabilities, top)
+    return json.dumps(line, allow_nan=False)
 
 
 class Table:
@@ -37,8 +38,8 @@ class Table:
 
     def __init__(self, path: str | Path, class_names: Sequence[str]):
         self._class_names = class_names
-        self._given = path
-        with self._told():
+        self._name = path
+        with self._errors():
             self._path = self._unfinished = Path(path).expanduser()
             if self._path.is_file() or not self._path.exists():
                 self._path = self._path.resolve()  # a link stays one
@@ -55,25 +56,17 @@ class Table:
 
     def write(self, example: Example) -> None:
         """Adds a row; probabilities have 6 significant digits."""
-        shares: list[str] = [""] * (1 + len(self._class_names))
-        label = ""
-        if example.probabilities is not None:
-            best = int(np.argmax(example.probabilities))
-            label = self._class_names[best]
-            values = [example.probabilities[best], *example.probabilities.tolist()]
-            shares = [f"{value:.6g}" for value in values]
+        said = [""] * (2 + len(self._class_names))
+        if (shares := example.probabilities) is not None:
+            best = int(np.argmax(shares))
+            said = [self._class_names[best], *(f"{x:.6g}" for x in (shares[best], *shares))]
         seconds = "" if example.seconds is None else f"{example.seconds:.6g}"
-        self._row([example.path, example.frame, seconds, label, *shares, example.error or ""])
+        self._row([example.path, example.frame, seconds, *said, example.error or ""])
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """What there is is kept, also when somebody stops it; UserError where the disk is full."""
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """Keeps what there is, also when somebody stops it; UserError where the disk is full."""
         try:
-            with self._told():
+            with self._errors():
                 self._file.close()
                 if is_end(kind) and self._unfinished != self._path:
                     self._unfinished.replace(self._path)
@@ -82,28 +75,27 @@ class Table:
                 self._unfinished.unlink(missing_ok=True)
 
     def _row(self, values: Sequence[Any]) -> None:
-        with self._told():
+        with self._errors():
             self._rows.writerow(values)
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             reason = error.strerror or error
-            raise UserError(f"--csv={self._given}: cannot be written ({reason})") from error
+            raise UserError(f"--csv={self._name}: cannot be written ({reason})") from error
 
 
 def annotated(classifier: Classifier, example: Example) -> np.ndarray:
-    """A frame, uint8[h, w, 3], with the likeliest class and its probability drawn on it, or as it
-    is where it has no answer.
+    """Returns a frame that has its pixels, uint8[h, w, 3], with the likeliest class and its
+    probability drawn on it; as it is where it has no answer.
     """
-    if example.pixels is None:
-        raise ValueError("expected a frame with its pixels")
+    assert example.pixels is not None
     if example.probabilities is None:
         return example.pixels
-    said = answer(classifier, example.probabilities, top=1)
-    return captioned(example.pixels, f"{said['label']}  {said['probability']:.0%}")
+    best = answer(classifier, example.probabilities, top=1)
+    return captioned(example.pixels, f"{best['label']}  {best['probability']:.0%}")
 
 
 # Heights as shares of the picture's: of the letters, and of the space around them.

@@ -1,10 +1,4 @@
-"""From an image file to an answer: the one path that predict, serve and export share.
-
-from jaxcnn.inference.classifier import answer, load_classifier
-classifier = load_classifier("runs/digits")
-image = classifier.read(Path("seven.png").read_bytes())
-answer(classifier, classifier.probabilities(image[None])[0])
-"""
+"""From an image file to an answer: the one path that predict, serve and export share."""
 
 import hashlib
 import json
@@ -37,15 +31,15 @@ def in_parts(
     most: int = MOST_AT_ONCE,
     filled: Callable[[int], int] = lambda count: count,
 ) -> np.ndarray:
-    """run(image) for so many images at a time; a part of n is filled up to filled(n) of them, and
-    what is said of those that fill is left out.
+    """Returns run(image), computed for `most` images at a time; a part of n is filled up with
+    zeros to filled(n), whose answers are left out.
     """
-    found = []
+    results = []
     for start in range(0, len(image), most):
         part = image[start : start + most]
         missing = np.zeros((filled(len(part)) - len(part), *part.shape[1:]), part.dtype)
-        found.append(run(np.concatenate([part, missing]))[: len(part)])
-    return np.concatenate(found)
+        results.append(run(np.concatenate([part, missing]))[: len(part)])
+    return np.concatenate(results)
 
 
 # What files say of the model in them.
@@ -85,14 +79,11 @@ class Classifier(NamedTuple):
     @property
     def decoding(self) -> Decoding:
         """How files become pixels: as they did when the model was trained."""
-        given = {name: self.card["decoding"].get(name) for name in Decoding._fields}
-        tuples: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in given.items()
-        }
-        return Decoding(**tuples)
+        values = (self.card["decoding"].get(name) for name in Decoding._fields)
+        return Decoding._make(tuple(v) if isinstance(v, list) else v for v in values)
 
     def read(self, content: bytes | np.ndarray) -> np.ndarray:
-        """A file's content, or pixels uint8[h, w, 1 or 3], as the model's uint8[H, W, C];
+        """Returns a file's content, or pixels uint8[h, w, 1 or 3], as the model's uint8[H, W, C];
         ValueError with a reason that continues the file's name.
         """
         image = load_example(content, self.decoding)
@@ -122,21 +113,23 @@ def load_classifier(
 
 
 def of_trained(trained: Trained) -> Classifier:
-    """A model as it was trained, in float32; compiled once for each power of two of images."""
+    """Returns a model as it was trained, in float32; compiled once for each power of two of
+    images.
+    """
     trained = in_float32(trained)
     compiled = jax.jit(make_probabilities(trained))
     variables = jax.device_put(trained.variables)
+
+    def run(image: np.ndarray) -> np.ndarray:
+        return np.asarray(compiled(variables, image))
+
     # Parts are filled up to powers of two, so that few sizes are compiled.
-    run = partial(
-        in_parts,
-        lambda image: np.asarray(compiled(variables, image)),
-        filled=lambda count: 1 << (count - 1).bit_length(),
-    )
-    return Classifier(model_card(trained), run, trained)
+    probabilities = partial(in_parts, run, filled=lambda count: 1 << (count - 1).bit_length())
+    return Classifier(model_card(trained), probabilities, trained)
 
 
 def in_float32(trained: Trained) -> Trained:
-    """The model, computed in float32 whatever it was trained in."""
+    """Returns the model, computed in float32 whatever it was trained in."""
     config = trained.config.copy_and_resolve_references()
     config.dtype = "float32"
     return trained._replace(config=config)
@@ -158,17 +151,17 @@ def make_probabilities(trained: Trained) -> Callable[[PyTree, jax.Array], jax.Ar
 
 
 def model_card(trained: Trained) -> dict[str, Any]:
-    """What is known of a model besides its parameters, as JSON takes it: the content of
+    """Returns what is known of a model besides its parameters, as JSON takes it: the content of
     `model.json` and of what a server tells about it.
     """
-    how = build_image_decoding(trained.config, trained.image_shape, trained.facts)
+    decoding = build_image_decoding(trained.config, trained.image_shape, trained.facts)._asdict()
     tested = read_json(trained.workdir / EVALUATION) or {}
     return {
         "name": trained.workdir.resolve().name,
         "model": trained.config.model.name,
         "class_names": list(trained.class_names),
         "image_shape": list(trained.image_shape),
-        "decoding": {k: list(v) if isinstance(v, tuple) else v for k, v in how._asdict().items()},
+        "decoding": {k: list(v) if isinstance(v, tuple) else v for k, v in decoding.items()},
         "mean": list(trained.facts["mean"]),
         "std": list(trained.facts["std"]),
         "temperature": trained.temperature or 1.0,
@@ -180,17 +173,17 @@ def model_card(trained: Trained) -> dict[str, Any]:
 
 
 def answer(classifier: Classifier, probabilities: np.ndarray, top: int = 5) -> dict[str, Any]:
-    """What is said of one image, float32[K]: {"label", "probability", "top": [the `top` likeliest
-    classes, {"label", "probability"}]}.
+    """Returns the answer for one image's float32[K]: {"label", "probability", "top": [the `top`
+    likeliest classes, {"label", "probability"}]}.
     """
     names = classifier.class_names
-    best = np.argsort(-probabilities, kind="stable")[:top]
-    said = [{"label": names[k], "probability": float(probabilities[k])} for k in best.tolist()]
-    return {**said[0], "top": said}
+    order = np.argsort(-probabilities, kind="stable")[:top]
+    best = [{"label": names[k], "probability": float(probabilities[k])} for k in order.tolist()]
+    return {**best[0], "top": best}
 
 
 def _exported(path: Path, threads: int | None) -> Classifier:
-    """A model in an ONNX file, with its card inside or in the `model.json` beside it."""
+    """Returns the model in an ONNX file, with its card inside or in the `model.json` beside it."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; give one that jaxcnn export wrote")
     try:
@@ -229,8 +222,8 @@ def _exported(path: Path, threads: int | None) -> Classifier:
 
 
 def _card_of(path: Path, session: Any) -> dict[str, Any] | None:
-    """What a file says of its model, or the `model.json` beside it that lists just this file; None
-    where it is no such card.
+    """Returns what a file says of its model, or the `model.json` beside it that lists just this
+    file; None where it is no such card.
     """
     inside = session.get_modelmeta().custom_metadata_map.get("jaxcnn")
     try:
@@ -241,28 +234,21 @@ def _card_of(path: Path, session: Any) -> dict[str, Any] | None:
             if digest not in [facts["sha256"] for facts in card["files"].values()]:
                 return None
         names, shape = card["class_names"], card["image_shape"]
-        right = (
-            isinstance(card["name"], str)
-            and isinstance(card["decoding"], dict)
-            and isinstance(names, list)
-            and len(names) > 0
-            and all(isinstance(name, str) for name in names)
-            and [type(size) for size in shape] == [int] * 3
-        )
+        types = [str, dict, list, *[str] * len(names), *[int] * 3]
+        parts = [card["name"], card["decoding"], names, *names, *shape]
+        right = len(names) > 0 and [type(part) for part in parts] == types
     except (AttributeError, KeyError, TypeError, ValueError, UserError):
         return None
     return card if right else None
 
 
 def _batch(session: Any, card: dict[str, Any]) -> int | Literal["any"] | None:
-    """How many images a file takes at once; None where it is not what the card says."""
-    image, *more = session.get_inputs()
-    given = {output.name: output for output in session.get_outputs()}.get("probabilities")
-    if more or given is None or len(image.shape) != 4 or len(given.shape) != 2:
+    """Returns how many images a file takes at once; None where it is not what the card says."""
+    inputs = [(one.name, one.type, *one.shape[1:]) for one in session.get_inputs()]
+    outputs = [(one.name, one.type, *one.shape[1:]) for one in session.get_outputs()]
+    expected = ("probabilities", "tensor(float)", len(card["class_names"]))
+    if inputs != [("image", "tensor(uint8)", *card["image_shape"])] or expected not in outputs:
         return None
-    found = (image.name, image.type, *image.shape[1:], given.type, given.shape[1])
-    shape, classes = card["image_shape"], len(card["class_names"])
-    if found != ("image", "tensor(uint8)", *shape, "tensor(float)", classes):
-        return None
+    image = session.get_inputs()[0]
     fixed = image.shape[0]  # a number, or the name of one
     return fixed if isinstance(fixed, int) else "any"

@@ -19,7 +19,7 @@ _MOST_DIGITS = 4
 
 
 class Input(NamedTuple):
-    """One thing to answer.
+    """Something to answer.
 
     kind: "file" is one whose name does not tell whether it is an image or a video; "bad": none of
       these, because of `reason`, which continues the path ("no such file" after a colon).
@@ -31,8 +31,8 @@ class Input(NamedTuple):
 
 
 def find_inputs(words: Iterable[str], listed: Iterable[str] = ()) -> Iterator[Input]:
-    """All inputs that the words name, in their order; what a word names is found when its turn
-    comes, so that memory holds the names of one folder at a time, or the matches of one pattern.
+    """Gives all inputs that the words name, in their order; what a word names is found when its
+    turn comes: memory holds the names of one folder at a time, or the matches of one pattern.
 
     words: paths of files and folders (with all that is in them), patterns such as
       "photos/**/*.jpg", the number of a camera where no file has that name, or "-" for `listed`.
@@ -78,10 +78,10 @@ def read_lines(descriptor: int) -> Iterator[str]:
         yield os.fsdecode(path)
 
 
-def _once(found: Iterable[Input]) -> Iterator[Input]:
-    """Each path once: "**" matches folders too, and what is in them."""
+def _once(inputs: Iterable[Input]) -> Iterator[Input]:
+    """Gives each path once: "**" matches folders too, and what is in them."""
     seen = set()
-    for one in found:
+    for one in inputs:
         if (path := os.path.normpath(one.path)) not in seen:
             seen.add(path)
             yield one
@@ -95,26 +95,20 @@ def _find_path(path: str) -> Iterator[Input]:
     except (OSError, ValueError) as error:  # a name that is too long, or has a zero in it
         yield Input(path, "bad", f"cannot be read ({getattr(error, 'strerror', error)})")
     else:
-        yield from _find_mode(path, mode)
-
-
-def _find_mode(path: str, mode: int) -> Iterator[Input]:
-    if stat.S_ISDIR(mode):
-        empty = True
-        for found in _below(path, frozenset()):
-            empty = False
-            yield found
-        if empty:
-            yield Input(path, "bad", "has no images or videos of a kind jaxcnn reads")
-    elif stat.S_ISREG(mode):
-        yield Input(path, _kind(path) or "file")
-    else:
-        # A pipe would be waited for without end.
-        yield Input(path, "bad", "no regular file")
+        if stat.S_ISDIR(mode):
+            inputs = _below(path, frozenset())
+            nothing = Input(path, "bad", "has no images or videos of a kind jaxcnn reads")
+            yield next(inputs, nothing)
+            yield from inputs
+        elif stat.S_ISREG(mode):
+            yield Input(path, _kind(path) or "file")
+        else:
+            # A pipe would be waited for without end.
+            yield Input(path, "bad", "no regular file")
 
 
 def _below(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[Input]:
-    """Images and videos by name, in the order of their paths; hidden files are left out, links are
+    """Gives images and videos in the order of their paths, without hidden files; links are
     followed, but not in a circle.
     """
     try:
@@ -130,12 +124,9 @@ def _below(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[Input]:
         return
     for name in names:
         path = os.path.join(folder, name)  # noqa: PTH118
-        if name.startswith("."):
-            continue
-        if name.endswith("/"):
-            if not name.startswith("__"):
-                yield from _below(path.removesuffix("/"), here)
-        elif (kind := _kind(name)) is not None:
+        if name.endswith("/") and not name.startswith((".", "__")):
+            yield from _below(path.removesuffix("/"), here)
+        elif (kind := _kind(name)) is not None and not name.startswith("."):
             yield Input(path, kind)
 
 

@@ -1,11 +1,4 @@
-"""What a model says of images, videos and cameras: read by threads, answered many at a time.
-
-from jaxcnn.inference.classifier import load_classifier
-from jaxcnn.inference.inputs import find_inputs
-from jaxcnn.inference.prediction import predict
-for example in predict(load_classifier("runs/digits"), find_inputs(["photos"])):
-    print(example.path, example.error or example.probabilities)
-"""
+"""Answers for images, videos and cameras: read by threads, answered many at a time."""
 
 import contextlib
 import math
@@ -25,7 +18,7 @@ from jaxcnn.data.folder import read_file
 from jaxcnn.errors import UserError
 from jaxcnn.inference.classifier import MOST_AT_ONCE, Classifier
 from jaxcnn.inference.inputs import Input, find_inputs, is_camera
-from jaxcnn.inference.video import Frame, frames, open_video
+from jaxcnn.inference.video import frames, open_video
 
 # How long an image waits for others to come with it: fewer sizes of batches to compile for, and
 # still soon where somebody writes one path after another.
@@ -34,17 +27,18 @@ _PATIENCE = 0.5
 _FRAMES_AT_ONCE = 8
 # What tells an image by its content.
 _HEAD = 4096
+_NO_NUMBERS = "the model gives no numbers for it"
 
 
 class Example(NamedTuple):
-    """One image or frame and what is said of it.
+    """One image or frame and its answer.
 
     frame, seconds: of a video: the number from 0 and the time since its beginning.
-    image: uint8[H, W, C] as the model takes it; None where it is not asked, or answered.
+    image: uint8[H, W, C] as the model takes it, until it is answered; None for no answer.
     probabilities: float32[K]; None where `error` says why there are none.
     pixels: a frame as it is, uint8[h, w, 3] RGB, where it is kept; rate: of its video, frames a
       second, 0 where not known.
-    asked: False for frames between those that are answered; they have the answer before.
+    asked: False for frames between those that are answered; they have the previous answer.
     """
 
     path: str
@@ -68,41 +62,41 @@ def predict(
     live: bool = False,
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[Example]:
-    """Answers all inputs in their order, each as soon as it may be.
+    """Answers all inputs in their order, each as soon as possible.
 
-    every: of a video every so manyth frame is answered.
+    every: of a video, every `every`th frame is answered.
     smooth: seconds over which the answers to a video's frames are averaged, see `smoothed`.
-    keep_frames: every frame comes with its pixels, also those that are not asked.
+    keep_frames: every frame comes with its pixels, also those without an answer of their own.
     live: the input is a camera: each frame at once, none waits.
     check: called between answers, and while none comes; what it raises ends it all.
     """
     most = 1 if live else _FRAMES_AT_ONCE if keep_frames else MOST_AT_ONCE
     examples = _read(classifier, inputs, every, keep_frames)
     patience, ahead = (0.0, 1) if live else (_PATIENCE, most if keep_frames else 2 * most)
-    before: Example | None = None
-    for batch in lists_ahead(examples, most, patience, ahead, check):
-        for example in _answered(classifier, batch):
+    previous: Example | None = None
+    for batch in prefetch(examples, most, patience, ahead, check):
+        for example in _answer(classifier, batch):
             if example.frame is not None:
-                example = _follow(before, example, smooth)
-                before = example if example.asked else before
+                example = _follow(previous, example, smooth)
+                previous = example if example.asked else previous
             yield example
 
 
 def smoothed(
-    before: np.ndarray, now: np.ndarray, elapsed: float, time_constant: float
+    previous: np.ndarray, now: np.ndarray, elapsed: float, time_constant: float
 ) -> np.ndarray:
-    """The exponential average of probabilities, float32[K], `elapsed` seconds after `before`: what
-    was said t seconds ago counts exp(-t / time_constant), however many frames there were.
+    """Returns the exponential average of probabilities, float32[K], `elapsed` seconds after
+    `previous`: an answer of t seconds ago counts exp(-t / time_constant), at any frame rate.
     """
     if time_constant == 0:
         return now
     kept = math.exp(-max(elapsed, 0.0) / time_constant)
-    return (kept * before + (1 - kept) * now).astype(np.float32)
+    return (kept * previous + (1 - kept) * now).astype(np.float32)
 
 
 def count(words: Sequence[str], every: int) -> int | None:
-    """How many answers there will be, about, for a progress bar; None where only finding and
-    opening many inputs would tell.
+    """Returns about how many answers there will be, for a progress bar; None where that would take
+    finding and opening many inputs.
     """
     if any(is_camera(word) or not os.path.isfile(word) for word in words):  # noqa: PTH113
         return None
@@ -118,35 +112,30 @@ def count(words: Sequence[str], every: int) -> int | None:
     return total
 
 
-def _follow(before: Example | None, example: Example, smooth: float) -> Example:
-    """A frame with its answer smoothed, or with that of the last one `before` that was asked."""
+def _follow(previous: Example | None, example: Example, smooth: float) -> Example:
+    """Returns a frame with its answer smoothed, or with that of the `previous` one."""
     if example.error is not None or example.frame == 0:
         return example
-    if before is None or before.probabilities is None:
+    if previous is None or previous.probabilities is None:
         return example
     if example.probabilities is None:
-        return example._replace(probabilities=before.probabilities)
-    elapsed = (example.seconds or 0.0) - (before.seconds or 0.0)
-    mean = smoothed(before.probabilities, example.probabilities, elapsed, smooth)
+        return example._replace(probabilities=previous.probabilities)
+    elapsed = (example.seconds or 0.0) - (previous.seconds or 0.0)
+    mean = smoothed(previous.probabilities, example.probabilities, elapsed, smooth)
     return example._replace(probabilities=mean)
 
 
-def _answered(classifier: Classifier, batch: list[Example]) -> list[Example]:
-    """The examples that have an image, with probabilities in its place."""
+def _answer(classifier: Classifier, batch: list[Example]) -> Iterator[Example]:
+    """Puts probabilities in the place of images."""
     images = [example.image for example in batch if example.image is not None]
-    if not images:
-        return batch
-    answers = iter(classifier.probabilities(np.stack(images)))
-    return [
-        example if example.image is None else _with_answer(example, next(answers))
-        for example in batch
-    ]
-
-
-def _with_answer(example: Example, probabilities: np.ndarray) -> Example:
-    if not np.isfinite(probabilities).all():
-        return example._replace(image=None, error="the model gives no numbers for it")
-    return example._replace(image=None, probabilities=probabilities)
+    answers = iter(classifier.probabilities(np.stack(images)) if images else ())
+    for example in batch:
+        if example.image is not None:
+            probabilities = next(answers)
+            finite = bool(np.isfinite(probabilities).all())
+            said = {"probabilities": probabilities} if finite else {"error": _NO_NUMBERS}
+            example = example._replace(image=None, **said)
+        yield example
 
 
 def _read(
@@ -197,19 +186,20 @@ def _read_video(
     try:
         with open_video(int(one.path) if one.kind == "camera" else one.path) as video:
             for frame in frames(video, every, keep_frames):
-                example = _example_of(classifier, one.path, frame)
-                kept = frame.pixels if keep_frames else None
-                yield example._replace(pixels=kept, rate=video.rate)
+                yield Example(
+                    one.path,
+                    frame.number,
+                    frame.seconds,
+                    image=classifier.read(frame.pixels) if frame.asked else None,
+                    pixels=frame.pixels if keep_frames else None,
+                    rate=video.rate,
+                    asked=frame.asked,
+                )
     except ValueError as error:
         reason = str(error)
         if one.kind == "file":
             reason = f"is neither an image nor a video that can be read ({reason})"
         yield Example(one.path, error=reason)
-
-
-def _example_of(classifier: Classifier, path: str, frame: Frame) -> Example:
-    image = classifier.read(frame.pixels) if frame.asked else None
-    return Example(path, frame.number, frame.seconds, image=image, asked=frame.asked)
 
 
 _T = TypeVar("_T")
@@ -220,37 +210,32 @@ _LOOK = 0.1
 _GRACE = 1.0
 
 
-class _End(NamedTuple):
-    """error: what ended it early."""
-
-    error: BaseException | None
-
-
-def lists_ahead(
+def prefetch(
     items: Generator[Future[_T] | _T, None, None],
     most: int,
     patience: float,
     ahead: int,
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[list[_T]]:
-    """Lists of 1 to `most` items, in order; of a future, its result.
+    """Gives lists of 1 to `most` items, in order; of a future, its result.
 
-    A list is handed over when it is full or its first item has waited for `patience` seconds, so
-    that many items come together and few do not wait. A thread makes up to `ahead` items meanwhile;
-    an error in it is raised here. check: called again and again while nothing comes; may raise.
+    A list is given when it is full or its first item has waited for `patience` seconds, so that
+    many items come together and few do not wait. A thread makes up to `ahead` items meanwhile; an
+    error in it is raised here. check: called again and again while nothing comes; may raise.
     """
     queue: Queue[Any] = Queue(ahead)
     stopped = threading.Event()
     thread = threading.Thread(target=_produce, args=(items, queue, stopped), daemon=True)
     thread.start()
     try:
-        end = None
-        while end is None:
-            gathered, end = _gather(queue, most, patience, check)
-            if gathered:
-                yield gathered
-        if end.error is not None:
-            raise end.error
+        while True:
+            items_of_list, end = _gather(queue, most, patience, check)
+            if items_of_list:
+                yield items_of_list
+            if isinstance(end, BaseException):
+                raise end
+            if end:
+                return
     finally:
         stopped.set()
         thread.join(_GRACE)
@@ -261,7 +246,8 @@ def lists_ahead(
 
 def _gather(
     queue: Queue[Any], most: int, patience: float, check: Callable[[], None]
-) -> tuple[list[Any], _End | None]:
+) -> tuple[list[Any], BaseException | bool]:
+    """Returns a list, and whether it is the last, or the error that made it so."""
     found: list[Any] = []
     until = 0.0
     while len(found) < most:
@@ -272,17 +258,17 @@ def _gather(
             if found:
                 break
             continue
-        if isinstance(item, _End):
-            return found, item
+        if item is None or isinstance(item, BaseException):
+            return found, item or True
         found.append(item.result() if isinstance(item, Future) else item)
         until = until or time.monotonic() + patience
-    return found, None
+    return found, False
 
 
 def _produce(
     items: Generator[Any, None, None], queue: Queue[Any], stopped: threading.Event
 ) -> None:
-    """In the thread."""
+    """Puts items into the queue, in a thread; then None, or the error that ended them."""
 
     def put(item: Any) -> bool:
         while not stopped.is_set():
@@ -293,13 +279,13 @@ def _produce(
                 continue
         return False
 
-    end = _End(None)
+    end = None
     try:
         for item in items:
             if not put(item):
                 break
     except BaseException as error:
-        end = _End(error)
+        end = error
     finally:
         items.close()
     put(end)

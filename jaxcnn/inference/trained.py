@@ -1,8 +1,5 @@
 """A trained model, read back from its run directory.
 
-from jaxcnn.inference.trained import load_trained
-trained = load_trained("runs/digits")
-
 Evaluation, prediction and export begin here; they need nothing but the run directory, which a run
 may still be training in.
 """
@@ -41,7 +38,7 @@ _FACTS = ("class_names", "image_shape", "mean", "std", "splits", "identity")
 
 
 class Trained(NamedTuple):
-    """A model and what a run directory tells of it.
+    """A model and what its run directory holds about it.
 
     facts: the content of `dataset.json`. step: of the checkpoint.
     variables: {"params", "batch_stats"}, what `model.apply` takes: averaged over training where the
@@ -102,11 +99,9 @@ def load_trained(workdir: str | Path, checkpoint: str = "best") -> Trained:
     config = run_config(workdir)
     facts = read_json(workdir / DATASET)
     if facts is None or not facts.keys() >= set(_FACTS):
-        raise UserError(
-            f"{workdir / 'dataset.json'}: "
-            + ("is missing" if facts is None else "is not the description of a run's data")
-            + "; start the run again with --workdir to write it"
-        )
+        what = "is missing" if facts is None else "is not the description of a run's data"
+        message = f"{workdir / DATASET}: {what}; start the run again with --workdir to write it"
+        raise UserError(message)
     checkpoints = Checkpoints(workdir / CHECKPOINTS, config.best_metric, read_only=True)
     try:
         step = _chosen_step(checkpoints, checkpoint, workdir)
@@ -121,10 +116,10 @@ def load_trained(workdir: str | Path, checkpoint: str = "best") -> Trained:
 
 
 def _check_fits(trained: Trained) -> None:
-    """UserError where the model that the config names has other variables than were saved."""
+    """Raises UserError where the config's model has other variables than were saved."""
     image = jax.ShapeDtypeStruct((1, *trained.image_shape), jnp.float32)
-    key = jax.eval_shape(jax.random.key, 0)
-    made = jax.eval_shape(partial(trained.model.init, train=False), key, image)
+    init = partial(trained.model.init, train=False)
+    made = jax.eval_shape(init, jax.eval_shape(jax.random.key, 0), image)
     wanted = _shapes({"batch_stats": {}} | dict(made))
     saved = _shapes(trained.variables)
     if wanted != saved:
@@ -143,24 +138,19 @@ def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
 
 def keep_temperature(trained: Trained, temperature: float) -> Trained:
     """Writes a fitted temperature into the run directory, for all that use the model later."""
-    content = {"temperature": temperature, "step": trained.step}
-    write_json(trained.workdir / CALIBRATION, content)
+    write_json(trained.workdir / CALIBRATION, {"temperature": temperature, "step": trained.step})
     return trained._replace(temperature=temperature)
 
 
 def run_config(workdir: Path) -> ConfigDict:
-    """The config of a run; UserError where `workdir` holds none."""
-    if not has_run(workdir):
-        what = "no run in it (config.json is missing)" if workdir.is_dir() else "no such folder"
-        if seeds := seed_names(workdir):
-            raise UserError(
-                f"--workdir={workdir}: holds runs of several seeds; give one of them, "
-                f"--workdir={workdir / seeds[0]}"
-            )
-        raise UserError(
-            f"--workdir={workdir}: {what}; give the folder that jaxcnn train trained in"
-        )
-    return load_config(workdir / CONFIG)
+    """Reads the config of a run; UserError where `workdir` holds none."""
+    if has_run(workdir):
+        return load_config(workdir / CONFIG)
+    what = "no run in it (config.json is missing)" if workdir.is_dir() else "no such folder"
+    what += "; give the folder that jaxcnn train trained in"
+    if seeds := seed_names(workdir):
+        what = f"holds runs of several seeds; give one of them, --workdir={workdir / seeds[0]}"
+    raise UserError(f"--workdir={workdir}: {what}")
 
 
 def _chosen_step(checkpoints: Checkpoints, checkpoint: str, workdir: Path) -> int:
@@ -182,7 +172,7 @@ def _chosen_step(checkpoints: Checkpoints, checkpoint: str, workdir: Path) -> in
 
 
 def predict_step_of(trained: Trained, features: bool = False) -> Callable[..., Batch]:
-    """Its `jaxcnn.core.step.make_predict_step`, as its training would evaluate it here."""
+    """Makes its `jaxcnn.core.step.make_predict_step`, as its training would evaluate it here."""
     interceptor = build_interceptor(trained.config, training=False)
     return make_predict_step(
         trained.model, normalize=trained.normalize, features=features, interceptor=interceptor

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +33,7 @@ class Video(NamedTuple):
 class Frame(NamedTuple):
     """number: from 0. seconds: since the first frame. pixels: uint8[h, w, 3] RGB, upright.
 
-    asked: whether it is one of every so many.
+    asked: whether it is one of every `every`.
     """
 
     number: int
@@ -45,7 +44,9 @@ class Frame(NamedTuple):
 
 @contextmanager
 def open_video(place: str | int) -> Iterator[Video]:
-    """A video file, or the camera of a number; Damaged with a reason that continues its name."""
+    """Opens a video file, or the camera of a number; raises Damaged with a reason that continues
+    its name.
+    """
     cv2 = silent_opencv()
     live = isinstance(place, int)
     if isinstance(place, int):
@@ -67,8 +68,8 @@ def open_video(place: str | int) -> Iterator[Video]:
 
 
 def frames(video: Video, every: int = 1, whole: bool = False) -> Iterator[Frame]:
-    """Every `every`th frame from the first on, with `whole` also those between; Damaged, after the
-    frames there are, where the video has none or is cut short.
+    """Gives every `every`th frame from the first on, with `whole` also those between; then raises
+    Damaged where the video has none or is cut short.
     """
     cv2 = silent_opencv()
     began = time.monotonic()
@@ -91,9 +92,7 @@ def frames(video: Video, every: int = 1, whole: bool = False) -> Iterator[Frame]
 
 
 def count_frames(path: str) -> int:
-    """How many frames a file holds, counted as they are packed, which is quick; Damaged where it is
-    no video.
-    """
+    """Counts the frames of a file, as they are packed, quickly; Damaged where it is no video."""
     cv2 = silent_opencv()
     with open_video(path) as video:
         video.capture.set(cv2.CAP_PROP_FORMAT, -1)  # nothing is decoded from here on
@@ -104,11 +103,10 @@ def count_frames(path: str) -> int:
 
 
 def _seconds(video: Video, number: int) -> float:
-    """By the file's own clock, as not all frames last equally long, or else counted."""
-    cv2 = silent_opencv()
-    told = video.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-    if math.isfinite(told) and (told > 0 or number == 0):
-        return max(told, 0.0)
+    """Returns a frame's time by the file's own clock, as frames differ in length; else counted."""
+    seconds = video.capture.get(silent_opencv().CAP_PROP_POS_MSEC) / 1000
+    if math.isfinite(seconds) and (seconds > 0 or number == 0):
+        return max(seconds, 0.0)
     return number / video.rate if video.rate else 0.0
 
 
@@ -164,13 +162,8 @@ class Film:
         self._writer.write(cv2.cvtColor(pixels[:height, :width], cv2.COLOR_RGB2BGR))
         self._written += 1
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """What there is is kept, also when somebody stops it: that is how a camera's film ends.
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """Keeps what there is, also when somebody stops it: that is how a camera's film ends.
         UserError where the disk has not taken all of it, which OpenCV does not tell.
         """
         if self._writer is None:
@@ -178,15 +171,11 @@ class Film:
         self._writer.release()
         try:
             if is_end(kind):
-                if not self._is_whole():
+                with contextlib.suppress(Damaged):
+                    self._written -= count_frames(str(self._unfinished))
+                if self._written != 0:
                     raise UserError(f"{self._path}: cannot be written whole (is the disk full?)")
                 self._unfinished.replace(self._path)
         finally:
             with contextlib.suppress(OSError):  # a name too long to be written is none to unlink
                 self._unfinished.unlink()
-
-    def _is_whole(self) -> bool:
-        try:
-            return count_frames(str(self._unfinished)) == self._written
-        except Damaged:
-            return False

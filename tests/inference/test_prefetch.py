@@ -1,4 +1,4 @@
-"""Items made ahead come in order, many together, and an end is an end."""
+"""Items that are prefetched come in order, many together, and an end is an end."""
 
 import threading
 import time
@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from jaxcnn.inference.prediction import lists_ahead
+from jaxcnn.inference.prediction import prefetch
 
 
 def test_items_and_results_come_in_order_in_full_lists():
@@ -16,7 +16,7 @@ def test_items_and_results_come_in_order_in_full_lists():
 
     with ThreadPoolExecutor(4) as pool:
         items = (pool.submit(late, k) if k % 2 else k for k in range(100))
-        lists = list(lists_ahead(items, 8, patience=10, ahead=16))
+        lists = list(prefetch(items, 8, patience=10, ahead=16))
     assert [k for one in lists for k in one] == list(range(100))
     assert [len(one) for one in lists] == [8] * 12 + [4]
 
@@ -29,7 +29,7 @@ def test_an_item_waits_no_longer_than_patience_allows():
         go_on.wait(20)
         yield "second"
 
-    lists = lists_ahead(items(), 8, patience=0.05, ahead=16)
+    lists = prefetch(items(), 8, patience=0.05, ahead=16)
     assert next(lists) == ["first"]
     go_on.set()
     assert list(lists) == [["second"]]
@@ -46,7 +46,7 @@ def test_no_more_is_made_than_is_asked_for_and_leaving_ends_the_thread():
         finally:
             closed.set()
 
-    lists = lists_ahead(items(), 4, patience=1, ahead=8)
+    lists = prefetch(items(), 4, patience=1, ahead=8)
     next(lists)
     time.sleep(0.3)
     assert len(made) <= 4 + 8 + 1
@@ -59,7 +59,7 @@ def test_an_error_in_the_thread_is_raised_after_what_came_before():
         yield 1
         raise KeyError("lost")
 
-    lists = lists_ahead(items(), 8, patience=10, ahead=8)
+    lists = prefetch(items(), 8, patience=10, ahead=8)
     assert next(lists) == [1]
     with pytest.raises(KeyError, match="lost"):
         next(lists)
