@@ -34,7 +34,13 @@ from jaxcnn.data.listing import notes
 from jaxcnn.data.load import check_bad
 from jaxcnn.data.pipeline import SAMPLINGS, Sampling
 from jaxcnn.data.source import Dataset, Images, Source, Split, Stream
-from jaxcnn.data.splits import check_classes_left, check_shapes, make_dataset, usable
+from jaxcnn.data.splits import (
+    check_classes_left,
+    check_shapes,
+    check_trainable,
+    make_dataset,
+    usable,
+)
 from jaxcnn.data.value_range import choose_window, log_window, measure_source
 from jaxcnn.errors import UserError
 from jaxcnn.files.paths import local
@@ -135,7 +141,10 @@ def build_dataset(
     check_bad(bad, sum(source.size for source in sources.values()), data.on_bad_image)
     check_classes_left(images["train"], sources["train"].class_names)
     how = how._replace(channels=images["train"].shape[2])
-    return build_splits(config, sources, images)._replace(mode=mode, decoding=how)
+    dataset = build_splits(config, sources, images)._replace(mode=mode, decoding=how)
+    if facts is None:
+        check_trainable(dataset)
+    return dataset
 
 
 def build_unlabelled(

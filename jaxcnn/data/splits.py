@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,9 @@ from jaxcnn.data.listing import counts_of
 from jaxcnn.data.pipeline import eval_batches
 from jaxcnn.data.resize import resize_rule
 from jaxcnn.data.source import Dataset, Images, Source, Split, Stream
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, first_few
+
+logger = logging.getLogger(__name__)
 
 ROLES = ("train", "validation", "test")
 
@@ -57,6 +60,25 @@ def hold_out(
     return selected
 
 
+def keep_one(label: np.ndarray, selected: np.ndarray, unit: np.ndarray | None = None) -> np.ndarray:
+    """Returns bool[N], `selected` without one unit of each class that would be held out whole: the
+    smallest, and of equal ones the first. A class that nobody was trained on measures nothing.
+    """
+    selected = selected.copy()
+    for k in np.setdiff1d(label[selected], label[~selected]):
+        mine = label == k
+        if not selected[mine].all():
+            continue  # a unit of another class has brought one
+        if unit is None:
+            selected[np.flatnonzero(mine)[0]] = False
+        else:
+            units, first, sizes = np.unique(
+                unit[np.isin(unit, unit[mine])], return_index=True, return_counts=True
+            )
+            selected[unit == units[np.lexsort((first, sizes))[0]]] = False
+    return selected
+
+
 def _mix(unit: np.ndarray, seed: int) -> np.ndarray:
     """Returns another hash for each seed (the finaliser of SplitMix64, Steele et al. 2014)."""
     mixed = unit + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
@@ -90,14 +112,19 @@ def make_dataset(
         if role not in splits and share:
             train = splits["train"]
             unit = sources["train"].unit
-            selected = hold_out(
-                train.label, share, seed, unit if unit is None else unit[train.rows]
-            )
+            unit = unit if unit is None else unit[train.rows]
+            selected = hold_out(train.label, share, seed, unit)
+            key = f"config.data.{'holdout' if role == 'validation' else 'test_holdout'}={share}"
             if not selected.any():
-                key = "holdout" if role == "validation" else "test_holdout"
                 raise UserError(
-                    f"config.data.{key}={share}: of {len(train)} images that is none for {role}; "
-                    "give a larger share, or 0"
+                    f"{key}: of {len(train)} images that is none for {role}; give a larger share, "
+                    "or 0"
+                )
+            selected = keep_one(train.label, selected, unit)
+            if not selected.any():
+                raise UserError(
+                    f"{key}: the classes it falls on have no other image or group to train on; add "
+                    "some, or give 0"
                 )
             splits[role] = dataclasses.replace(train, rows=train.rows[selected])
             splits["train"] = dataclasses.replace(train, rows=train.rows[~selected])
@@ -122,6 +149,31 @@ def check_shapes(images: Mapping[str, Images | Stream]) -> None:
         raise UserError(
             f"images differ ({shapes_of_roles} pixels): give --config.data.image_size=N"
         )
+
+
+def check_trainable(dataset: Dataset) -> None:
+    """UserError for a class that validation or test has and train lacks; the log says which classes
+    validation and test lack.
+    """
+    names, trained = dataset.class_names, np.unique(dataset.splits["train"].label)
+    for role in ROLES[1:]:
+        if role not in dataset.splits:
+            continue
+        tested = np.unique(dataset.splits[role].label)
+        if len(unknown := np.setdiff1d(tested, trained)):
+            raise UserError(
+                f"config.data: train has no images of {len(unknown):,} of the classes that {role} "
+                f"has: {first_few(repr(names[k]) for k in unknown)}; add some, or choose other "
+                "splits"
+            )
+        if len(untold := np.setdiff1d(trained, tested)):
+            logger.info(
+                "%s has no images of %s of %s classes, and says nothing about them: %s",
+                role,
+                f"{len(untold):,}",
+                f"{len(trained):,}",
+                first_few(repr(names[k]) for k in untold),
+            )
 
 
 def check_classes_left(images: Images | Stream, class_names: tuple[str, ...]) -> None:

@@ -8,7 +8,13 @@ from sklearn.datasets import load_digits
 
 from jaxcnn.data.decode import Decoding
 from jaxcnn.data.source import Images, Source, Split
-from jaxcnn.data.splits import channel_statistics, hold_out, make_dataset
+from jaxcnn.data.splits import (
+    channel_statistics,
+    check_trainable,
+    hold_out,
+    keep_one,
+    make_dataset,
+)
 from jaxcnn.errors import UserError
 
 LABEL = load_digits().target.astype(np.int32)
@@ -17,6 +23,10 @@ NAMES = tuple("0123456789")
 
 def images_of(size, value=0):
     return Images(np.full((size, 2, 2, 1), value, np.uint8), LABEL[:size])
+
+
+def labelled(*label):
+    return Images(np.zeros((len(label), 2, 2, 1), np.uint8), np.array(label, np.int32))
 
 
 def split_up(images=None, *, holdout=0.1, test_holdout=0.2, split_seed=0, identity="digits"):
@@ -48,11 +58,10 @@ def test_each_class_gives_its_share_and_so_does_the_whole(share):
 
 
 def test_a_share_that_holds_out_nothing_is_refused_and_many_small_classes_still_share():
-    few = Images(np.zeros((4, 2, 2, 1), np.uint8), np.arange(4, dtype=np.int32))
+    few = labelled(0, 1, 2, 3)
     with pytest.raises(UserError, match="of 4 images that is none for validation"):
         split_up({"train": few}, test_holdout=0)
-    forty = Images(np.zeros((40, 2, 2, 1), np.uint8), np.repeat(np.arange(10), 4).astype(np.int32))
-    splits = split_up({"train": forty}, test_holdout=0.1).splits
+    splits = split_up({"train": labelled(*np.repeat(np.arange(10), 4))}, test_holdout=0.1).splits
     assert [len(splits[role]) for role in ("train", "validation", "test")] == [32, 4, 4]
 
 
@@ -60,6 +69,52 @@ def test_a_class_too_small_to_share_stays_in_train():
     held = hold_out(np.array([0] * 100 + [1] * 2), 0.1, 0)
     assert held.sum() == 10
     assert not held[100:].any()
+
+
+@pytest.mark.parametrize("split_seed", range(20))
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 0.9])
+def test_every_class_keeps_an_image_to_train_on(share, split_seed):
+    label = [0] * 20 + [1] * 20 + [2, 3, 4, 4, 5, 6, 7, 8, 9]
+    splits = split_up({"train": labelled(*label)}, test_holdout=share, split_seed=split_seed).splits
+    assert set(splits["train"].label) == set(range(10))
+    assert np.sort(np.concatenate([s.rows for s in splits.values()])).tolist() == list(range(49))
+
+
+def test_where_every_class_has_enough_nothing_is_kept_back():
+    for share, seed in itertools.product((0.05, 0.2, 0.5, 0.9), range(5)):
+        held = hold_out(LABEL, share, seed)
+        np.testing.assert_array_equal(keep_one(LABEL, held), held)
+
+
+def test_a_class_that_is_all_in_held_out_groups_keeps_the_smallest():
+    label = np.array([0, 0, 0, 1, 1, 1, 0])
+    unit = np.array([1, 1, 2, 3, 3, 4, 4], np.uint64)
+    held = keep_one(label, np.array([0, 0, 0, 1, 1, 1, 1], bool), unit)
+    assert held.tolist() == [False, False, False, False, False, True, True]
+    held = keep_one(np.array([0, 0, 1]), np.array([False, True, True]), np.array([1, 2, 2]))
+    assert not held.any()  # what belongs together stays together
+
+
+def test_images_that_are_all_alone_in_their_class_cannot_be_held_out():
+    with pytest.raises(UserError, match=r"test_holdout=0.2: the classes it falls on have no other"):
+        split_up({"train": labelled(*range(10))})
+
+
+def test_a_class_that_test_has_and_train_lacks_cannot_be_trained(caplog):
+    dataset = split_up({"train": labelled(0, 1, 1, 4), "test": labelled(0, 2, 3)}, holdout=0)
+    with pytest.raises(UserError) as caught:
+        check_trainable(dataset)
+    assert str(caught.value) == (
+        "config.data: train has no images of 2 of the classes that test has: '2', '3'; add some, "
+        "or choose other splits"
+    )
+    with caplog.at_level("INFO"):
+        check_trainable(
+            split_up({"train": labelled(0, 1, 1, 4), "test": labelled(0, 0)}, holdout=0)
+        )
+    assert (
+        "test has no images of 2 of 3 classes, and says nothing about them: '1', '4'" in caplog.text
+    )
 
 
 def test_who_is_held_out_depends_on_the_split_seed():
