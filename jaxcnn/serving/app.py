@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +15,11 @@ from jaxcnn.errors import UserError, printable
 from jaxcnn.inference.classifier import answer
 from jaxcnn.serving import schema
 from jaxcnn.serving.limits import Limits, Refused, busy, failed
-from jaxcnn.serving.metrics import Metrics
 from jaxcnn.serving.middleware import Middleware
-from jaxcnn.serving.pages import as_json, docs_page, failure, main_page, page_response, refusal
+from jaxcnn.serving.pages import as_json, docs_page, main_page, page_response, refusal
 from jaxcnn.serving.served import Served, heat_picture, picture
 from jaxcnn.serving.state import State
-from jaxcnn.serving.upload import images_of, read_body
+from jaxcnn.serving.upload import held_body, images_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
@@ -45,13 +44,11 @@ def make_app(
 
     models: by name; the first answers where a request names none.
     token: what clients must show, "" for none. cors_origin: of pages elsewhere that may ask.
-    threads: that decode images. log: takes what is told of each request; None for nothing.
+    threads: that decode images. log: takes the details of each request; None for nothing.
     """
     from fastapi import FastAPI
 
-    state = State(
-        models, limits or Limits(), Metrics(models), ThreadPoolExecutor(threads, "decode")
-    )
+    state = State(models, limits or Limits(), threads)
     app = FastAPI(
         title="jaxcnn",
         description="Image classification by models that jaxcnn trained.",
@@ -62,9 +59,8 @@ def make_app(
         lifespan=lambda _: _life(state),
         exception_handlers=_handlers(),
     )
-    _add_predictions(app, state)
-    _add_reports(app, state)
-    _add_pages(app, state)
+    _add_routes(app, state)
+    _add_pages(app)
     return Middleware(app, state, token=token, cors_origin=cors_origin, log=log)
 
 
@@ -80,68 +76,33 @@ async def _life(state: State) -> AsyncIterator[None]:
 
 def _handlers() -> dict[Any, Any]:
     """Every error is {"error": "..."}: the framework's too."""
-    from fastapi.exceptions import RequestValidationError
     from starlette.exceptions import HTTPException
 
     async def refused(request: "Request", error: Refused) -> "Response":
         return refusal(error)
 
     async def of_framework(request: "Request", error: HTTPException) -> "Response":
-        words = {404: "no such path; see /docs", 405: "this path takes another method; see /docs"}
-        return failure(error.status_code, words.get(error.status_code, str(error.detail)))
-
-    async def invalid(request: "Request", error: RequestValidationError) -> "Response":
-        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        return failure(422, told)
+        reasons = {404: "no such path; see /docs", 405: "this path takes another method; see /docs"}
+        reason = reasons.get(error.status_code, str(error.detail))
+        return refusal(Refused(error.status_code, reason))
 
     async def bug(request: "Request", error: Exception) -> "Response":
-        return refusal(failed())  # the framework raises the error again, and the gate logs it
+        return refusal(failed())  # the framework raises it again, and the middleware logs it
 
-    return {
-        Refused: refused,
-        HTTPException: of_framework,
-        RequestValidationError: invalid,
-        Exception: bug,
-    }
+    return {Refused: refused, HTTPException: of_framework, Exception: bug}
 
 
-def _add_predictions(app: "FastAPI", state: State) -> None:
+def _add_routes(app: "FastAPI", state: State) -> None:
     from fastapi import Request, Response
 
     async def predict(request: Request) -> Response:
-        async with _in_time(request, state):
-            model, images = await _given(request, state)
-            found = await model.answers.submit(images)
-        state.metrics.images.labels(model.name).inc(len(images))
-        said = [answer(model.classifier, one, _TOP) for one in found]
-        return as_json({"model": model.name, "predictions": said})
+        return await _predictions(request, state, explained=False)
 
     async def explain(request: Request) -> Response:
-        async with _in_time(request, state):
-            model, images = await _given(request, state)
-            if model.maps is None:
-                raise Refused(409, f"model {model.name!r} cannot be looked into; serve its run")
-            found = await model.answers.submit(images)
-            maps = await model.maps.submit(images)
-            said = await asyncio.get_running_loop().run_in_executor(
-                state.pool, _explanations, model, images, found, maps
-            )
-        state.metrics.images.labels(model.name).inc(len(images))
-        return as_json({"model": model.name, "predictions": said})
-
-    predict.__annotations__ = explain.__annotations__ = {"request": Request, "return": Response}
-    for path, function, told in (
-        ("/predict", predict, schema.PREDICT),
-        ("/explain", explain, schema.EXPLAIN),
-    ):
-        app.add_api_route(path, function, methods=["POST"], **told)
-
-
-def _add_reports(app: "FastAPI", state: State) -> None:
-    from fastapi import Request, Response
+        return await _predictions(request, state, explained=True)
 
     async def model(request: Request) -> Response:
-        return as_json(_card(state.chosen(_asked(request))))
+        return as_json(_card(_chosen(request, state)))
 
     async def models(request: Request) -> Response:
         return as_json({"models": [_card(one) for one in state.models.values()]})
@@ -158,43 +119,60 @@ def _add_reports(app: "FastAPI", state: State) -> None:
     async def metrics(request: Request) -> Response:
         return Response(state.metrics.text(), media_type="text/plain; version=0.0.4")
 
-    for function, told in (
-        (model, schema.MODEL),
-        (models, schema.MODELS),
-        (healthz, schema.HEALTHZ),
-        (readyz, schema.READYZ),
-        (metrics, schema.METRICS),
-    ):
-        function.__annotations__ = {"request": Request, "return": Response}
-        app.add_api_route(f"/{function.__name__}", function, methods=["GET"], **told)
+    described = schema.routes()
+    for method, functions in {
+        "POST": (predict, explain),
+        "GET": (model, models, healthz, readyz, metrics),
+    }.items():
+        for function in functions:
+            path = f"/{function.__name__}"
+            app.add_api_route(path, function, methods=[method], **described[path])
 
 
-def _add_pages(app: "FastAPI", state: State) -> None:
-    from starlette.requests import Request
-    from starlette.responses import Response
+def _add_pages(app: "FastAPI") -> None:
+    interface = app.openapi()
+    pages = {
+        "/": partial(page_response, main_page()),
+        "/docs": partial(page_response, docs_page(interface)),
+        "/openapi.json": partial(as_json, interface),
+    }
+    for path, respond in pages.items():
+        app.add_route(path, lambda _, respond=respond: respond(), ["GET"], include_in_schema=False)
 
-    interface = schema.interface(app)
-    pages = {"/": main_page(), "/docs": docs_page(interface)}
 
-    def shows(html: str) -> Callable[[Request], Response]:
-        return lambda request: page_response(html)
-
-    for path, html in pages.items():
-        app.add_route(path, shows(html), methods=["GET"], include_in_schema=False)
-    app.add_route(
-        "/openapi.json",
-        lambda request: as_json(interface),
-        methods=["GET"],
-        include_in_schema=False,
-    )
+async def _predictions(request: "Request", state: State, explained: bool) -> "Response":
+    """The answer to a request's images. explained: with what the model looks at."""
+    async with _in_time(request, state):
+        model, images = await _model_and_images(request, state)
+        if explained and model.maps is None:
+            raise Refused(409, f"model {model.name!r} cannot be looked into; serve its run")
+        probabilities = await model.answers.submit(images)
+        if explained and model.maps is not None:
+            maps = await model.maps.submit(images)
+            pictures = await asyncio.get_running_loop().run_in_executor(
+                state.pool, _pictures, images, maps
+            )
+        else:
+            pictures = [{}] * len(images)
+    state.metrics.images.labels(model.name).inc(len(images))
+    predictions = [
+        answer(model.classifier, one, _TOP) | shown
+        for one, shown in zip(probabilities, pictures, strict=True)
+    ]
+    return as_json({"model": model.name, "predictions": predictions})
 
 
 def _card(model: Served) -> dict[str, Any]:
     return {**model.classifier.card, "name": model.name, "explains": model.maps is not None}
 
 
-def _asked(request: "Request") -> str | None:
-    return request.query_params.get("model")
+def _chosen(request: "Request", state: State) -> Served:
+    """The model that is asked, or the first; Refused where there is none of that name."""
+    name = request.query_params.get("model", next(iter(state.models)))
+    if name not in state.models:
+        known = ", ".join(state.models)
+        raise Refused(404, f"no model {printable(name[:80])!r}; there is {known}")
+    return state.models[name]
 
 
 @asynccontextmanager
@@ -209,51 +187,41 @@ async def _in_time(request: "Request", state: State) -> AsyncIterator[None]:
         raise busy(f"no answer within {state.limits.seconds:g} s") from error
 
 
-async def _given(request: "Request", state: State) -> tuple[Served, np.ndarray]:
+async def _model_and_images(request: "Request", state: State) -> tuple[Served, np.ndarray]:
     """The model that is asked, and the images of the request: uint8[n, H, W, C]."""
-    model = state.chosen(_asked(request))
+    model = _chosen(request, state)
     state.check_ready()
-    headers = request.headers
-    body = await read_body(
-        request.stream(), headers.get("content-length"), state.limits, state.memory
-    )
-    state.note(request.scope, model=model.name, bytes=len(body))
-    try:
-        files = images_of(body, headers.get("content-type", ""), state.limits)
-        state.note(request.scope, images=len(files))
+    details, headers, limits = request.scope["jaxcnn"], request.headers, state.limits
+    length = headers.get("content-length")
+    async with held_body(request.stream(), length, limits, state.memory) as body:
+        details |= {"model": model.name, "bytes": len(body)}
+        files = images_of(body, headers.get("content-type", ""), limits)
+        details["images"] = len(files)
         if len(files) > model.answers.waiting - model.answers.queued and model.answers.queued:
             raise busy(f"{model.answers.queued} images wait already")  # before they are decoded
-        most = state.limits.pixels
         if len(body) <= _SMALL_BYTES:
             with contextlib.suppress(Refused):  # by the bound; or as it will be, with its reason
-                return model, _pixels(model, files, min(most, _SMALL_PIXELS))
-        read = asyncio.get_running_loop().run_in_executor(state.pool, _pixels, model, files, most)
-        return model, await read
-    finally:
-        state.memory.held -= len(body)
+                return model, _pixels(model, files, min(limits.pixels, _SMALL_PIXELS))
+        return model, await asyncio.get_running_loop().run_in_executor(
+            state.pool, _pixels, model, files, limits.pixels
+        )
 
 
 def _pixels(model: Served, files: list[bytes], most: int) -> np.ndarray:
     """The images as the model takes them; Refused with the reason of the first that is none."""
-    found = []
+    images = []
     with pixel_limit(most):
-        for place, content in enumerate(files):
+        for number, content in enumerate(files, start=1):
             try:
-                found.append(model.classifier.read(content))
+                images.append(model.classifier.read(content))
             except (ValueError, UserError) as error:
-                which = f"file {place + 1} of {len(files)}" if len(files) > 1 else "the file"
+                which = f"file {number} of {len(files)}" if len(files) > 1 else "the file"
                 raise Refused(422, printable(f"{which} {error}")) from error
-    return np.stack(found)
+    return np.stack(images)
 
 
-def _explanations(
-    model: Served, images: np.ndarray, found: np.ndarray, maps: np.ndarray
-) -> list[dict[str, Any]]:
+def _pictures(images: np.ndarray, maps: np.ndarray) -> list[dict[str, Any]]:
     return [
-        {
-            **answer(model.classifier, one, _TOP),
-            "image": picture(image),
-            "heat": heat_picture(image, heat),
-        }
-        for image, one, heat in zip(images, found, maps, strict=True)
+        {"image": picture(image), "heat": heat_picture(image, heat)}
+        for image, heat in zip(images, maps, strict=True)
     ]

@@ -2,9 +2,6 @@
 
 from typing import NamedTuple
 
-# How many requests of the largest size may be held in memory together.
-_HELD = 8
-
 
 class Limits(NamedTuple):
     """The bounds of one request, and of all that wait together.
@@ -19,11 +16,6 @@ class Limits(NamedTuple):
     pixels: int = 50_000_000
     seconds: float = 30.0
     waiting: int = 512
-
-    @property
-    def held_bytes(self) -> int:
-        """Of the bodies of all requests together."""
-        return _HELD * self.request_bytes
 
 
 class Refused(Exception):

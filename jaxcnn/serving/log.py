@@ -23,10 +23,10 @@ class Log:
         self._thread = threading.Thread(target=self._work, name="log", daemon=True)
         self._thread.start()
 
-    def write(self, told: dict[str, Any]) -> None:
+    def write(self, details: dict[str, Any]) -> None:
         """Text of a client is escaped, so that a line stays a line."""
         if len(self._lines) < _MOST:
-            self._lines.append(json.dumps(told, separators=(",", ":")) + "\n")
+            self._lines.append(json.dumps(details, separators=(",", ":")) + "\n")
         else:
             self._left_out += 1
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from jaxcnn.serving.limits import failed
-from jaxcnn.serving.pages import failure, refusal
+from jaxcnn.serving.pages import as_json, refusal
 from jaxcnn.serving.state import State
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _KNOWN = _OPEN | _ASKING
 
 
 class Middleware:
-    """An ASGI application around another. log: takes what is told of each request."""
+    """An ASGI application around another. log: takes the details of each request."""
 
     def __init__(
         self,
@@ -51,10 +51,14 @@ class Middleware:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
+        from starlette.requests import ClientDisconnect
+
         started = time.perf_counter()
-        told: dict[str, Any] = {}
-        scope["jaxcnn"] = told
         status = 0
+        details: dict[str, Any] = {}
+        scope["jaxcnn"] = details
+        # What GET answers, of which the server sends the head alone.
+        asked = scope if scope["method"] != "HEAD" else {**scope, "method": "GET"}
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -65,16 +69,15 @@ class Middleware:
             await send(message)
 
         try:
-            await self._inside(scope, receive, sending)
-        except Exception as error:
-            if _client_left(error):
-                status = 499  # as others count those who did not wait for their answer
-            else:
-                logger.exception("%s %s failed", scope["method"], scope["path"])
-                if not status:
-                    await refusal(failed())(scope, receive, sending)
+            await self._inside(asked, receive, sending)
+        except ClientDisconnect:
+            status = 499  # as others count those who did not wait for their answer
+        except Exception:
+            logger.exception("%s %s failed", scope["method"], scope["path"])
+            if not status:
+                await refusal(failed())(asked, receive, sending)
         finally:
-            self._count(scope, status, time.perf_counter() - started, told)
+            self._count(scope, status, time.perf_counter() - started, details)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets through what shows the token, where it must. The comparison takes as long for every
@@ -83,11 +86,13 @@ class Middleware:
         if self._token and scope["path"] not in _OPEN:
             shown = next((v for k, v in scope["headers"] if k == b"authorization"), b"")
             if not hmac.compare_digest(shown, self._token):
-                await _ask_for_token(scope, receive, send)
+                reason = "a token is needed: send the header Authorization: Bearer TOKEN"
+                response = as_json({"error": reason}, 401, {"www-authenticate": "Bearer"})
+                await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _count(self, scope: Scope, status: int, seconds: float, told: dict[str, Any]) -> None:
+    def _count(self, scope: Scope, status: int, seconds: float, details: dict[str, Any]) -> None:
         path = scope["path"] if scope["path"] in _KNOWN else "other"
         metrics = self.state.metrics
         metrics.requests.labels(path, str(status)).inc()
@@ -102,24 +107,9 @@ class Middleware:
                     "status": status,
                     "ms": round(1000 * seconds, 2),
                     "client": client[0] if client else None,
-                    **told,
+                    **details,
                 }
             )
-
-
-async def _ask_for_token(scope: Scope, receive: Receive, send: Send) -> None:
-    response = failure(
-        401,
-        "a token is needed: send the header Authorization: Bearer TOKEN",
-        {"www-authenticate": "Bearer"},
-    )
-    await response(scope, receive, send)
-
-
-def _client_left(error: Exception) -> bool:
-    from starlette.requests import ClientDisconnect
-
-    return isinstance(error, ClientDisconnect)
 
 
 def _with_cors(app: Application, origin: str) -> Application:

@@ -27,18 +27,14 @@ def as_json(content: Any, status: int = 200, headers: dict[str, str] | None = No
     from starlette.responses import Response
 
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    said = {"x-content-type-options": "nosniff", **(headers or {})}
-    return Response(text.encode("utf-8", "backslashreplace"), status, said, "application/json")
-
-
-def failure(status: int, reason: str, headers: dict[str, str] | None = None) -> "Response":
-    """{"error": reason}."""
-    return as_json({"error": reason}, status, headers)
+    headers = {"x-content-type-options": "nosniff", **(headers or {})}
+    return Response(text.encode("utf-8", "backslashreplace"), status, headers, "application/json")
 
 
 def refusal(error: Refused) -> "Response":
+    """{"error": reason}."""
     wait = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
-    return failure(error.status, error.reason, wait)
+    return as_json({"error": error.reason}, error.status, wait)
 
 
 def page_response(html: str) -> "Response":
@@ -59,9 +55,9 @@ def main_page() -> str:
 def docs_page(interface: dict[str, Any]) -> str:
     """The description at /openapi.json for people."""
     sections = [
-        Section(f"{method.upper()} {path}", _operation(path, method, told), told["summary"])
+        Section(f"{method.upper()} {path}", _operation(path, method, details), details["summary"])
         for path, methods in interface["paths"].items()
-        for method, told in methods.items()
+        for method, details in methods.items()
     ]
     lead = paragraph(
         "Errors are ",
@@ -75,16 +71,16 @@ def docs_page(interface: dict[str, Any]) -> str:
     return page("The interface", sections, lead, "Made by jaxcnn.")
 
 
-def _operation(path: str, method: str, told: dict[str, Any]) -> Html:
+def _operation(path: str, method: str, details: dict[str, Any]) -> Html:
     line = _UPLOAD.format(path=path) if method == "post" else f"curl http://localhost:8000{path}"
     parts = [command(line)]
-    if asked := told.get("parameters"):
-        named = [(f"?{one['name']}=", one["description"]) for one in asked]
+    if parameters := details.get("parameters"):
+        named = [(f"?{one['name']}=", one["description"]) for one in parameters]
         parts.append(table(("parameter", "meaning"), named))
-    for kind, body in told.get("requestBody", {}).get("content", {}).items():
+    for kind, body in details.get("requestBody", {}).get("content", {}).items():
         parts.append(table((kind, "", ""), _fields(body["schema"])))
     rows = []
-    for status, response in told["responses"].items():
+    for status, response in details["responses"].items():
         (content,) = response.get("content", {"": {}}).values()
         names = ", ".join(name for name, _, _ in _fields(content.get("schema", {})))
         rows.append((Html(status), response["description"], names))

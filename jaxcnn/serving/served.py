@@ -3,7 +3,6 @@
 import base64
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -59,15 +58,15 @@ def serve_model(
 
 def by_name(models: Iterable[Served]) -> dict[str, Served]:
     """The models by name, the first one first; UserError where two have the same."""
-    found: dict[str, Served] = {}
+    served: dict[str, Served] = {}
     for model in models:
-        if model.name in found:
+        if model.name in served:
             raise UserError(
                 f"two models are called {model.name!r}; give one another name, as in "
                 f"--workdir={model.name}2=FOLDER or --artifact={model.name}2=FILE.onnx"
             )
-        found[model.name] = model
-    return found
+        served[model.name] = model
+    return served
 
 
 def make_maps(classifier: Classifier) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -88,7 +87,12 @@ def make_maps(classifier: Classifier) -> Callable[[np.ndarray], np.ndarray] | No
         chosen = jnp.asarray(model.apply(variables, seen, train=False)).argmax(-1)
         return explain.grad_cam(model, variables, seen, chosen)
 
-    return partial(_one_by_one, partial(look, jax.device_put(variables)))
+    variables = jax.device_put(variables)
+
+    def maps(images: np.ndarray) -> np.ndarray:  # one program for any number of images
+        return np.concatenate([look(variables, images[k : k + 1]) for k in range(len(images))])
+
+    return maps
 
 
 def picture(image: np.ndarray) -> str:
@@ -101,8 +105,3 @@ def picture(image: np.ndarray) -> str:
 def heat_picture(image: np.ndarray, heat: np.ndarray) -> str:
     """The image in grey under its map float32[H, W], as in the report."""
     return picture(overlaid(fitted(image, _SIDE), heat))
-
-
-def _one_by_one(look: Callable[[np.ndarray], jax.Array], images: np.ndarray) -> np.ndarray:
-    """One program for any number of images."""
-    return np.concatenate([np.asarray(look(images[k : k + 1])) for k in range(len(images))])

@@ -90,8 +90,8 @@ def _make_server(app: Middleware) -> "Server":
 def _accepted(listener: socket.socket) -> Iterator[socket.socket]:
     """What the kernel has accepted and nobody has taken; then the socket is closed."""
     listener.setblocking(False)
-    found = []
+    connections = []
     with contextlib.closing(listener), contextlib.suppress(BlockingIOError):
         while True:
-            found.append(listener.accept()[0])
-    yield from found
+            connections.append(listener.accept()[0])
+    yield from connections

@@ -3,9 +3,8 @@
 import gc
 import logging
 import threading
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from jaxcnn.errors import printable
 from jaxcnn.serving.batching import Batcher
@@ -16,22 +15,21 @@ from jaxcnn.serving.upload import Memory
 
 logger = logging.getLogger(__name__)
 
+# How many requests of the largest size may be held in memory together.
+_HELD = 8
+
 
 class State:
-    """ready: the models are warm. draining: the server answers, and is about to stop."""
+    """ready: the models are warm. failed: why they cannot be. draining: the server answers, and is
+    about to stop. pool: the threads that decode images.
+    """
 
-    def __init__(
-        self,
-        models: Mapping[str, Served],
-        limits: Limits,
-        metrics: Metrics,
-        pool: ThreadPoolExecutor,
-    ):
+    def __init__(self, models: Mapping[str, Served], limits: Limits, threads: int):
         self.models = models
         self.limits = limits
-        self.metrics = metrics
-        self.pool = pool
-        self.memory = Memory(limits.held_bytes)
+        self.metrics = Metrics(models)
+        self.pool = ThreadPoolExecutor(threads, "decode")
+        self.memory = Memory(_HELD * limits.request_bytes)
         self.ready = threading.Event()
         self.failed = ""
         self.draining = False
@@ -60,20 +58,6 @@ class State:
             raise Refused(503, self.failed)
         if not self.ready.is_set():
             raise Refused(503, "the model is being loaded; try again in a second", retry_after=1)
-
-    def chosen(self, name: str | None) -> Served:
-        """The model of that name, or the first; Refused where there is none."""
-        if name is None:
-            return next(iter(self.models.values()))
-        if name not in self.models:
-            known = ", ".join(self.models)
-            raise Refused(404, f"no model {printable(name[:80])!r}; there is {known}")
-        return self.models[name]
-
-    @staticmethod
-    def note(scope: MutableMapping[str, Any], **told: Any) -> None:
-        """Adds to what is logged of a request."""
-        scope.get("jaxcnn", {}).update(told)
 
     def close(self) -> None:
         for batcher in self.batchers:

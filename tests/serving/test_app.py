@@ -39,10 +39,35 @@ def test_files_and_base64_get_the_answers_that_python_gets(client, classifier, n
             assert len(found["top"]) == 5
 
 
-def test_a_data_url_is_base64_too(client, numbers):
-    encoded = in_json(saved(numbers[0], "PNG"))["images"][0]
-    said = client.post("/predict", json={"images": [f"data:image/png;base64,{encoded}"]})
-    assert said.json()["predictions"][0]["label"] == "0"
+WRITERS = {
+    "Python": lambda text, lines: text,
+    "the command base64": lambda text, lines: lines,
+    "MIME": lambda text, lines: lines.replace("\n", "\r\n"),
+    "indented lines": lambda text, lines: "  " + lines.replace("\n", "\n  "),
+    "for URLs": lambda text, lines: text.replace("+", "-").replace("/", "_"),
+    "for URLs, no padding": lambda text, lines: text.replace("+", "-").replace("/", "_").strip("="),
+    "no padding": lambda text, lines: text.strip("="),
+    "a data URL": lambda text, lines: f"data:image/png;base64,{text}",
+    "a data URL in capitals": lambda text, lines: f"DATA:;BASE64,{text}",
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_base64_is_read_as_commands_and_libraries_write_it(writer, client, numbers):
+    content = saved(numbers[0], "PNG")
+    for more in range(3):  # behind the picture, so that every padding is met, and + and / are
+        whole = content + b"\xfb\xff\xbf" * 30 + bytes(more)
+        text, lines = base64.b64encode(whole).decode(), base64.encodebytes(whole).decode()
+        text = WRITERS[writer](text, lines)
+        response = client.post("/predict", json={"images": [text]})
+        assert response.json()["predictions"][0]["label"] == "0", response.text
+
+
+@pytest.mark.parametrize("text", ["a", "YQ==YQ==", "a b", "data:image/png;base64,!", "Y\u00e4"])
+def test_what_is_no_base64_is_said_to_be_none(text, client):
+    response = client.post("/predict", json={"images": [text]})
+    assert response.status_code == 422
+    assert response.json()["error"].startswith("images[0] is no base64 (")
 
 
 def test_an_explanation_is_an_answer_with_two_pictures(client, classifier, numbers):

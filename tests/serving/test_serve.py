@@ -133,6 +133,27 @@ def test_a_slow_upload_that_began_before_sigterm_is_answered(server, numbers):
     assert process.wait(30) == 143
 
 
+def test_head_gets_the_status_and_the_headers_of_get_without_a_body(server):
+    _, port = server
+    with socket.create_connection(("127.0.0.1", port), 60) as connection:
+        answers = connection.makefile("rb")
+        for path in ("/", "/docs", "/healthz", "/readyz", "/model", "/models", "/metrics",
+                     "/openapi.json", "/nothing", "/model?model=x", "/predict"):  # fmt: skip
+            heads = {}
+            for method in ("HEAD", "GET"):  # on one connection: a body would be read as a status
+                connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                status = answers.readline()
+                heads[method] = {"status": status} | dict(
+                    line.rstrip().split(b": ", 1) for line in iter(answers.readline, b"\r\n")
+                )
+                length = int(heads[method][b"content-length"])
+                answers.read(length if method == "GET" else 0)
+                heads[method] = {k: v for k, v in heads[method].items() if k != b"date"}
+            if path != "/metrics":  # which counts requests
+                assert heads["HEAD"] == heads["GET"], path
+            assert heads["HEAD"]["status"] == heads["GET"]["status"], path
+
+
 def test_ctrl_c_ends_it_too(server):
     process, _ = server
     process.send_signal(signal.SIGINT)
