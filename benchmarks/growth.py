@@ -26,8 +26,7 @@ import jax
 
 from jaxcnn.config.keys import default_config, resolve
 from jaxcnn.files.rundir import versions
-from jaxcnn.report.figures import to_png
-from jaxcnn.report.style import LIGHT, MARKERS, dress, dress_legend, name_ticks, new_figure
+from jaxcnn.report.style import LIGHT, MARKERS, dress, dress_legend, name_ticks, new_figure, to_png
 from jaxcnn.runtime import huge_pages
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.timing.speed import start_run, time_evaluation, time_steps, with_fewer

@@ -35,15 +35,15 @@ from jaxcnn.data.source import Images, Source
 from jaxcnn.errors import UserError
 from jaxcnn.files.folders import check_writable, write_files
 from jaxcnn.files.paths import as_path
-from jaxcnn.report.figures import Row, contact_sheet, thumbnail
+from jaxcnn.report.galleries import Gallery, Group, Tile, gallery_png, thumbnail
 
 logger = logging.getLogger(__name__)
 
 # The contact sheet: classes, samples of each, and draws of each sample's augmentation; without
 # augmentation more samples fit.
 _CLASSES, _SAMPLES, _DRAWS, _SAMPLES_ALONE = 20, 3, 3, 10
-# Pixels of samples where images differ in size and the config gives none.
-_SAMPLE_SIZE = 224
+# Pixels of samples where images differ in size and the config gives none; on the sheet.
+_SAMPLE_SIZE, _TILE = 224, 84
 
 
 class CheckResult(NamedTuple):
@@ -164,7 +164,8 @@ def _samples(
         if not varied:
             groups = [[original[i] for i in mine]]
         if mine:
-            rows.append(Row(examples.class_names[k], groups))
+            tiles = [Tile(group, [], side=_TILE) for group in groups]
+            rows.append(Group(tiles, examples.class_names[k]))
     height, width = original[0].shape[:2]
     caption = f"Training images as the model sees them, {width}x{height} pixels"
     caption += (
@@ -172,8 +173,8 @@ def _samples(
     )
     if len(examples.class_names) > len(rows):
         caption += f" {len(rows)} of {len(examples.class_names):,} classes."
-    headings = ["sample, augmented three times"] * _SAMPLES if varied else ["samples"]
-    return contact_sheet(rows, headings), caption
+    title = "Samples, each augmented three times" if varied else "Samples"
+    return gallery_png(Gallery(title, rows)), caption
 
 
 def _sample_decoding(examples: Examples, decoding: Decoding) -> Decoding:

@@ -12,7 +12,6 @@ from jaxcnn.analysis.tables import metrics_text
 from jaxcnn.report.activations import feature_maps, filters, heat_maps
 from jaxcnn.report.charts import curves, projection_chart, reliability_chart
 from jaxcnn.report.class_charts import class_bars, confusion_chart, robustness_chart
-from jaxcnn.report.figures import to_png
 from jaxcnn.report.galleries import (
     Gallery,
     Neighbour,
@@ -27,7 +26,7 @@ from jaxcnn.report.galleries import (
 )
 from jaxcnn.report.page import Note
 from jaxcnn.report.report_page import Report, report_page, split_note, unreadable_note, verdict
-from jaxcnn.report.style import DARK, LIGHT, Chart, Theme, in_both_themes
+from jaxcnn.report.style import DARK, LIGHT, Chart, Theme, in_both_themes, to_png
 
 __all__ = [
     "DARK",

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jaxcnn.report.figures import fitted
-from jaxcnn.report.galleries import SIDE, Gallery, Group, Prediction, Tile
+from jaxcnn.report.galleries import SIDE, Gallery, Group, Prediction, Tile, fitted, tile_of
 
 # Pixels of a mosaic of filters; of a feature map, and how many stand in a row: the maps of most
 # stages (7, 14, 28, 56 or 8 across) fill their place with whole pixels.
@@ -29,12 +28,10 @@ def filters(kernels: np.ndarray, at_most: int = 64) -> Gallery:
     shown = np.moveaxis(kernels[..., :at_most], -1, 0)
     most = np.abs(shown).max(axis=(1, 2, 3), keepdims=True)
     shown = np.rint(127.5 + 127.5 * shown / np.maximum(most, 1e-12)).astype(np.uint8)
-    told = f"{len(shown)} of {count}" if len(shown) < count else f"{count}"
-    caption = (
-        f"{told} filters, {width}x{height} pixels, {inputs} input channel{'s' * (inputs != 1)}"
-    )
+    number = f"{len(shown)} of {count}" if len(shown) < count else f"{count}"
+    size = f"{width}x{height} pixels, {inputs} input channel{'s' * (inputs != 1)}"
     columns = min(16, max(4, round(len(shown) ** 0.5)))
-    tile = Tile([_mosaic(shown, columns)], [caption], side=_FILTERS)
+    tile = Tile([_mosaic(shown, columns)], [f"{number} filters, {size}"], side=_FILTERS)
     return Gallery("Filters of the first layer", [Group([tile])])
 
 
@@ -53,8 +50,8 @@ def feature_maps(
         tiles = [Tile([one.image], [one.label], one.name)]
         for stage, shown in maps.items():
             _, height, width, channels = stages[stage].shape
-            told = f"{shown.shape[1]} of {channels}" if shown.shape[1] < channels else channels
-            caption = f"{stage}: {told} channels, {width}x{height}"
+            number = f"{shown.shape[1]} of {channels}" if shown.shape[1] < channels else channels
+            caption = f"{stage}: {number} channels, {width}x{height}"
             mosaic = _mosaic(_coloured(shown[position]), _COLUMNS)
             tiles.append(Tile([mosaic], [caption], side=max(mosaic.shape[:2])))
         groups.append(Group(tiles, f"{one.label}, predicted {one.prediction}"))
@@ -66,15 +63,10 @@ def heat_maps(title: str, predictions: Sequence[Prediction], maps: np.ndarray) -
 
     maps: float[B, h, w] in 0..1; they are brought to the size of the images.
     """
-    tiles = [
-        Tile(
-            [fitted(one.image, SIDE), overlaid(fitted(one.image, SIDE), heat)],
-            [f"{one.prediction} ({100 * one.probability:.0f} %)", f"label {one.label}"],
-            one.name,
-            one.right,
-        )
-        for one, heat in zip(predictions, maps, strict=True)
-    ]
+    tiles = []
+    for one, heat in zip(predictions, maps, strict=True):
+        image = fitted(one.image, SIDE)
+        tiles.append(tile_of(one)._replace(images=[image, overlaid(image, heat)]))
     return Gallery(title, [Group(tiles)])
 
 
@@ -118,11 +110,8 @@ def _mosaic(pictures: np.ndarray, columns: int) -> np.ndarray:
     """uint8[n, h, w, c] -> uint8[H, W, c]: in rows, with a pixel or two between them."""
     count, height, width, channels = pictures.shape
     columns = min(columns, count)
-    rows = -(-count // columns)
-    gap = 1 if height < 16 else 2
-    shape = rows * (height + gap) - gap, columns * (width + gap) - gap, channels
-    mosaic = np.full(shape, _BETWEEN, np.uint8)
-    for position, one in enumerate(pictures):
-        top, left = (height + gap) * (position // columns), (width + gap) * (position % columns)
-        mosaic[top : top + height, left : left + width] = one
-    return mosaic
+    rows, gap = -(-count // columns), 1 if height < 16 else 2
+    space = ((0, rows * columns - count), (0, gap), (0, gap), (0, 0))
+    cells = np.pad(pictures, space, constant_values=_BETWEEN)
+    cells = cells.reshape(rows, columns, height + gap, width + gap, channels).swapaxes(1, 2)
+    return cells.reshape(rows * (height + gap), -1, channels)[:-gap, :-gap]

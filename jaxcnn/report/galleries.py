@@ -1,13 +1,12 @@
 """Galleries of images and of what the model says about them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.report.figures import fitted, thumbnail, to_png
 from jaxcnn.report.page import Html, figure, heading, join, marked, paragraph, picture, row
-from jaxcnn.report.style import LIGHT, short_name
+from jaxcnn.report.style import LIGHT, short_name, to_png
 
 # Pixels of a tile's longer side; of the space between tiles; across a whole gallery.
 SIDE, _GAP, _WIDTH = 112, 12, 1128
@@ -20,7 +19,6 @@ _CHARACTER = 5.8
 _DENSITY = 1.5
 # Characters of a file's name below its picture; the description has them all.
 _NAME = 28
-_SIGNS = {True: "✓", False: "✗"}
 
 
 class Tile(NamedTuple):
@@ -65,14 +63,6 @@ class Gallery(NamedTuple):
         return gallery_png(self)
 
 
-class _Place(NamedTuple):
-    """Where something stands, in pixels from the top left corner."""
-
-    x: int
-    y: int
-    what: Tile | str
-
-
 def gallery_png(gallery: Gallery) -> bytes:
     """The whole gallery as one PNG on white paper: for a file, a notebook, TensorBoard."""
     from matplotlib.figure import Figure
@@ -80,22 +70,18 @@ def gallery_png(gallery: Gallery) -> bytes:
     places, height = _arrange(gallery)
     canvas = np.full((height, _WIDTH, 3), 255, np.uint8)
     whole = Figure((_WIDTH / _DPI, height / _DPI), dpi=_DPI)
-
-    def write(x: float, y: float, words: str, **style: Any) -> None:
-        words = short_name(words, int((_WIDTH - x) / _CHARACTER))
-        place = x / _WIDTH, 1 - y / height
-        whole.text(*place, words, va="top", parse_math=False, **style)
-
     for x, y, what in places:
-        if isinstance(what, str):
-            title = (x, y) == (_GAP, _GAP)
-            write(x, y, what, fontsize=11 if title else 9, color=LIGHT.ink)
-            continue
-        _draw_tile(canvas, x, y, what)
-        below = y + max(image.shape[0] for image in _shown(what)) + 5
-        for line, words in enumerate(_caption(what)):
+        if isinstance(what, Tile):
+            _draw_tile(canvas, x, y, what)
+            lines, size = list(_caption(what)), 7.5
+            y += max(image.shape[0] for image in _shown(what)) + 5
+        else:
+            lines, size = [what], 11 if y == _GAP else 9
+        for line, words in enumerate(lines):
+            place = x / _WIDTH, 1 - (y + line * _LINE) / height
+            words = short_name(words, int((_WIDTH - x) / _CHARACTER))
             color = LIGHT.soft if line else LIGHT.ink
-            write(x, below + line * _LINE, words, fontsize=7.5, color=color)
+            whole.text(*place, words, fontsize=size, color=color, va="top", parse_math=False)
     whole.figimage(canvas, origin="upper")
     return to_png(whole)
 
@@ -110,21 +96,25 @@ def gallery_html(gallery: Gallery) -> Html:
     )
 
 
-def _arrange(gallery: Gallery) -> tuple[list[_Place], int]:
-    """Tiles from left to right, each group on a line of its own; and the height of it all."""
-    places, y = [_Place(_GAP, _GAP, gallery.title)], _TITLE + _GAP
+def _arrange(gallery: Gallery) -> tuple[list[tuple[int, int, Tile | str]], int]:
+    """What stands where, in pixels from the top left corner; and the height of it all.
+
+    Tiles stand from left to right, each group on a line of its own.
+    """
+    y = _TITLE + _GAP
+    places: list[tuple[int, int, Tile | str]] = [(_GAP, _GAP, gallery.title)]
     if not gallery.has_tiles:
-        return [*places, _Place(_GAP, y, gallery.empty)], y + _HEADING
+        return [*places, (_GAP, y, gallery.empty)], y + _HEADING
     for group in gallery.groups:
         if group.heading:
-            places.append(_Place(_GAP, y, group.heading))
+            places.append((_GAP, y, group.heading))
             y += _HEADING
         x, tallest = _GAP, 0
         for tile in group.tiles:
             width, height = _size(tile)
             if x > _GAP and x + width > _WIDTH - _GAP:
                 x, y, tallest = _GAP, y + tallest + _GAP, 0
-            places.append(_Place(x, y, tile))
+            places.append((x, y, tile))
             x, tallest = x + width + _GAP, max(tallest, height)
         y += tallest + _GAP
     return places, y
@@ -146,7 +136,7 @@ def _caption(tile: Tile) -> Iterator[str]:
     """The lines as they fit below the tile. A right and a wrong one differ by their sign too."""
     fits = int(_size(tile)[0] / _CHARACTER)
     for line, words in enumerate(tile.lines):
-        sign = f"{_SIGNS[tile.right]} " if line == 0 and tile.right is not None else ""
+        sign = "" if line or tile.right is None else "✓ " if tile.right else "✗ "
         yield sign + short_name(words, fits - len(sign))
 
 
@@ -163,6 +153,34 @@ def _draw_tile(canvas: np.ndarray, x: int, y: int, tile: Tile) -> None:
         space = canvas[y : y + height, x : x + width]
         space[...] = image[: space.shape[0], : space.shape[1]]
         x += width + 4
+
+
+def fitted(image: np.ndarray, side: int) -> np.ndarray:
+    """uint8[h, w, c] as large as `side` pixels allow: shrunk by area means, or its pixels repeated
+    a whole number of times.
+    """
+    image = _shrunk(image, side)
+    times = max(1, side // max(image.shape[:2]))
+    return image.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def thumbnail(image: np.ndarray, size: int = 96) -> bytes:
+    """uint8[h, w, 1 or 3] as a PNG (small) or JPEG file, its longer side `size` pixels or fewer."""
+    import cv2
+
+    kind = ".png" if max(image.shape[:2]) <= 48 else ".jpg"
+    image = _shrunk(image, size)
+    colours = image if image.shape[2] == 1 else np.ascontiguousarray(image[..., ::-1])
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 88] if kind == ".jpg" else []
+    return cv2.imencode(kind, colours, quality)[1].tobytes()
+
+
+def _shrunk(image: np.ndarray, side: int) -> np.ndarray:
+    from jaxcnn.data.resize import resize
+
+    height, width = image.shape[:2]
+    scale = min(1, side / max(height, width))
+    return resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
 def _figure(tile: Tile) -> Html:
@@ -219,7 +237,7 @@ def confidently_wrong(
 
 def sample_predictions(predictions: Iterable[Prediction]) -> Gallery:
     """Images as they are given, each marked as right or wrong."""
-    return Gallery("Predictions", [Group([_tile(one) for one in predictions])])
+    return Gallery("Predictions", [Group([tile_of(one) for one in predictions])])
 
 
 def misclassified(predictions: Iterable[Prediction]) -> Gallery:
@@ -227,7 +245,7 @@ def misclassified(predictions: Iterable[Prediction]) -> Gallery:
     wrong = sorted((p for p in predictions if not p.right), key=lambda p: -p.probability)
     return Gallery(
         "Misclassified, the most confidently wrong first",
-        [Group([_tile(one) for one in wrong])],
+        [Group([tile_of(one) for one in wrong])],
         empty="No image was misclassified.",
     )
 
@@ -248,26 +266,17 @@ def nearest_neighbours(
 
     A neighbour counts as right where it has the image's label.
     """
-    rows = [
-        Group(
-            [
-                _tile(query),
-                *(
-                    Tile(
-                        [near.image],
-                        [near.label, f"distance {near.distance:.3g}"],
-                        near.name,
-                        near.label == query.label,
-                    )
-                    for near in found
-                ),
-            ]
-        )
-        for query, found in zip(queries, neighbours, strict=True)
-    ]
+    rows = []
+    for query, near in zip(queries, neighbours, strict=True):
+        tiles = [
+            Tile([x.image], [x.label, f"distance {x.distance:.3g}"], x.name, x.label == query.label)
+            for x in near
+        ]
+        rows.append(Group([tile_of(query), *tiles]))
     return Gallery("Nearest neighbours: the image first, then those most like it", rows)
 
 
-def _tile(one: Prediction) -> Tile:
+def tile_of(one: Prediction) -> Tile:
+    """A picture with the model's answer and the label below."""
     lines = [f"{one.prediction} ({100 * one.probability:.0f} %)", f"label {one.label}"]
     return Tile([one.image], lines, one.name, one.right)

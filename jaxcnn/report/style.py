@@ -2,14 +2,16 @@
 
 The colours are those of Okabe and Ito (2008, "Color Universal Design"), made darker or lighter
 where the paper asks for it: each has a contrast of 3 or more with its paper. No figure tells things
-apart by colour alone.
+apart by colour alone. Matplotlib's Figure objects are used without pyplot, which keeps every figure
+alive and wants a window system.
 """
 
+import io
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxcnn.errors import printable
-from jaxcnn.report.figures import to_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,6 +77,16 @@ def in_both_themes(draw: Callable[[Theme], "Figure"]) -> Chart:
     width, height = light.get_size_inches()
     size = round(width * _PAGE_DPI), round(height * _PAGE_DPI)
     return Chart(to_png(light), to_png(dark), str(light.get_label()), *size)
+
+
+def to_png(figure: "Figure") -> bytes:
+    """A figure as a PNG file's bytes."""
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn as boxes; nothing can be done about it.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(content, format="png", dpi="figure")
+    return content.getvalue()
 
 
 def new_figure(theme: Theme, width: float, height: float, description: str) -> "Figure":

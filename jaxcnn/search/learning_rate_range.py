@@ -20,8 +20,7 @@ from jaxcnn.config.keys import flatten, resolve, unflatten
 from jaxcnn.errors import UserError
 from jaxcnn.files.folders import check_writable, write_files
 from jaxcnn.pretrained.transfer import check_pretrained, load_pretrained
-from jaxcnn.report.figures import to_png
-from jaxcnn.report.style import LIGHT, dress, dress_legend, new_figure
+from jaxcnn.report.style import LIGHT, dress, dress_legend, new_figure, to_png
 from jaxcnn.runtime.compile import compile_step, enable_compile_cache
 from jaxcnn.training.build_run import build_run
 from jaxcnn.training.first_state import describe_parameters

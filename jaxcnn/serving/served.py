@@ -13,7 +13,7 @@ from jaxcnn.core import explain
 from jaxcnn.errors import UserError
 from jaxcnn.inference.classifier import Classifier
 from jaxcnn.report.activations import overlaid
-from jaxcnn.report.figures import fitted, thumbnail
+from jaxcnn.report.galleries import fitted, thumbnail
 from jaxcnn.serving.batching import Batcher
 
 # Images that are explained at once: few, so that a batch of explanations takes no long time.

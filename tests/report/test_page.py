@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxcnn.report.figures import Row, contact_sheet, thumbnail
+from jaxcnn.report.galleries import Gallery, Group, Tile, gallery_png, thumbnail
 from jaxcnn.report.page import (
     Section,
     bar,
@@ -69,12 +69,16 @@ def test_thumbnails_keep_their_ratio(shape, size):
     assert abs(int(decoded.mean()) - 200) < 3
 
 
-def test_a_contact_sheet_shows_its_tiles_unchanged():
+def test_a_sheet_of_samples_shows_its_tiles_unchanged():
     import cv2
 
     small, tall = np.zeros((8, 8, 3), np.uint8), np.zeros((200, 100, 3), np.uint8)
     small[...], tall[...] = (10, 200, 90), (200, 10, 30)
-    content = contact_sheet([Row("$x$", [[small, tall]]), Row("b" * 99, [[tall]])], ["samples"])
+    rows = [
+        Group([Tile([small, tall], [], side=88)], "$x$"),
+        Group([Tile([tall], [], side=88)], "b"),
+    ]
+    content = gallery_png(Gallery("samples", rows))
     sheet = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     assert (sheet == (90, 200, 10)).all(axis=2).sum() == 88 * 88  # each pixel is 11 across
     assert (sheet == (30, 10, 200)).all(axis=2).sum() == 2 * 88 * 44
