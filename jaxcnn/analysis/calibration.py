@@ -6,12 +6,12 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxcnn.analysis.intervals import grouped_sums
+from jaxcnn.analysis.outcomes import row_blocks
 from jaxcnn.core.metrics import ratio
 
 BINS = 15
 # Temperatures that fitting may give.
 COLDEST, HOTTEST = 0.05, 20.0
-_BLOCK = 1_000_000
 
 
 class Reliability(NamedTuple):
@@ -23,10 +23,9 @@ class Reliability(NamedTuple):
 
     def to_json(self) -> dict[str, list[float | None]]:
         """Lists; None where the bin is empty."""
-        columns = {name: column.tolist() for name, column in self._asdict().items()}
         return {
-            name: [None if math.isnan(number) else number for number in column]
-            for name, column in columns.items()
+            name: [None if math.isnan(number) else number for number in column.tolist()]
+            for name, column in self._asdict().items()
         }
 
 
@@ -81,24 +80,19 @@ def fit_temperature(label: np.ndarray, logits: np.ndarray) -> float:
         return COLDEST
     if hottest >= 0:
         return HOTTEST
-    found = brentq(
-        lambda log_t: _slope(label, logits, np.exp(-log_t)),
-        np.log(COLDEST),
-        np.log(HOTTEST),
-        xtol=1e-6,
-    )
-    return float(np.exp(found))
+    ends = np.log(COLDEST), np.log(HOTTEST)
+    zero = brentq(lambda log_t: _slope(label, logits, np.exp(-log_t)), *ends, xtol=1e-6)
+    return float(np.exp(zero))
 
 
 def _slope(label: np.ndarray, logits: np.ndarray, scale: float) -> float:
     """Derivative of the summed cross-entropy of softmax(scale * logits) by scale."""
     total = 0.0
-    height = max(1, _BLOCK // logits.shape[1])
-    for start in range(0, len(logits), height):
-        block = logits[start : start + height].astype(np.float64)
+    for rows in row_blocks(logits):
+        block = logits[rows].astype(np.float64)
         block -= block.max(-1, keepdims=True)
         powers = np.exp(scale * block)
         mean = (powers * block).sum(-1) / powers.sum(-1)
-        own = block[np.arange(len(block)), label[start : start + height]]
+        own = block[np.arange(len(block)), label[rows]]
         total += float((mean - own).sum())
     return total

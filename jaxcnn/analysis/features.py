@@ -1,4 +1,4 @@
-"""What the features before the last layer tell: which images are alike to a model."""
+"""Features before the last layer: which images are alike to a model, and maps of them."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,10 @@ def nearest(features: np.ndarray, queries: np.ndarray, count: int) -> tuple[np.n
 
     features: float[N, D]; queries: float[M, D].
     """
-    distance = 1 - _directions(queries) @ _directions(features).T
+    from scipy.spatial.distance import cdist
+
+    # A vector of zeros has no direction: it is as far from all.
+    distance = np.nan_to_num(cdist(queries, features, "cosine"), nan=1.0)
     rows = np.argsort(distance, axis=1, kind="stable")[:, :count]
     return rows, np.take_along_axis(distance, rows, axis=1)
 
@@ -22,8 +25,8 @@ def pca(features: np.ndarray) -> np.ndarray:
     _, _, directions = np.linalg.svd(centred, full_matrices=False)
     # The sign of a direction is arbitrary; this one is the same on every machine.
     signs = np.sign(directions[np.arange(len(directions)), np.abs(directions).argmax(1)])
-    found = centred @ (directions * signs[:, None])[:2].T
-    return np.pad(found, ((0, 0), (0, 2 - found.shape[1])))
+    points = centred @ (directions * signs[:, None])[:2].T
+    return np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
 
 
 def tsne(features: np.ndarray) -> np.ndarray:
@@ -42,8 +45,3 @@ def tsne(features: np.ndarray) -> np.ndarray:
 
 
 PROJECTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"pca": pca, "tsne": tsne}
-
-
-def _directions(features: np.ndarray) -> np.ndarray:
-    features = np.asarray(features, np.float64)
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)

@@ -131,8 +131,8 @@ def measure(
     ranks, ranks_drawn, error_drawn = _rankings(label, logits, seen, temperature, resamples, seed)
 
     metrics = count_estimates(counts, resampled)
-    classes = class_estimates(counts, resampled) | _class_ranks(ranks, ranks_drawn)
-    means = _mean_ranks(ranks, ranks_drawn)
+    class_ranks, means = _rank_estimates(ranks, ranks_drawn)
+    classes = class_estimates(counts, resampled) | class_ranks
     correct = seen.prediction == label
     error = expected_calibration_error(correct, seen.confidence)[0]
     top5 = share_estimate(int(seen.in_top5.sum()), len(label), resamples, seed)
@@ -241,39 +241,27 @@ def _rankings(
     return ranks, Ranking(*joined), np.concatenate(errors)
 
 
-def _class_ranks(ranks: Ranking, drawn: Ranking | None) -> dict[str, list[Estimate]]:
-    classes = range(len(ranks.positives))
+def _rank_estimates(
+    ranks: Ranking, drawn: Ranking | None
+) -> tuple[dict[str, list[Estimate]], dict[str, Estimate]]:
+    """How well each class is ranked against the others; and the means over the classes."""
     positives = ranks.positives[:, 0]
     total = positives.sum()
-    estimates: dict[str, list[Estimate]] = {}
+    lacks = ["no example of another class" if n else "no example of this class" for n in positives]
+    lacks = lacks if total else [NO_EXAMPLES] * len(positives)
+    undefined = "only one class among the labels" if total else NO_EXAMPLES
+    classes: dict[str, list[Estimate]] = {}
+    means: dict[str, Estimate] = {}
     for name in ("roc_auc", "average_precision"):
         values = getattr(ranks, name)
-        draws = getattr(drawn, name) if drawn else None
-        estimates[name] = [
-            _from_draws(
-                values[k, 0], None if draws is None else draws[k], _lack(positives[k], total)
-            )
-            for k in classes
-        ]
-    return estimates
-
-
-def _lack(positives: float, total: float) -> str:
-    """Why a class cannot be ranked against the others."""
-    if not total:
-        return NO_EXAMPLES
-    return "no example of another class" if positives else "no example of this class"
-
-
-def _mean_ranks(ranks: Ranking, drawn: Ranking | None) -> dict[str, Estimate]:
-    undefined = "only one class among the labels" if ranks.positives.sum() else NO_EXAMPLES
-    estimates = {}
-    for name in ("roc_auc", "average_precision"):
-        values = class_means(getattr(ranks, name), ranks.positives)
-        draws = class_means(getattr(drawn, name), drawn.positives) if drawn else (None, None)
-        for average, value, draw in zip(("macro", "weighted"), values, draws, strict=True):
-            estimates[f"{name}_{average}"] = _from_draws(value[0], draw, undefined)
-    return estimates
+        draws = [None] * len(values) if drawn is None else getattr(drawn, name)
+        rows = zip(values[:, 0], draws, lacks, strict=True)
+        classes[name] = [_from_draws(*row) for row in rows]
+        value = class_means(values, ranks.positives)
+        draw = class_means(getattr(drawn, name), drawn.positives) if drawn else (None, None)
+        for place, average in enumerate(("macro", "weighted")):
+            means[f"{name}_{average}"] = _from_draws(value[place][0], draw[place], undefined)
+    return classes, means
 
 
 def _from_draws(value: np.float64, draws: np.ndarray | None, undefined: str) -> Estimate:

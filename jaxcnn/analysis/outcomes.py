@@ -1,9 +1,13 @@
-"""From logits to what each example shows, in float64 and in blocks, so that memory is bounded."""
+"""What each example shows: predictions, losses, doubtful labels; in float64 and in blocks, so that
+memory is bounded.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+
+from jaxcnn.core.metrics import ratio
 
 # Numbers in a block.
 _BLOCK = 1_000_000
@@ -27,7 +31,7 @@ def outcomes(label: np.ndarray, logits: np.ndarray, temperature: float = 1.0) ->
     `brier` is Brier's (1950) own score for many classes, between 0 and 2: twice the score that is
     usual for two classes.
     """
-    parts = [_block(label[rows], logits[rows], temperature) for rows in _row_blocks(logits)]
+    parts = [_block(label[rows], logits[rows], temperature) for rows in row_blocks(logits)]
     return Outcomes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
@@ -36,7 +40,7 @@ def probabilities(
 ) -> np.ndarray:
     """softmax(logits / temperature) of finite logits [N, K], computed in float64."""
     result = np.empty(logits.shape, dtype)
-    for rows in _row_blocks(logits):
+    for rows in row_blocks(logits):
         scaled = logits[rows].astype(np.float64) / temperature
         powers = np.exp(scaled - scaled.max(-1, keepdims=True))
         result[rows] = powers / powers.sum(-1, keepdims=True)
@@ -57,12 +61,12 @@ def class_columns(
 
 def not_finite(logits: np.ndarray) -> int:
     """How many examples have a logit that is not finite."""
-    blocks = _row_blocks(logits)
+    blocks = row_blocks(logits)
     return sum(int((~np.isfinite(logits[rows]).all(-1)).sum()) for rows in blocks)
 
 
-def _row_blocks(logits: np.ndarray) -> Iterator[slice]:
-    """At least one, so that no examples give empty arrays."""
+def row_blocks(logits: np.ndarray) -> Iterator[slice]:
+    """Slices of rows [N, K]; at least one, so that no examples give empty arrays."""
     height = max(1, _BLOCK // logits.shape[1])
     for start in range(0, max(len(logits), 1), height):
         yield slice(start, start + height)
@@ -90,3 +94,39 @@ def _block(label: np.ndarray, logits: np.ndarray, temperature: float) -> Outcome
         shift=shift,
         total=total,
     )
+
+
+class Suspect(NamedTuple):
+    """An example that looks like another class than its label says."""
+
+    position: int
+    label: int
+    suggestion: int
+    margin: float  # probability of the suggestion minus that of the label
+
+
+def likely_label_errors(
+    label: np.ndarray, probabilities: np.ndarray, at_most: int
+) -> list[Suspect]:
+    """Examples whose label is probably wrong, largest margin first: to look at, not to delete.
+
+    Confident learning (Northcutt et al. 2021, arXiv:1911.00068).
+
+    label: int[N]; probabilities: float[N, K], of a model that was not trained on these examples.
+    An example is confidently of class j when p_j is at least the mean p_j of the examples labelled
+    j; of several such classes the most probable counts. Suspects are confidently of another class
+    than their label's (the confident joint off its diagonal), and more probably so.
+    """
+    label, num_classes = np.asarray(label, np.int64), probabilities.shape[1]
+    own = np.asarray(probabilities[np.arange(len(label)), label], np.float64)
+    count = np.bincount(label, minlength=num_classes)
+    # A class without examples suggests nothing.
+    threshold = ratio(np.bincount(label, own, num_classes), count, np.inf)
+    suggestion, margin = np.empty(len(label), np.int64), np.empty(len(label))
+    for rows in row_blocks(probabilities):
+        confident = np.where(probabilities[rows] >= threshold, probabilities[rows], -1.0)
+        suggestion[rows] = confident.argmax(-1)
+        margin[rows] = confident.max(-1) - own[rows]
+    suspects = np.flatnonzero((suggestion != label) & (margin > 0))
+    worst = suspects[np.argsort(-margin[suspects], kind="stable")[:at_most]]
+    return [Suspect(int(i), int(label[i]), int(suggestion[i]), float(margin[i])) for i in worst]

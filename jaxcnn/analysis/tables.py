@@ -1,6 +1,7 @@
 """What was measured, for a terminal and as a table of predictions."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from textwrap import wrap
 from typing import TextIO
 
@@ -14,6 +15,8 @@ from jaxcnn.errors import printable
 _ALL_CLASSES, _WORST_CLASSES = 20, 10
 _CONFUSIONS, _GROUPS = 3, 5
 _NAME = 24
+# The columns of parts of the images that show intervals.
+_WIDE = ("recall", "accuracy")
 # Probabilities that a table of predictions holds at most.
 _PROBABILITIES = 20_000_000
 
@@ -62,7 +65,7 @@ def is_share(name: str) -> bool:
 def metrics_text(measured: Measured, views: Mapping[str, Estimate] | None = None) -> str:
     """At most 100 columns. The file of metrics holds what is left out here.
 
-    views: the metrics with test-time augmentation, whose accuracy is told below the plain ones.
+    views: the metrics with test-time augmentation, whose accuracy stands below the plain ones.
     """
     examples = int(measured.support.sum())
     lines = [f"{_many(examples, 'example')}, {_many(len(measured.classes), 'class')}"]
@@ -87,15 +90,15 @@ def metrics_text(measured: Measured, views: Mapping[str, Estimate] | None = None
 
 
 def _overall(measured: Measured) -> list[str]:
-    columns = []
-    for titles in (_LEFT, _RIGHT):
-        shown = [name for name in titles if name in measured.metrics]
-        columns.append(
-            [f"{titles[name]:<20} {_shown(name, measured.metrics[name])}" for name in shown]
-        )
-    rows = max(map(len, columns))
-    left, right = (column + [""] * (rows - len(column)) for column in columns)
-    lines = [f"{one:<49} {other}" for one, other in zip(left, right, strict=True)]
+    columns = [
+        [
+            f"{title:<20} {_shown(name, measured.metrics[name])}"
+            for name, title in titles.items()
+            if name in measured.metrics
+        ]
+        for titles in (_LEFT, _RIGHT)
+    ]
+    lines = [f"{left:<49} {right}" for left, right in zip_longest(*columns, fillvalue="")]
     return lines + _reasons(measured)
 
 
@@ -121,18 +124,31 @@ def _classes(measured: Measured) -> list[str]:
         # Classes without examples have nothing to be bad at.
         order = np.lexsort((-measured.support, f1, ~occurs))
         chosen, title = order[:_WORST_CLASSES].tolist(), f"worst {_WORST_CLASSES} classes"
-    width = max([len(title), *(len(_name(names[k])) for k in chosen)])
-    lines = [
-        f"{title:<{width}}  {'examples':>8}  {'precision':>9}  {'recall':<25}  "
-        f"{'F1':>9}  {'ROC-AUC':>9}"
-    ]
-    for k in chosen:
-        found = measured.classes[names[k]]
-        lines.append(
-            f"{_name(names[k]):<{width}}  {measured.support[k]:>8,}  "
-            f"{_value('precision', found['precision']):>9}  {_shown('recall', found['recall']):<25}"
-            f"  {_value('f1', found['f1']):>9}  {_value('roc_auc', found['roc_auc']):>9}"
-        )
+    sizes = dict(zip(names, measured.support.tolist(), strict=True))
+    columns = {"precision": "precision", "recall": "recall", "f1": "F1", "roc_auc": "ROC-AUC"}
+    return _parts(title, columns, [names[k] for k in chosen], sizes, measured.classes)
+
+
+def _parts(
+    title: str,
+    columns: Mapping[str, str],
+    names: Sequence[str],
+    sizes: Mapping[str, int],
+    parts: Mapping[str, Mapping[str, Estimate]],
+) -> list[str]:
+    """A line for each part of the images: its name, its size and metrics, one with its interval.
+
+    columns: the title of each metric.
+    """
+    width = max([len(title), *(len(_name(name)) for name in names)])
+    header = [f"{words:<25}" if m in _WIDE else f"{words:>9}" for m, words in columns.items()]
+    lines = ["  ".join([f"{title:<{width}}", "examples", *header])]
+    for name in names:
+        cells = [
+            f"{_shown(m, value):<25}" if m in _WIDE else f"{_value(m, value):>9}"
+            for m, value in ((m, parts[name][m]) for m in columns)
+        ]
+        lines.append("  ".join([f"{_name(name):<{width}}", f"{sizes[name]:>8,}", *cells]))
     return lines
 
 
@@ -152,28 +168,13 @@ def _confusions(measured: Measured) -> list[str]:
 def _groups(measured: Measured) -> list[str]:
     if not measured.groups:
         return []
-
-    def badness(name: str) -> float:
-        return measured.groups[name]["accuracy"].value or 0.0
-
-    order = sorted(measured.groups, key=badness)  # worst first
-    chosen = order[:_GROUPS]
-    width = max([len("group"), *(len(_name(name)) for name in chosen)])
-    lines = [
-        f"{'group':<{width}}  {'examples':>8}  {'accuracy':<25}  {'balanced':>9}  "
-        f"{'F1, macro':>9}  {'loss':>8}"
-    ]
-    for name in chosen:
-        found = measured.groups[name]
-        lines.append(
-            f"{_name(name):<{width}}  {measured.group_sizes[name]:>8,}  "
-            f"{_shown('accuracy', found['accuracy']):<25}  "
-            f"{_value('balanced_accuracy', found['balanced_accuracy']):>9}  "
-            f"{_value('f1_macro', found['f1_macro']):>9}  {_value('loss', found['loss']):>8}"
-        )
-    if len(order) > len(chosen):
-        lines.append(f"and {_many(len(order) - len(chosen), 'group')} more")
-    return lines
+    accuracy = {name: metrics["accuracy"].value or 0.0 for name, metrics in measured.groups.items()}
+    order = sorted(accuracy, key=accuracy.__getitem__)  # worst first
+    columns = {"accuracy": "accuracy", "balanced_accuracy": "balanced"}
+    columns |= {"f1_macro": "F1, macro", "loss": "loss"}
+    sizes, more = measured.group_sizes, len(order) - _GROUPS
+    lines = _parts("group", columns, order[:_GROUPS], sizes, measured.groups)
+    return [*lines, f"and {_many(more, 'group')} more"] if more > 0 else lines
 
 
 def _shown(name: str, found: Estimate) -> str:

@@ -39,7 +39,7 @@ def main() -> None:
     trained = trained_from_flags()
     if _OUTPUT.value:
         check_writable(as_path(_OUTPUT.value), "output")
-    examined = find_data(trained, _SPLIT.value)
-    output = as_path(_OUTPUT.value) if _OUTPUT.value else default_output(trained, examined)
-    text, _ = write_report(assess(trained, examined), output)
+    data = find_data(trained, _SPLIT.value)
+    output = as_path(_OUTPUT.value) if _OUTPUT.value else default_output(trained, data)
+    text, _ = write_report(assess(trained, data), output)
     print(f"{text}\n\nmore in {printable(str(output / 'report.html'))}")

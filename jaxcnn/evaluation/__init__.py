@@ -1,1 +1,1 @@
-"""How good a trained model is, where it fails, what it looks at; and two models side by side."""
+"""Assesses trained models: metrics, failures, what they look at; and compares two of them."""

@@ -1,4 +1,4 @@
-"""How good a trained model is: what it says of each example of a split, and the numbers of that.
+"""Assesses a trained model: what it predicts for each example of a split, and the metrics of that.
 
 from jaxcnn.evaluation.assess import assess, find_data
 from jaxcnn.inference.trained import load_trained
@@ -11,6 +11,7 @@ print(assessment.measured.metrics["accuracy"])
 import dataclasses
 import logging
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import jax
@@ -39,14 +40,14 @@ logger = logging.getLogger(__name__)
 SPLITS = ("train", "validation", "test", "all")
 
 
-class Examined(NamedTuple):
+class EvaluationData(NamedTuple):
     """The data a model is assessed on.
 
     split: a role, or "all". parts: the examples, with the labels of the model's classes.
     validation: what a temperature may be fitted on; None where these are other data than the
       model was trained with, or where they are assessed themselves.
     own: whether these are the data the model was trained with.
-    bad: names of images that cannot be decoded. how: how the others were.
+    bad: names of images that cannot be decoded. decoding: of the others.
     """
 
     split: str
@@ -54,11 +55,11 @@ class Examined(NamedTuple):
     validation: Split | None
     own: bool
     bad: tuple[str, ...] = ()
-    how: Decoding = Decoding()
+    decoding: Decoding = Decoding()
 
 
 class Predictions(NamedTuple):
-    """What a model says of the data it is assessed on: logits float32[N, K].
+    """A model's predictions on the data it is assessed on: logits float32[N, K].
 
     views: of test-time augmentation, see `jaxcnn.core.views`, if that is asked for.
     validation: of the validation examples, if there are some to fit a temperature on.
@@ -70,7 +71,7 @@ class Predictions(NamedTuple):
 
 
 class Assessment(NamedTuple):
-    """What is known of a model on some data.
+    """A model's predictions on some data, and their metrics.
 
     label: int32[N]. logits: float32[N, K], not divided by `temperature`; probabilities:
       float32[N, K], of logits that are.
@@ -83,7 +84,7 @@ class Assessment(NamedTuple):
     """
 
     trained: Trained
-    examined: Examined
+    data: EvaluationData
     label: np.ndarray
     logits: np.ndarray
     probabilities: np.ndarray
@@ -96,10 +97,10 @@ class Assessment(NamedTuple):
     views: Measured | None
 
     def __repr__(self) -> str:
-        return f"Assessment({self.trained!r}, {self.examined.split!r}, {len(self.label)} images)"
+        return f"Assessment({self.trained!r}, {self.data.split!r}, {len(self.label)} images)"
 
 
-def find_data(trained: Trained, split: str | None = None) -> Examined:
+def find_data(trained: Trained, split: str | None = None) -> EvaluationData:
     """The data that `trained.config` names, as the model must see them; raises UserError.
 
     split: "train", "validation", "test" or "all"; None: test, else validation, else train, of the
@@ -114,7 +115,7 @@ def find_data(trained: Trained, split: str | None = None) -> Examined:
     config = _as_trained(trained)
     whole = _changed(config, {"data.holdout": 0.0, "data.test_holdout": 0.0})
     if split == "all":
-        return examine(trained, build_dataset(whole, facts=trained.facts), "all", own=False)
+        return select_data(trained, build_dataset(whole, facts=trained.facts), "all", own=False)
     try:
         dataset = build_dataset(config, facts=trained.facts)
     except UserError:
@@ -132,10 +133,10 @@ def find_data(trained: Trained, split: str | None = None) -> Examined:
             f"--split={split}: the data have none; they have {', '.join(dataset.splits)} "
             "(--split=all takes every image)"
         )
-    return examine(trained, dataset, split, own)
+    return select_data(trained, dataset, split, own)
 
 
-def examine(trained: Trained, dataset: Dataset, split: str, own: bool = True) -> Examined:
+def select_data(trained: Trained, dataset: Dataset, split: str, own: bool = True) -> EvaluationData:
     """A split of a data set whose classes are the model's; UserError if they are not."""
     if dataset.image_shape != trained.image_shape:
         was, now = ("x".join(map(str, s)) for s in (trained.image_shape, dataset.image_shape))
@@ -146,7 +147,7 @@ def examine(trained: Trained, dataset: Dataset, split: str, own: bool = True) ->
     relabel = _relabelling(trained, dataset.class_names)
     splits = dataset.splits if split == "all" else {split: dataset.splits[split]}
     validation = dataset.splits.get("validation") if own and split == "test" else None
-    return Examined(
+    return EvaluationData(
         split,
         tuple(map(relabel, splits.values())),
         None if validation is None else relabel(validation),
@@ -156,13 +157,13 @@ def examine(trained: Trained, dataset: Dataset, split: str, own: bool = True) ->
     )
 
 
-def predict_examples(trained: Trained, examined: Examined) -> Predictions:
+def predict_examples(trained: Trained, data: EvaluationData) -> Predictions:
     """Predicts every example once, on the devices of this process."""
-    views, validation = trained.config.report.tta, examined.validation
+    views, validation = trained.config.report.tta, data.validation
     step = predict_step_of(trained)
     run = on_devices(trained, step)
     run_views = on_devices(trained, with_views(step, views)) if views else run
-    outputs = [run_views(part) for part in examined.parts]
+    outputs = [run_views(part) for part in data.parts]
     return Predictions(
         np.concatenate([one["logits"] for one in outputs]),
         np.concatenate([one["views"] for one in outputs]) if views else None,
@@ -171,11 +172,12 @@ def predict_examples(trained: Trained, examined: Examined) -> Predictions:
 
 
 def assess(
-    trained: Trained, examined: Examined, predictions: Predictions | None = None
+    trained: Trained, data: EvaluationData, predictions: Predictions | None = None
 ) -> Assessment:
-    """Measures what a model says of every example; raises UserError for logits that are no numbers.
+    """Measures a model's predictions on every example; raises UserError for logits that are no
+    numbers.
 
-    predictions: what `predict_examples` gives, where that is known already.
+    predictions: the result of `predict_examples`, where it is known already.
 
     >>> import jaxcnn
     >>> trained = jaxcnn.load_trained("runs/digits")
@@ -184,38 +186,38 @@ def assess(
     Estimate(value=..., low=..., high=..., reason=None)
     """
     config = trained.config
-    predictions = predict_examples(trained, examined) if predictions is None else predictions
+    predictions = predict_examples(trained, data) if predictions is None else predictions
     logits = predictions.logits
-    label = np.concatenate([part.label for part in examined.parts])
+    label = np.concatenate([part.label for part in data.parts])
     _check_finite(logits, trained)
     fitted = None
-    if examined.validation is not None and predictions.validation is not None:
-        fitted = _fitted(examined.validation.label, predictions.validation)
+    if data.validation is not None and (held_out := predictions.validation) is not None:
+        known = data.validation.label
+        # Where all predictions are right the smallest temperature would be the best.
+        fitted = fit_temperature(known, held_out) if (held_out.argmax(-1) != known).any() else None
     if config.report.temperature:
-        trained = _with_temperature(trained, examined, fitted)
+        trained = _with_temperature(trained, data, fitted)
     temperature = trained.temperature or 1.0
-    groups = [part.groups for part in examined.parts]
-    named = None if any(g is None for g in groups) else [n for g in groups for n in g or ()]
+    groups = _joined([part.groups for part in data.parts])
 
     def numbers(logits: np.ndarray) -> Measured:
         return measure(
             label,
             logits,
             trained.class_names,
-            groups=named,
+            groups=groups,
             temperature=temperature,
             resamples=config.report.resamples,
         )
 
-    paths = [part.paths for part in examined.parts]
     return Assessment(
         trained=trained,
-        examined=examined,
+        data=data,
         label=label,
         logits=logits,
         probabilities=probabilities(logits, temperature),
-        rows=np.concatenate([part.rows for part in examined.parts]),
-        paths=None if any(p is None for p in paths) else [n for p in paths for n in p or ()],
+        rows=np.concatenate([part.rows for part in data.parts]),
+        paths=_joined([part.paths for part in data.parts]),
         temperature=temperature,
         measured=numbers(logits),
         fitted=fitted,
@@ -228,18 +230,19 @@ def assess(
     )
 
 
-def _fitted(label: np.ndarray, logits: np.ndarray) -> float | None:
-    """A temperature; None where all predictions are right and the smallest would be the best."""
-    return None if (logits.argmax(-1) == label).all() else fit_temperature(label, logits)
+def _joined(names: Sequence[Sequence[str] | None]) -> list[str] | None:
+    """The names of all parts; None where a part has none."""
+    known = [part for part in names if part is not None]
+    return list(chain(*known)) if len(known) == len(names) else None
 
 
-def _with_temperature(trained: Trained, examined: Examined, fitted: float | None) -> Trained:
+def _with_temperature(trained: Trained, data: EvaluationData, fitted: float | None) -> Trained:
     if fitted is not None:
         return keep_temperature(trained, fitted)
     logger.warning(
         "no temperature fitted: %s",
         "these are not the run's own test images, with validation beside them"
-        if examined.validation is None
+        if data.validation is None
         else "the model is right on all validation images, which then tell none",
     )
     return trained
@@ -247,13 +250,13 @@ def _with_temperature(trained: Trained, examined: Examined, fitted: float | None
 
 def parts_at(parts: Sequence[Split], positions: np.ndarray) -> list[Split]:
     """The examples of all parts at `positions`, int64[n] in increasing order, part by part."""
-    found, start = [], 0
-    for part in parts:
-        mine = positions[(positions >= start) & (positions < start + len(part))] - start
-        if len(mine):
-            found.append(dataclasses.replace(part, rows=part.rows[mine]))
-        start += len(part)
-    return found
+    starts = np.cumsum([0, *map(len, parts)])
+    chosen = np.split(positions, np.searchsorted(positions, starts[1:-1]))
+    return [
+        dataclasses.replace(part, rows=part.rows[own - start])
+        for part, own, start in zip(parts, chosen, starts[:-1], strict=True)
+        if len(own)
+    ]
 
 
 def spread_over(count: int, most: int) -> np.ndarray:
@@ -264,8 +267,8 @@ def spread_over(count: int, most: int) -> np.ndarray:
 def on_devices(
     trained: Trained, step: Callable[[Any, Batch], Batch]
 ) -> Callable[..., dict[str, np.ndarray]]:
-    """What runs a step over a split, on all devices: `run(split)` with `step(state, batch)`, or
-    `run(split, *numbers)` with `step((state, *numbers), batch)`, compiled once for all numbers.
+    """Function that runs a step over a split on all devices: `run(split)` as `step(state, batch)`,
+    `run(split, *numbers)` as `step((state, *numbers), batch)`, compiled once for all numbers.
     """
     parallel = jit_parallel(jax.local_devices())
     compiled = parallel.transform(step, donate=False)
@@ -283,9 +286,9 @@ def on_devices(
 
 
 def _as_trained(trained: Trained) -> ConfigDict:
-    """The config; of other data than those of the training, with images of the model's size."""
-    before = load_config(trained.workdir / CONFIG)
-    if not any(key.startswith("data.") for key in differences(before, trained.config)):
+    """The config; for other data than those of the training, with images of the model's size."""
+    original = load_config(trained.workdir / CONFIG)
+    if not any(key.startswith("data.") for key in differences(original, trained.config)):
         return trained.config
     height, width, channels = trained.image_shape
     values: dict[str, Any] = {"data.channels": channels, "data.num_classes": None}
@@ -299,7 +302,7 @@ def _changed(config: ConfigDict, values: dict[str, Any]) -> ConfigDict:
 
 
 def _relabelling(trained: Trained, names: tuple[str, ...]) -> Callable[[Split], Split]:
-    """What gives the examples of classes `names` the model's labels."""
+    """A function that gives the examples of classes `names` the model's labels."""
     known = {name: k for k, name in enumerate(trained.class_names)}
     unknown = [name for name in names if name not in known]
     if unknown:

@@ -1,10 +1,11 @@
-"""Several runs side by side: what their reports say, and whether their differences are luck."""
+"""Compares runs: their reports side by side, and whether their differences are luck."""
 
 import csv
 import io
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +32,7 @@ _LEAST = 1e-30
 
 
 class Answers(NamedTuple):
-    """What a model said of its test images, in their order.
+    """A model's predictions on its test images, in their order.
 
     name: N paths or numbers. label, prediction: N class names. loss: float64[N], in nats.
     """
@@ -51,22 +52,18 @@ def compare_runs(runs: Sequence[str | Path], output: str | Path) -> str:
     >>> "accuracy" in jaxcnn.compare_runs(["runs/digits", "runs/again"], "comparison")
     True
     """
-    folders, output = [as_path(run) for run in runs], as_path(output)
-    names = short_names(folders)
-    metrics = {name: read_metrics(run) for name, run in zip(names, folders, strict=True)}
-    answers = {name: read_answers(run) for name, run in zip(names, folders, strict=True)}
-    pairs, different = _pairs(answers)
+    paths, output = [as_path(run) for run in runs], as_path(output)
+    folders = dict(zip(short_names(paths), paths, strict=True))
+    metrics = {name: read_metrics(run) for name, run in folders.items()}
+    pairs, different = _pairs({name: read_answers(run) for name, run in folders.items()})
+    histories = {name: history(run) for name, run in folders.items()}
     content = Compared(
         metrics={name: estimates(found) for name, found in metrics.items()},
         facts={name: _facts(found) for name, found in metrics.items()},
         pairs=pairs,
         different=different,
-        config=_configs(dict(zip(names, folders, strict=True))),
-        curves=in_both_themes(
-            lambda theme: compared_curves(
-                {name: history(run) for name, run in zip(names, folders, strict=True)}, theme
-            )
-        ),
+        config=_configs(folders),
+        curves=in_both_themes(partial(compared_curves, histories)),
     )
     files: dict[str, bytes | None] = {
         "compare.html": compare_page(content).encode(),

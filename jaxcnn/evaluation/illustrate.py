@@ -1,14 +1,15 @@
-"""What a model does with chosen images: right and wrong answers, and what it looks at."""
+"""Illustrates an assessment: chosen images with right and wrong predictions, and explanations."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.analysis.features import PROJECTIONS, nearest
-from jaxcnn.analysis.label_errors import Suspect, likely_label_errors
+from jaxcnn.analysis.outcomes import Suspect, likely_label_errors
 from jaxcnn.core import explain
 from jaxcnn.data.decode import decode
 from jaxcnn.data.load import require_content
@@ -35,9 +36,9 @@ _LISTED = 200
 def illustrate(
     assessment: Assessment, doubtful: Sequence[Suspect] | None = None
 ) -> dict[str, Gallery]:
-    """Galleries by name: what the pictures in the report's folder are called.
+    """Makes galleries, by the names of the pictures in the report's folder.
 
-    doubtful: what `suspects` gives, where that is known already.
+    doubtful: the result of `suspects`, where it is known already.
 
     >>> import jaxcnn
     >>> trained = jaxcnn.load_trained("runs/digits")
@@ -49,27 +50,27 @@ def illustrate(
     spread = _spread(assessment.label, SAMPLES)
     wrong = galleries.confidently_wrong(assessment.label, shares, WRONG)
     doubtful = (suspects(assessment) if doubtful is None else doubtful)[:SUSPECTS]
-    explained = _some_of_both(spread, wrong, EXPLAINED)
-    say = partial(predictions, assessment)
-    told = say(explained)
+    chosen = _some_of_both(spread, wrong, EXPLAINED)
+    show = partial(predictions, assessment)
+    shown = show(chosen)
     found = {
-        "predictions": galleries.sample_predictions(say(spread)),
-        "misclassified": galleries.misclassified(say(wrong)),
+        "predictions": galleries.sample_predictions(show(spread)),
+        "misclassified": galleries.misclassified(show(wrong)),
     }
     if explain.has_features(assessment.trained.model):
-        heat = grad_cam(assessment, explained)
-        maps = feature_maps(assessment, explained[:MAPPED])
+        heat = grad_cam(assessment, chosen)
+        maps = feature_maps(assessment, chosen[:MAPPED])
         found["grad_cam"] = activations.heat_maps(
-            "Grad-CAM: what speaks for the predicted class", told, heat
+            "Grad-CAM: what speaks for the predicted class", shown, heat
         )
-        found["feature_maps"] = activations.feature_maps(told[:MAPPED], maps)
+        found["feature_maps"] = activations.feature_maps(shown[:MAPPED], maps)
         found["neighbours"] = neighbours(assessment, _some_of_both(spread, wrong, QUERIES))
     if (kernels := filters(assessment)) is not None:
         found["filters"] = activations.filters(kernels)
     if assessment.trained.config.report.occlusion:
-        heat = occlusion(assessment, explained)
+        heat = occlusion(assessment, chosen)
         found["occlusion"] = activations.heat_maps(
-            "Occlusion: what the predicted class cannot do without", told, heat
+            "Occlusion: what the predicted class cannot do without", shown, heat
         )
     if doubtful:
         suggested = [
@@ -77,7 +78,7 @@ def illustrate(
                 prediction=assessment.trained.class_names[suspect.suggestion],
                 probability=float(shares[suspect.position, suspect.suggestion]),
             )
-            for one, suspect in zip(say([s.position for s in doubtful]), doubtful, strict=True)
+            for one, suspect in zip(show([s.position for s in doubtful]), doubtful, strict=True)
         ]
         found["label_errors"] = galleries.likely_label_errors(suggested)
     return found
@@ -93,7 +94,7 @@ def images(assessment: Assessment, positions: Positions) -> np.ndarray:
     order = np.argsort(positions, kind="stable")
     found = np.empty((len(positions), *assessment.trained.image_shape), np.uint8)
     done = 0
-    for part in parts_at(assessment.examined.parts, np.asarray(positions, np.int64)[order]):
+    for part in parts_at(assessment.data.parts, np.asarray(positions, np.int64)[order]):
         (batch,) = eval_batches(part, len(part))
         found[order[done : done + len(part)]] = batch["image"]
         done += len(part)
@@ -108,24 +109,23 @@ def pictures(assessment: Assessment, positions: Positions) -> list[np.ndarray]:
     model_size = min(assessment.trained.image_shape[:2])
     if assessment.paths is None or model_size >= _SHOWN:
         return found
-    order = np.argsort(positions, kind="stable")
-    parts = parts_at(assessment.examined.parts, np.asarray(positions, np.int64)[order])
+    order, decoding = np.argsort(positions, kind="stable"), assessment.data.decoding
+    parts = parts_at(assessment.data.parts, np.asarray(positions, np.int64)[order])
     rows = [(part.source, row) for part in parts if part.source for row in part.rows.tolist()]
     for place, (source, row) in zip(order.tolist(), rows, strict=True):
-        how = assessment.examined.how
         (content,), _ = source.read(np.array([row]))
         try:
-            image = decode(require_content(content), how, at_least=_SHOWN)
+            image = decode(require_content(content), decoding, at_least=_SHOWN)
         except ValueError:  # the file has changed meanwhile
             continue
         size = min(_SHOWN, *image.shape[:2])
         if size > model_size:
-            found[place] = fit(image, how._replace(image_size=size))
+            found[place] = fit(image, decoding._replace(image_size=size))
     return found
 
 
 def predictions(assessment: Assessment, positions: Positions) -> list[Prediction]:
-    """The images at `positions` with what the model says."""
+    """The images at `positions` with the model's predictions."""
     names, shares = assessment.trained.class_names, assessment.probabilities
     return [
         Prediction(
@@ -146,42 +146,42 @@ def name_of(assessment: Assessment, position: int) -> str:
     return f"number {assessment.rows[position]}"
 
 
-def seen(assessment: Assessment, positions: Positions) -> jax.Array:
-    """The images at `positions` as the first layer sees them, float32[n, H, W, C]."""
-    return assessment.trained.normalize(jnp.asarray(images(assessment, positions)))
+def explained(
+    assessment: Assessment, positions: Positions, explanation: Callable[..., Any], *classes: Any
+) -> Any:
+    """An explanation of `jaxcnn.core.explain`, compiled, for the images at `positions` as the first
+    layer sees them; `classes`, int[n], where it is about the predicted ones.
+    """
+    trained = assessment.trained
+    image = trained.normalize(jnp.asarray(images(assessment, positions)))
+    return jax.jit(partial(explanation, trained.model))(trained.variables, image, *classes)
 
 
-def predicted(assessment: Assessment, positions: Positions) -> jax.Array:
-    """The predicted classes, int32[n]."""
-    return jnp.asarray(assessment.logits[np.asarray(positions)].argmax(-1))
+def predicted(assessment: Assessment, positions: Positions) -> np.ndarray:
+    """The predicted classes, int64[n]."""
+    return assessment.logits[np.asarray(positions)].argmax(-1)
 
 
 def grad_cam(assessment: Assessment, positions: Positions) -> np.ndarray:
     """Float32[n, H, W] in 0..1 for the predicted classes; nothing where no stage has a map."""
     trained = assessment.trained
-    image = seen(assessment, positions)
-    variables = trained.variables
-    if not explain.spatial_stages(trained.model, variables, image):
-        return np.zeros(image.shape[:3], np.float32)
-    chosen = predicted(assessment, positions)
-    return np.asarray(jax.jit(partial(explain.grad_cam, trained.model))(variables, image, chosen))
+    image = jnp.zeros((1, *trained.image_shape), jnp.float32)
+    if not explain.spatial_stages(trained.model, trained.variables, image):
+        return np.zeros((len(positions), *trained.image_shape[:2]), np.float32)
+    classes = predicted(assessment, positions)
+    return np.asarray(explained(assessment, positions, explain.grad_cam, classes))
 
 
 def occlusion(assessment: Assessment, positions: Positions) -> np.ndarray:
     """Float32[n, H, W] in 0..1: the largest drop of the predicted class's probability is 1."""
-    trained = assessment.trained
-    image = seen(assessment, positions)
-    chosen = predicted(assessment, positions)
-    drop = jax.jit(partial(explain.occlusion, trained.model))(trained.variables, image, chosen)
-    drop = np.maximum(np.asarray(drop), 0)
+    classes = predicted(assessment, positions)
+    drop = np.maximum(explained(assessment, positions, explain.occlusion, classes), 0)
     return drop / np.maximum(drop.max((1, 2), keepdims=True), 1e-6)
 
 
 def feature_maps(assessment: Assessment, positions: Positions) -> dict[str, np.ndarray]:
     """What each stage gives for the images at `positions`: float32[n, h, w, c] by name."""
-    trained = assessment.trained
-    image = seen(assessment, positions)
-    maps = jax.jit(partial(explain.feature_maps, trained.model))(trained.variables, image)
+    maps = explained(assessment, positions, explain.feature_maps)
     return {name: np.asarray(value) for name, value in maps.items()}
 
 
@@ -228,7 +228,7 @@ def features(assessment: Assessment, positions: np.ndarray) -> np.ndarray:
     """What the last layer sees of the images at `positions` (in order), float32[n, D]."""
     trained = assessment.trained
     run = on_devices(trained, predict_step_of(trained, features=True))
-    found = [run(part)["penultimate"] for part in parts_at(assessment.examined.parts, positions)]
+    found = [run(part)["penultimate"] for part in parts_at(assessment.data.parts, positions)]
     return np.concatenate(found)
 
 

@@ -6,20 +6,21 @@ import logging
 import math
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from jaxcnn.analysis.counts import cluster_order
-from jaxcnn.analysis.label_errors import Suspect
+from jaxcnn.analysis.outcomes import Suspect
 from jaxcnn.analysis.tables import metrics_text, predictions_csv
 from jaxcnn.config.keys import flatten
 from jaxcnn.core.explain import has_features
-from jaxcnn.evaluation.assess import Assessment, Examined
+from jaxcnn.evaluation.assess import Assessment, EvaluationData
 from jaxcnn.evaluation.illustrate import illustrate, name_of, projection, suspects
-from jaxcnn.evaluation.robustness import Robustness, examine_robustness
+from jaxcnn.evaluation.robustness import Robustness, assess_robustness
 from jaxcnn.files.folders import write_files
 from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import ENVIRONMENT, REPORT_PAGE, environment, metric_lines, read_json
@@ -28,7 +29,7 @@ from jaxcnn.report import charts, class_charts
 from jaxcnn.report.galleries import Gallery, gallery_png
 from jaxcnn.report.page import Note
 from jaxcnn.report.report_page import Report, report_page, split_note, unreadable_note, verdict
-from jaxcnn.report.style import Chart, in_both_themes
+from jaxcnn.report.style import Chart, Theme, in_both_themes
 
 logger = logging.getLogger(__name__)
 
@@ -36,13 +37,13 @@ logger = logging.getLogger(__name__)
 _UNSORTED = 20
 
 
-def default_output(trained: Trained, examined: Examined) -> Path:
-    """Where a report goes if nobody says: training's own place is for the data it is about."""
-    if not examined.own:
+def default_output(trained: Trained, data: EvaluationData) -> Path:
+    """The default folder of a report: training's own is for the data that training reports on."""
+    if not data.own:
         name = Path(str(trained.config.data.get("dir") or trained.config.data.source)).stem
         return trained.workdir / f"report-{name}"
     usual = next(r for r in ("test", "validation", "train") if r in trained.facts["splits"])
-    split = "" if examined.split == usual else f"-{examined.split}"
+    split = "" if data.split == usual else f"-{data.split}"
     return trained.workdir / f"report{split}"
 
 
@@ -60,7 +61,7 @@ def write_report(assessment: Assessment, output: str | Path) -> tuple[str, dict[
     True
     """
     output, clock = as_path(output), time.perf_counter()
-    robustness = examine_robustness(assessment)
+    robustness = assess_robustness(assessment)
     doubtful = suspects(assessment)
     drawn, galleries = draw_charts(assessment, robustness), illustrate(assessment, doubtful)
     pictures = {name: one.light for name, one in drawn.items()}
@@ -87,14 +88,14 @@ def _json(content: dict[str, Any]) -> bytes:
 
 
 def metrics(assessment: Assessment, robustness: Robustness | None = None) -> dict[str, Any]:
-    """The content of `metrics.json`: what `Measured.to_json` gives, of which checkpoint and data;
-    `views`: the metrics with test-time augmentation; `calibration`: by temperature what it does.
+    """The content of `metrics.json`: `Measured.to_json`, and the checkpoint and data it is about;
+    `views`: the metrics with test-time augmentation; `calibration`: metrics by temperature.
     """
     trained = assessment.trained
     found: dict[str, Any] = {
-        "split": assessment.examined.split,
+        "split": assessment.data.split,
         "checkpoint_step": trained.step,
-        "data": "the run's own" if assessment.examined.own else "others",
+        "data": "the run's own" if assessment.data.own else "others",
     }
     found |= assessment.measured.to_json()
     found["calibration"] = {
@@ -134,29 +135,23 @@ def draw_charts(assessment: Assessment, robustness: Robustness | None) -> dict[s
     order = cluster_order(measured.confusion) if len(names) > _UNSORTED else None
     error = measured.metrics["expected_calibration_error"].value
     temperature = assessment.temperature if assessment.temperature != 1 else None
-    found = {
-        "confusion_matrix": in_both_themes(
-            lambda theme: class_charts.confusion_chart(measured.confusion, names, order, theme)
-        ),
-        "classes": in_both_themes(lambda theme: class_charts.class_bars(measured, theme)),
-        "reliability": in_both_themes(
-            lambda theme: charts.reliability_chart(measured.reliability, error, temperature, theme)
-        ),
+    draw: dict[str, Callable[[Theme], Any]] = {
+        "confusion_matrix": partial(class_charts.confusion_chart, measured.confusion, names, order),
+        "classes": partial(class_charts.class_bars, measured),
+        "reliability": partial(charts.reliability_chart, measured.reliability, error, temperature),
     }
-    if past := history(trained.workdir):
-        found["curves"] = in_both_themes(lambda theme: charts.curves(past, theme, trained.step))
+    if lines := history(trained.workdir):
+        draw["curves"] = lambda theme: charts.curves(lines, theme, trained.step)
     if robustness is not None and robustness.corruptions:
         clean = robustness.clean and robustness.clean.value
-        found["robustness"] = in_both_themes(
-            lambda theme: class_charts.robustness_chart(robustness.corruptions, clean, theme)
+        draw["robustness"] = partial(class_charts.robustness_chart, robustness.corruptions, clean)
+    if (name := trained.config.report.projection) is not None and has_features(trained.model):
+        points, label = projection(assessment, name)
+        title = {"pca": "PCA", "tsne": "t-SNE"}[name] + " of the features before the last layer"
+        draw["projection"] = lambda theme: charts.projection_chart(
+            points, label, names, theme, title
         )
-    if (how := trained.config.report.projection) is not None and has_features(trained.model):
-        points, label = projection(assessment, how)
-        title = {"pca": "PCA", "tsne": "t-SNE"}[how] + " of the features before the last layer"
-        found["projection"] = in_both_themes(
-            lambda theme: charts.projection_chart(points, label, names, theme, title)
-        )
-    return found
+    return {name: in_both_themes(one) for name, one in draw.items()}
 
 
 def history(workdir: str | Path) -> list[dict[str, Any]]:
@@ -177,11 +172,11 @@ def describe(
     galleries: Mapping[str, Gallery],
 ) -> Report:
     """The content of the page."""
-    trained, examined, measured = assessment.trained, assessment.examined, assessment.measured
+    trained, data, measured = assessment.trained, assessment.data, assessment.measured
     parameters = _parameters(trained)
-    split = "" if examined.split == "all" else f"{examined.split} "
-    notes = [split_note(examined.split) if examined.own else None]
-    notes.append(unreadable_note(len(examined.bad)))
+    split = "" if data.split == "all" else f"{data.split} "
+    notes = [split_note(data.split) if data.own else None]
+    notes.append(unreadable_note(len(data.bad)))
     if len(assessment.label) < 100:
         notes.append(Note("Few images: intervals are wide.", "Collect more to be sure."))
     config = flatten(trained.config)
@@ -216,7 +211,7 @@ def describe(
             for temperature, numbers in assessment.calibration.items()
         },
         calibration_note=_calibration_note(assessment),
-        robustness={} if robustness is None else robustness.told(),
+        robustness={} if robustness is None else robustness.estimates(),
         parameters=parameters,
         config={key: str(value) for key, value in config.items() if value is not None},
         environment=_environment(trained),
@@ -234,21 +229,18 @@ def _calibration_note(assessment: Assessment) -> str:
 
 
 def _parameters(trained: Trained) -> list[tuple[str, str, int]]:
-    leaves = jax.tree_util.tree_leaves_with_path(trained.variables["params"])
+    """Name, shape and size of each array."""
+    name = partial(jax.tree_util.keystr, simple=True, separator="/")
     return [
-        (
-            "/".join(str(getattr(key, "key", key)) for key in path),
-            "x".join(map(str, leaf.shape)),
-            math.prod(leaf.shape),
-        )
-        for path, leaf in leaves
+        (name(path), "x".join(map(str, leaf.shape)), math.prod(leaf.shape))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(trained.variables["params"])
     ]
 
 
 def _data_name(trained: Trained) -> str:
     data = trained.config.data
-    given = data.get("name") or data.get("dir")
-    return Path(str(given)).name if given else str(data.source)
+    name = data.get("name") or data.get("dir")
+    return Path(str(name)).name if name else str(data.source)
 
 
 def _environment(trained: Trained) -> dict[str, str]:

@@ -27,7 +27,7 @@ MOST = 1000
 
 
 class Robustness(NamedTuple):
-    """What `examine_robustness` found; empty where it was not asked for.
+    """The result of `assess_robustness`; empty where it was not asked for.
 
     num_examples: how many images were corrupted or attacked; clean: accuracy on them as they are.
     corruptions: accuracy at severities 1 to 5 by the corruption's name.
@@ -42,8 +42,8 @@ class Robustness(NamedTuple):
     attacks: dict[str, Estimate] = {}  # noqa: RUF012
     outliers: dict[str, Estimate] = {}  # noqa: RUF012
 
-    def told(self) -> dict[str, Estimate]:
-        """What a table shows, by name."""
+    def estimates(self) -> dict[str, Estimate]:
+        """The rows of a table, by name."""
         mean = float(np.mean(list(self.corruptions.values()))) if self.corruptions else None
         corrupted = {} if mean is None else {"corrupted, mean of all": Estimate(mean)}
         clean = {} if self.clean is None else {f"clean, {self.num_examples:,} images": self.clean}
@@ -66,23 +66,22 @@ class Robustness(NamedTuple):
         }
 
 
-def examine_robustness(assessment: Assessment) -> Robustness | None:
-    """What `config.report` asks for; None if that is nothing. Raises UserError."""
-    asked = assessment.trained.config.report
-    found = Robustness()
-    if asked.corruptions or asked.attack is not None:
+def assess_robustness(assessment: Assessment) -> Robustness | None:
+    """Measures what `config.report` asks for; None if that is nothing. Raises UserError."""
+    options = assessment.trained.config.report
+    result: dict[str, Any] = {}
+    if options.corruptions or options.attack is not None:
         positions = spread_over(len(assessment.label), MOST)
         right = assessment.logits[positions].argmax(-1) == assessment.label[positions]
-        found = found._replace(num_examples=len(positions), clean=_accuracy(right))
-        if asked.corruptions:
-            found = found._replace(corruptions=corrupted(assessment, positions))
-        if asked.attack is not None:
-            name = f"{asked.attack}, epsilon {asked.epsilon:g} of 255"
-            found = found._replace(attacks={name: attacked(assessment, positions)})
-    if asked.outliers is not None:
-        scores, count = told_from_outliers(assessment, asked.outliers)
-        found = found._replace(outliers=scores, num_outliers=count)
-    return None if found == Robustness() else found
+        result |= {"num_examples": len(positions), "clean": _accuracy(right)}
+        if options.corruptions:
+            result["corruptions"] = corrupted(assessment, positions)
+        if options.attack is not None:
+            name = f"{options.attack}, epsilon {options.epsilon:g} of 255"
+            result["attacks"] = {name: attacked(assessment, positions)}
+    if options.outliers is not None:
+        result["outliers"], result["num_outliers"] = outlier_scores(assessment, options.outliers)
+    return Robustness(**result) if result else None
 
 
 def corrupted(assessment: Assessment, positions: np.ndarray) -> dict[str, list[float]]:
@@ -104,22 +103,22 @@ def corrupted(assessment: Assessment, positions: np.ndarray) -> dict[str, list[f
 
 def attacked(assessment: Assessment, positions: np.ndarray) -> Estimate:
     """Accuracy where an attack changes each pixel by `config.report.epsilon` at most."""
-    asked = assessment.trained.config.report
-    attack, predict_step = ATTACKS[asked.attack], predict_step_of(assessment.trained)
+    options = assessment.trained.config.report
+    attack, predict_step = ATTACKS[options.attack], predict_step_of(assessment.trained)
 
     def step(state: Any, batch: Batch) -> Batch:
         state, epsilon = state
 
-        def say(image: jax.Array) -> jax.Array:
+        def predict(image: jax.Array) -> jax.Array:
             return predict_step(state, batch | {"image": image})["logits"]
 
-        image = attack(_keys(batch), say, batch["image"], batch["label"], epsilon)
-        return {"right": say(image).argmax(-1) == batch["label"]}
+        image = attack(_keys(batch), predict, batch["image"], batch["label"], epsilon)
+        return {"right": predict(image).argmax(-1) == batch["label"]}
 
-    return _accuracy(_over(assessment, positions, step)(jnp.float32(asked.epsilon)))
+    return _accuracy(_over(assessment, positions, step)(jnp.float32(options.epsilon)))
 
 
-def told_from_outliers(assessment: Assessment, folder: str) -> tuple[dict[str, Estimate], int]:
+def outlier_scores(assessment: Assessment, folder: str) -> tuple[dict[str, Estimate], int]:
     """ROC-AUC of each score of `jaxcnn.core.metrics`, and the number of images in `folder`."""
     trained = assessment.trained
     place = local(folder, "config.report.outliers", "images are read from disks")
@@ -142,11 +141,10 @@ def _keys(batch: Batch) -> jax.Array:
 def _over(
     assessment: Assessment, positions: np.ndarray, step: Callable[[Any, Batch], Batch]
 ) -> Callable[[jax.Array], np.ndarray]:
-    """What `step((state, number), batch)` finds right of the images at some positions, bool[n]."""
-    run, parts = (
-        on_devices(assessment.trained, step),
-        parts_at(assessment.examined.parts, positions),
-    )
+    """A function of a number: which images at `positions` are right, bool[n], as the output of
+    `step((state, number), batch)` says.
+    """
+    run, parts = on_devices(assessment.trained, step), parts_at(assessment.data.parts, positions)
     return lambda number: np.concatenate([run(part, number)["right"] for part in parts])
 
 

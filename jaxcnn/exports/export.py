@@ -167,21 +167,21 @@ def _images(
     labels; of all data where the test data are fewer than `least`.
     """
     try:
-        examined = find_data(trained, split)
-        if split is None and sum(map(len, examined.parts)) < least:
-            examined = find_data(trained, "all")
+        data = find_data(trained, split)
+        if split is None and sum(map(len, data.parts)) < least:
+            data = find_data(trained, "all")
     except UserError as error:
         raise UserError(
             f"the images that files are compared on cannot be found ({error}); give others of the "
             "same classes with --config.data.dir=FOLDER"
         ) from error
-    parts = parts_at(examined.parts, spread_over(sum(map(len, examined.parts)), most))
+    parts = parts_at(data.parts, spread_over(sum(map(len, data.parts)), most))
     label = np.concatenate([part.label for part in parts])
     found = [b["image"][b["mask"]] for part in parts for b in eval_batches(part, LEAST)]
     image = np.concatenate(found)
     if len(image) < least:
         logger.warning("files are compared on %d images only, as there are no more", len(image))
-    return examined.split, image, label
+    return data.split, image, label
 
 
 def _write_int8(trained: Trained, model: Model, onnx: Path) -> tuple[dict[str, Any], str]:

@@ -27,7 +27,7 @@ from jaxcnn.core.step import make_predict_step
 from jaxcnn.core.step_wrappers import with_input
 from jaxcnn.core.views import with_views
 from jaxcnn.errors import UserError
-from jaxcnn.evaluation.assess import Predictions, assess, examine
+from jaxcnn.evaluation.assess import Predictions, assess, select_data
 from jaxcnn.evaluation.report import write_report
 from jaxcnn.files.paths import as_path
 from jaxcnn.files.rundir import (
@@ -248,7 +248,7 @@ def _report(
     member = training.members[number]
     try:
         trained = Trained(member.workdir, member.config, training.facts, step, variables)
-        data = examine(trained, training.run.dataset, role)
+        data = select_data(trained, training.run.dataset, role)
         assessment = assess(trained, data, predictions)
         _, pictures = write_report(assessment, member.workdir / REPORT)
         training.show(number, step, {f"report/{name}": png for name, png in pictures.items()})

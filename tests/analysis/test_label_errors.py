@@ -3,8 +3,7 @@
 import numpy as np
 from hypothesis import given, settings
 
-from jaxcnn.analysis.label_errors import Suspect, likely_label_errors
-from jaxcnn.analysis.outcomes import probabilities
+from jaxcnn.analysis.outcomes import Suspect, likely_label_errors, probabilities
 from tests.analysis.problems import problem, problems
 
 

@@ -86,7 +86,7 @@ def test_predictions_csv_holds_what_the_numbers_are_made_of(workdir):
 
 @pytest.mark.parametrize("batch_size", [7, 359, 1000])
 def test_neither_batch_size_nor_devices_change_a_count(workdir, assessment, batch_size):
-    trained, split = assessment.trained, assessment.examined.parts[0]
+    trained, split = assessment.trained, assessment.data.parts[0]
     parallel = jit_parallel(jax.devices()[:1])
     step = make_predict_step(trained.model, normalize=trained.normalize)
     compiled = parallel.transform(step, donate=False)
@@ -101,9 +101,9 @@ def test_other_data_are_told_apart_by_the_names_of_their_classes(workdir, tmp_pa
     """Three of the ten classes, whose labels in that folder are 0, 1 and 2."""
     write_images(tmp_path / "photos", {7: "7", 3: "3", 9: "9"})
     trained = changed(workdir, data__source="folder", data__dir=str(tmp_path / "photos"))
-    examined = find_data(trained)
-    assert (examined.split, examined.own, examined.validation) == ("all", False, None)
-    found = assess(trained, examined)
+    data = find_data(trained)
+    assert (data.split, data.own, data.validation) == ("all", False, None)
+    found = assess(trained, data)
     assert len(found.label) == 60 and set(found.label.tolist()) == {3, 7, 9}
     assert found.measured.metrics["accuracy"].value > 0.5
     assert found.measured.classes["5"]["roc_auc"].reason == "no example of this class"

@@ -11,12 +11,12 @@ from jaxcnn.core.corruptions import CORRUPTIONS
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation.assess import assess, find_data
 from jaxcnn.evaluation.report import write_report
-from jaxcnn.evaluation.robustness import attacked, corrupted, examine_robustness, told_from_outliers
+from jaxcnn.evaluation.robustness import assess_robustness, attacked, corrupted, outlier_scores
 from tests.evaluation.test_evaluate import changed
 
 
 def test_nothing_is_done_that_was_not_asked_for(assessment):
-    assert examine_robustness(assessment) is None
+    assert assess_robustness(assessment) is None
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -25,7 +25,7 @@ def test_an_attack_of_nothing_changes_nothing_and_a_strong_one_much(workdir, att
     for epsilon in (0.0, 16.0):
         trained = changed(workdir, report__attack=attack, report__epsilon=epsilon)
         found = assess(trained, find_data(trained))
-        robustness = examine_robustness(found)
+        robustness = assess_robustness(found)
         (told,) = robustness.attacks.values()
         accuracy[epsilon] = told.value
         assert robustness.num_examples == 359
@@ -51,7 +51,7 @@ def test_images_of_another_kind_are_told_apart_and_reported(workdir, tmp_path):
         cv2.imwrite(str(tmp_path / f"{number}.png"), image)
     trained = changed(workdir, report__outliers=str(tmp_path))
     found = assess(trained, find_data(trained))
-    scores, count = told_from_outliers(found, str(tmp_path))
+    scores, count = outlier_scores(found, str(tmp_path))
     assert count == 40
     assert all(0 <= score.value <= 1 for score in scores.values())
     assert max(score.value for score in scores.values()) > 0.6
@@ -63,7 +63,7 @@ def test_images_of_another_kind_are_told_apart_and_reported(workdir, tmp_path):
 
 def test_a_folder_without_images_is_one_line(assessment, tmp_path):
     with pytest.raises(UserError, match="has no images of a kind jaxcnn reads"):
-        told_from_outliers(assessment, str(tmp_path))
+        outlier_scores(assessment, str(tmp_path))
 
 
 def test_an_attacked_accuracy_has_an_interval(workdir):
