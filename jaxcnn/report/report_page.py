@@ -33,7 +33,7 @@ _NAME = 40
 class Report(NamedTuple):
     """What a report holds. What is empty has no section.
 
-    verdict: see `jaxcnn.report.verdict`. split: what the images are ("test").
+    verdict: see `verdict`. split: what the images are ("test").
     facts: short answers under the verdict: model, data, checkpoint.
     charts: by name: curves, confusion_matrix, classes, reliability, projection, robustness.
     galleries: by name: predictions, misclassified, label_errors, grad_cam, occlusion, filters,
