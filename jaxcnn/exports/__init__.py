@@ -1,4 +1,4 @@
-"""File formats a trained classifier is written in, one a file of this folder.
+"""File formats a trained classifier is written in, and how each is read.
 
 Each has `write(path, model)`, which raises `Unsupported` where the format has no way to say what
 the model does, and `load(path, model)`, which gives what the file's own runtime says: a function
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.exports import keras, onnx, safetensors, saved_model, stablehlo
+from jaxcnn.exports import keras, onnx, safetensors, stablehlo
 from jaxcnn.exports.model import Model
 
 
@@ -29,5 +29,5 @@ FORMATS: dict[str, Format] = {
     "safetensors": Format("model.safetensors", safetensors.write, safetensors.load),
     "keras": Format("model.keras", keras.write, keras.load),
     "h5": Format("model.h5", keras.write, keras.load),
-    "saved_model": Format("saved_model", saved_model.write, saved_model.load),
+    "saved_model": Format("saved_model", keras.write_saved_model, keras.load_saved_model),
 }

@@ -19,19 +19,14 @@ from jaxcnn.data.pipeline import eval_batches
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation.assess import find_data, parts_at, spread_over
 from jaxcnn.exports import FORMATS
-from jaxcnn.exports.int8 import FILE as INT8_FILE
-from jaxcnn.exports.int8 import write_int8
+from jaxcnn.exports.derived import INT8, TRITON, write_int8, write_triton
 from jaxcnn.exports.model import Model
-from jaxcnn.exports.triton import FOLDER as TRITON
-from jaxcnn.exports.triton import write_triton
 from jaxcnn.exports.verified import (
-    Export,
     answers,
-    entry,
+    facts_of,
     put_in_place,
     reference,
     sha256,
-    size_of,
     unfinished,
     write_verified,
 )
@@ -110,18 +105,19 @@ def _export(
     model = make_model(trained, batch)
     if "saved_model" in formats:  # in a process there is one backend of Keras, and it takes this
         os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    what, image, _ = _images(trained, None, MOST, LEAST)
+    split, image, _ = _images(trained, None, MOST, LEAST)
+    images = f"{len(image)} {'images' if split == 'all' else f'{split} images'}"
     expected = reference(model, image)
     lines: list[tuple[str, str]] = []
     refused: list[str] = []
     files = _listed(folder)
-    of_onnx = ((INT8_FILE, int8, _write_int8), (TRITON, triton, _write_triton))
+    of_onnx = ((INT8, int8, _write_int8), (TRITON, triton, _write_triton))
 
-    def keep(name: str, facts: dict[str, Any], told: str) -> None:
+    def keep(name: str, facts: dict[str, Any], details: str) -> None:
         files.pop(name, None)
         files[name] = facts
         write_json(folder / CARD, model.card | {"files": files})
-        lines.append((_shown(folder / name), told))
+        lines.append((_shown(folder / name), f"{facts['bytes'] / 1e6:7.2f} MB  {details}"))
 
     for name in formats:
         try:
@@ -132,7 +128,9 @@ def _export(
         if name == "onnx":
             unasked = [derived for derived, asked, _ in of_onnx if not asked]
             lines += _without_derived(folder, files, unasked)
-        keep(made.path.name, entry(made, model.card), _told(made, what))
+        measured = {"largest_difference": made.difference, "num_images": made.num_images}
+        details = f"differs from JAX by {made.difference:.1e} at most on {images}"
+        keep(made.path.name, facts_of(made.path, model, **measured), details)
     onnx = folder / FORMATS["onnx"].file
     for name, asked, write in of_onnx:
         if not asked or onnx.name not in dict(lines):
@@ -177,8 +175,8 @@ def _images(
         ) from error
     parts = parts_at(data.parts, spread_over(sum(map(len, data.parts)), most))
     label = np.concatenate([part.label for part in parts])
-    found = [b["image"][b["mask"]] for part in parts for b in eval_batches(part, LEAST)]
-    image = np.concatenate(found)
+    batches = (batch for part in parts for batch in eval_batches(part, LEAST))
+    image = np.concatenate([batch["image"][batch["mask"]] for batch in batches])
     if len(image) < least:
         logger.warning("files are compared on %d images only, as there are no more", len(image))
     return data.split, image, label
@@ -186,33 +184,32 @@ def _images(
 
 def _write_int8(trained: Trained, model: Model, onnx: Path) -> tuple[dict[str, Any], str]:
     """Writes the 8-bit file; what model.json and the last lines say of it."""
-    load, final = FORMATS["onnx"].load, onnx.with_name(INT8_FILE)
+    load, final = FORMATS["onnx"].load, onnx.with_name(INT8)
     _, ranges, _ = _images(trained, "train", _RANGES)
-    what, image, label = _images(trained, None, _MEASURED)
+    split, image, label = _images(trained, None, _MEASURED)
 
     def accuracy(run: Callable[[np.ndarray], np.ndarray]) -> float:
         return float((answers(run, image, model.batch).argmax(-1) == label).mean())
 
     with unfinished(onnx.parent) as temporary:
-        path = temporary / INT8_FILE
+        path = temporary / INT8
         try:
             write_int8(path, onnx, ranges, model.batch)
             before, after = accuracy(load(onnx, model)), accuracy(load(path, model))
         except Exception as error:  # onnxruntime's errors have no common class but this
             raise UserError(f"int8: cannot be made ({' '.join(str(error).split())})") from error
         put_in_place(path, final)
-    facts = {
-        "sha256": sha256(final),
-        "bytes": size_of(final),
-        "accuracy": after,
-        "accuracy_float32": before,
-        "num_images": len(image),
-        "split": what,
-        "checkpoint_step": model.card["checkpoint_step"],
-        "made_of": sha256(onnx),
-    }
-    told = f"{_size(facts['bytes'])}  right on {after:.2%} of {len(image):,} {what} images, where "
-    return facts, told + f"{onnx.name} is on {before:.2%} ({after - before:+.2%})"
+    facts = facts_of(
+        final,
+        model,
+        accuracy=after,
+        accuracy_float32=before,
+        num_images=len(image),
+        split=split,
+        made_of=sha256(onnx),
+    )
+    details = f"right on {after:.2%} of {len(image):,} {split} images, where {onnx.name} is on"
+    return facts, f"{details} {before:.2%} ({after - before:+.2%})"
 
 
 def _write_triton(trained: Trained, model: Model, onnx: Path) -> tuple[dict[str, Any], str]:
@@ -224,13 +221,8 @@ def _write_triton(trained: Trained, model: Model, onnx: Path) -> tuple[dict[str,
         except OSError as error:
             raise UserError(f"{final}: cannot be written ({error.strerror or error})") from error
         put_in_place(temporary / TRITON, final)
-    facts = {
-        "sha256": sha256(final),
-        "bytes": size_of(final),
-        "checkpoint_step": model.card["checkpoint_step"],
-        "made_of": sha256(onnx),
-    }
-    return facts, f"{_size(facts['bytes'])}  a copy of {onnx.name}, with config.pbtxt"
+    facts = facts_of(final, model, made_of=sha256(onnx))
+    return facts, f"a copy of {onnx.name}, with config.pbtxt"
 
 
 def _without_derived(
@@ -275,16 +267,5 @@ def _listed(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def _told(made: Export, what: str) -> str:
-    return (
-        f"{_size(made.size)}  differs from JAX by {made.difference:.1e} at most on "
-        f"{made.num_images} {'images' if what == 'all' else f'{what} images'}"
-    )
-
-
 def _shown(path: Path) -> str:
     return f"{path.name}/" if path.is_dir() else path.name
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e6:7.2f} MB"

@@ -1,7 +1,7 @@
-"""model.keras and model.h5: native Keras layers, in the layout [B, H, W, C].
+"""model.keras, model.h5 and saved_model/: native Keras layers, in the layout [B, H, W, C].
 
-Either opens with `keras.models.load_model` on any backend, with nothing of jaxcnn installed. There
-are layers for what a CNN is commonly made of; a model with another operation is refused.
+The first two open with `keras.models.load_model` on any backend, with nothing of jaxcnn installed.
+There are layers for what a CNN is commonly made of; a model with another operation is refused.
 """
 
 import os
@@ -11,10 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from jaxcnn.errors import UserError
 from jaxcnn.exports.graph import Node, Unsupported, walk
 from jaxcnn.exports.model import Model
+from jaxcnn.files.paths import plain_name
 
 Tensor = Any
+
+_OF_SEVERAL = ("Add", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract")
 
 # Numbers by channel that stand in a layer's config, and do not need weights of their own.
 _FEW = 4
@@ -30,10 +34,10 @@ def build_keras(model: Model) -> Any:
             made[id(node)] = keras.Input(model.image_shape, **size)
             continue
         if node.op not in LAYERS:
-            raise Unsupported(f"the operation {node.op}, for which Keras has no layer")
+            raise _no_layer(f"the operation {node.op}")
         constant = any(not isinstance(x, Node) for x in node.inputs)
         if constant and node.op != "pad":
-            raise Unsupported(f"{node.op} with a constant, for which Keras has no layer")
+            raise _no_layer(f"{node.op} with a constant")
         tensors = [made[id(x)] for x in node.inputs if isinstance(x, Node)]
         name = "probabilities" if node is nodes[-1] else f"{node.op}_{number}"
         made[id(node)] = LAYERS[node.op](node, name, *tensors)
@@ -60,10 +64,62 @@ def load(path: Path, model: Model) -> Callable[[np.ndarray], np.ndarray]:
     return lambda image: np.asarray(keras.ops.convert_to_numpy(loaded(image, training=False)))
 
 
+def write_saved_model(path: Path, model: Model) -> None:
+    """Writes a directory for TensorFlow Serving, of TensorFlow's own operations: the signature
+    `serving_default` takes `image` and gives `probabilities`.
+
+    It takes Keras on TensorFlow, which one process can only have instead of Keras on JAX.
+    """
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    import tensorflow as tf
+
+    if (backend := import_keras().backend.backend()) != "tensorflow":
+        raise UserError(
+            f"saved_model: is made by Keras on TensorFlow, and here Keras is on {backend}; start "
+            "another process for it, with KERAS_BACKEND unset"
+        )
+    net = build_keras(model)
+    image = tf.TensorSpec((model.batch, *model.image_shape), tf.uint8, name="image")
+    module = tf.Module()
+    module.net = net  # whose variables are then kept with it
+    module.serve = tf.function(
+        lambda image: {"probabilities": net(image, training=False)}, input_signature=[image]
+    )
+    folder = str(plain_name(path.parent) / path.name)
+    tf.saved_model.save(module, folder, signatures={"serving_default": module.serve})
+
+
+def load_saved_model(path: Path, model: Model) -> Callable[[np.ndarray], np.ndarray]:
+    """The signature in a directory, as a function of arrays."""
+    import tensorflow as tf
+
+    folder = str(plain_name(path.parent) / path.name)  # its reader takes "[" for a pattern
+    loaded = tf.saved_model.load(folder)  # kept, as a signature alone does not keep variables
+    return lambda image: np.asarray(
+        loaded.signatures["serving_default"](image=tf.constant(image))["probabilities"]
+    )
+
+
+def _no_layer(what: str) -> Unsupported:
+    return Unsupported(f"{what}, for which Keras has no layer")
+
+
 def _layer(name: str) -> Any:
     import keras
 
     return getattr(keras.layers, name)
+
+
+def _simple(
+    layer: str, options: Callable[[Node], dict[str, Any]] = lambda node: {}, **fixed: Any
+) -> Callable[..., Tensor]:
+    """A layer without weights. options: those that depend on the node."""
+
+    def make(node: Node, name: str, *tensors: Tensor) -> Tensor:
+        made = _layer(layer)(**options(node), **fixed, name=name)
+        return made(list(tensors) if layer in _OF_SEVERAL else tensors[0])
+
+    return make
 
 
 def _with_weights(layer: Any, tensor: Tensor, *weights: np.ndarray | None) -> Tensor:
@@ -72,21 +128,13 @@ def _with_weights(layer: Any, tensor: Tensor, *weights: np.ndarray | None) -> Te
     return result
 
 
-def _simple(layer: str, **keywords: Any) -> Callable[..., Tensor]:
-    return lambda node, name, tensor: _layer(layer)(**keywords, name=name)(tensor)
-
-
-def _merge(layer: str) -> Callable[..., Tensor]:
-    return lambda node, name, *tensors: _layer(layer)(name=name)(list(tensors))
-
-
 def _padded(node: Node, name: str, tensor: Tensor) -> Tensor:
     """Zeros around an image, as a layer of its own where there are any."""
     padding = node.attributes["padding"]
     if not np.any(padding):
         return tensor
     if np.min(padding) < 0:
-        raise Unsupported("padding below zero, for which Keras has no layer")
+        raise _no_layer("padding below zero")
     return _layer("ZeroPadding2D")(padding, name=f"{name}_padding")(tensor)
 
 
@@ -136,25 +184,21 @@ def _layer_norm(node: Node, name: str, tensor: Tensor) -> Tensor:
 
 def _cast(node: Node, name: str, tensor: Tensor) -> Tensor:
     if node.dtype != np.float32:
-        raise Unsupported(f"{node.dtype} numbers, for which Keras has no layer")
+        raise _no_layer(f"{node.dtype} numbers")
     return _layer("Rescaling")(1.0, name=name)(tensor)
 
 
 def _clip(node: Node, name: str, tensor: Tensor) -> Tensor:
     if node.attributes["low"] != 0:
-        raise Unsupported("a limit that is not 0, for which Keras has no layer")
+        raise _no_layer("a limit that is not 0")
     return _layer("ReLU")(max_value=node.attributes["high"], name=name)(tensor)
-
-
-def _leaky_relu(node: Node, name: str, tensor: Tensor) -> Tensor:
-    return _layer("LeakyReLU")(negative_slope=node.attributes["slope"], name=name)(tensor)
 
 
 def _pool(node: Node, name: str, tensor: Tensor) -> Tensor:
     given, (x,) = node.attributes, node.inputs
     positive = isinstance(x, Node) and x.op == "clip" and x.attributes["low"] == 0
     if node.op == "max_pool" and np.any(given["padding"]) and not positive:
-        raise Unsupported("padded maxima of values below zero, for which Keras has no layer")
+        raise _no_layer("padded maxima of values below zero")
     layer = "MaxPooling2D" if node.op == "max_pool" else "AveragePooling2D"
     tensor = _padded(node, name, tensor)
     tensor = _layer(layer)(given["window"], strides=given["strides"], name=name)(tensor)
@@ -165,16 +209,10 @@ def _pool(node: Node, name: str, tensor: Tensor) -> Tensor:
 
 def _reduce(node: Node, name: str, tensor: Tensor) -> Tensor:
     if tuple(node.attributes["axes"]) != (1, 2):
-        raise Unsupported(
-            f"{node.op} that is not over height and width, for which Keras has no layer"
-        )
+        raise _no_layer(f"{node.op} that is not over height and width")
     layer = "GlobalMaxPooling2D" if node.op == "reduce_max" else "GlobalAveragePooling2D"
     keep = node.attributes.get("keep", False)
     return _layer(layer)(keepdims=keep, name=name)(tensor)
-
-
-def _reshape(node: Node, name: str, tensor: Tensor) -> Tensor:
-    return _layer("Reshape")(node.shape[1:], name=name)(tensor)
 
 
 def _slice(node: Node, name: str, tensor: Tensor) -> Tensor:
@@ -182,7 +220,7 @@ def _slice(node: Node, name: str, tensor: Tensor) -> Tensor:
     starts, ends = given["start_indices"], given["limit_indices"]
     _, down, across, step = given["strides"] or (1,) * len(starts)
     if len(starts) != 4 or step != 1 or (starts[3], ends[3]) != (0, x.shape[3]):
-        raise Unsupported("some of the channels, for which Keras has no layer")
+        raise _no_layer("some of the channels")
     cropping = [(starts[axis], x.shape[axis] - ends[axis]) for axis in (1, 2)]
     if np.any(cropping):
         tensor = _layer("Cropping2D")(cropping, name=f"{name}_crop")(tensor)
@@ -194,9 +232,9 @@ def _pad(node: Node, name: str, tensor: Tensor) -> Tensor:
     low, high, interior = zip(*node.attributes["padding_config"], strict=True)
     value = node.inputs[1]
     if len(low) != 4 or any(interior) or isinstance(value, Node) or value != 0:
-        raise Unsupported("padding with other numbers than 0, for which Keras has no layer")
+        raise _no_layer("padding with other numbers than 0")
     if min(low + high) < 0:
-        raise Unsupported("padding below zero, for which Keras has no layer")
+        raise _no_layer("padding below zero")
     if any(low[1:3] + high[1:3]):
         padding = tuple(zip(low[1:3], high[1:3], strict=True))
         tensor = _layer("ZeroPadding2D")(padding, name=f"{name}_space")(tensor)
@@ -207,21 +245,13 @@ def _pad(node: Node, name: str, tensor: Tensor) -> Tensor:
     return _with_weights(layer, tensor, kernel)
 
 
-def _concatenate(node: Node, name: str, *tensors: Tensor) -> Tensor:
-    return _layer("Concatenate")(axis=node.attributes["dimension"], name=name)(list(tensors))
-
-
-def _transpose(node: Node, name: str, tensor: Tensor) -> Tensor:
-    return _layer("Permute")(node.attributes["permutation"][1:], name=name)(tensor)
-
-
 # (node, name, its tensors) -> tensor
 LAYERS: dict[str, Callable[..., Tensor]] = {
-    "add": _merge("Add"),
+    "add": _simple("Add"),
     "affine": _affine,
     "avg_pool": _pool,
     "clip": _clip,
-    "concatenate": _concatenate,
+    "concatenate": _simple("Concatenate", lambda node: {"axis": node.attributes["dimension"]}),
     "conv": _conv,
     "convert_element_type": _cast,
     "dense": _dense,
@@ -229,20 +259,20 @@ LAYERS: dict[str, Callable[..., Tensor]] = {
     "exp": _simple("Activation", activation="exponential"),
     "gelu": _simple("Activation", activation="gelu"),
     "layer_norm": _layer_norm,
-    "leaky_relu": _leaky_relu,
+    "leaky_relu": _simple("LeakyReLU", lambda node: {"negative_slope": node.attributes["slope"]}),
     "logistic": _simple("Activation", activation="sigmoid"),
-    "max": _merge("Maximum"),
+    "max": _simple("Maximum"),
     "max_pool": _pool,
     "mean": _reduce,
-    "min": _merge("Minimum"),
-    "mul": _merge("Multiply"),
+    "min": _simple("Minimum"),
+    "mul": _simple("Multiply"),
     "pad": _pad,
     "reduce_max": _reduce,
-    "reshape": _reshape,
+    "reshape": _simple("Reshape", lambda node: {"target_shape": node.shape[1:]}),
     "slice": _slice,
     "softmax": _simple("Softmax"),
-    "sub": _merge("Subtract"),
+    "sub": _simple("Subtract"),
     "sum_pool": _pool,
     "tanh": _simple("Activation", activation="tanh"),
-    "transpose": _transpose,
+    "transpose": _simple("Permute", lambda node: {"dims": node.attributes["permutation"][1:]}),
 }

@@ -6,20 +6,20 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
 from jaxcnn.exports.model import Model
+from jaxcnn.pretrained.convert import named_arrays, replace_arrays
 
 
 def write(path: Path, model: Model) -> None:
     """Writes all variables, float32."""
     from safetensors.numpy import save
 
-    leaves = jax.tree_util.tree_leaves_with_path(model.variables)
-    arrays = {_name(where): np.ascontiguousarray(leaf) for where, leaf in leaves}
+    leaves = named_arrays(model.variables).items()
+    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in leaves}
     path.write_bytes(save(arrays, metadata={"jaxcnn": json.dumps(model.card)}))
 
 
@@ -28,12 +28,8 @@ def load(path: Path, model: Model) -> Callable[[np.ndarray], np.ndarray]:
     from safetensors.numpy import load_file
 
     arrays = load_file(path)
-    variables = jax.tree_util.tree_map_with_path(
-        lambda where, leaf: arrays[_name(where)].astype(leaf.dtype), model.variables
-    )
+    ours = named_arrays(model.variables).items()
+    arrays = {name: arrays[name].astype(leaf.dtype) for name, leaf in ours}
+    variables = replace_arrays(model.variables, arrays)
     program = jax.jit(replace(model, variables=variables).probabilities)
     return lambda image: np.asarray(program(image))
-
-
-def _name(where: Any) -> str:
-    return jax.tree_util.keystr(where, simple=True, separator="/")

@@ -23,11 +23,10 @@ TOLERANCE = 1e-5
 
 class Export(NamedTuple):
     """A file that was written. difference: the largest between its probabilities and JAX's, of
-    so many images.
+    `num_images` images.
     """
 
     path: Path
-    size: int
     difference: float
     num_images: int
 
@@ -45,7 +44,7 @@ def write_verified(
         path = temporary / chosen.file
         try:
             chosen.write(path, model)
-            found = answers(chosen.load(path, model), image, model.batch)
+            result = answers(chosen.load(path, model), image, model.batch)
         except UserError:
             raise
         except Unsupported as error:
@@ -58,17 +57,16 @@ def write_verified(
         except OSError as error:
             raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
         except Exception as error:  # each runtime has its own kinds
-            told = " ".join(str(error).split())[:300]
-            raise UserError(f"{name}: is refused by its own runtime ({told})") from error
-        difference = largest_difference(found, expected)
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"{name}: is refused by its own runtime ({reason})") from error
+        difference = largest_difference(result, expected)
         if not difference <= TOLERANCE:
             raise UserError(
                 f"{name}: differs from the model by {difference:.1e} on {len(image)} images, and "
                 f"{TOLERANCE:.0e} is allowed; not written (an earlier {chosen.file} is as it was)"
             )
-        size = size_of(path)
         put_in_place(path, folder / chosen.file)
-    return Export(folder / chosen.file, size, difference, len(image))
+    return Export(folder / chosen.file, difference, len(image))
 
 
 def reference(model: Model, image: np.ndarray) -> np.ndarray:
@@ -89,11 +87,11 @@ def answers(
     return in_parts(run, image, batch, lambda count: batch)
 
 
-def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
+def largest_difference(result: np.ndarray, expected: np.ndarray) -> float:
     """Between two answers; infinite where they differ in shape, NaN where one is no number."""
-    if found.shape != expected.shape:
+    if result.shape != expected.shape:
         return float("inf")
-    return float(np.abs(found.astype(np.float64) - expected).max())
+    return float(np.abs(result.astype(np.float64) - expected).max())
 
 
 @contextmanager
@@ -143,12 +141,7 @@ def sha256(path: Path) -> str:
     return total.hexdigest()
 
 
-def entry(export: Export, card: dict[str, Any]) -> dict[str, Any]:
+def facts_of(path: Path, model: Model, **measured: Any) -> dict[str, Any]:
     """What `model.json` says of a file."""
-    return {
-        "sha256": sha256(export.path),
-        "bytes": export.size,
-        "largest_difference": export.difference,
-        "num_images": export.num_images,
-        "checkpoint_step": card["checkpoint_step"],
-    }
+    step = model.card["checkpoint_step"]
+    return {"sha256": sha256(path), "bytes": size_of(path), **measured, "checkpoint_step": step}

@@ -5,7 +5,6 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,14 +129,18 @@ def _add_routes(app: "FastAPI", state: State) -> None:
 
 
 def _add_pages(app: "FastAPI") -> None:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
     interface = app.openapi()
-    pages = {
-        "/": partial(page_response, main_page()),
-        "/docs": partial(page_response, docs_page(interface)),
-        "/openapi.json": partial(as_json, interface),
+    main, docs = main_page(), docs_page(interface)
+    pages: dict[str, Callable[[Request], Response]] = {
+        "/": lambda _: page_response(main),
+        "/docs": lambda _: page_response(docs),
+        "/openapi.json": lambda _: as_json(interface),
     }
     for path, respond in pages.items():
-        app.add_route(path, lambda _, respond=respond: respond(), ["GET"], include_in_schema=False)
+        app.add_route(path, respond, ["GET"], include_in_schema=False)
 
 
 async def _predictions(request: "Request", state: State, explained: bool) -> "Response":
