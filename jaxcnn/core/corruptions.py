@@ -1,9 +1,9 @@
-"""Fifteen ways in which images go wrong, in five severities, to measure how robust a model is.
+"""Fifteen corruptions of images, in five severities, to measure how robust a model is.
 
 After CIFAR-10-C and ImageNet-C (Hendrycks & Dietterich 2019, arXiv:1903.12261), made on the device
 for images of any size: lengths grow with the shorter side, weather is drawn, not read from
-photographs, and what the paper does one pixel after the other is done for all at once. The kinds
-are the paper's, the numbers are ours: accuracies cannot be compared with published ones.
+photographs, and all pixels change at once. The kinds are the paper's, the numbers are ours:
+accuracies cannot be compared with published ones.
 
 A corruption is `corruption(keys, image, severity) -> float32[B, H, W, C]` in 0..255, unrounded:
 
@@ -18,6 +18,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.fft
 
 from jaxcnn.core.augment.color import blend, grey, mean_grey
 from jaxcnn.core.augment.draws import between, fresh, random_normal, random_unit, uniform
@@ -27,10 +28,10 @@ Corruption = Callable[[jax.Array, jax.Array, int | jax.Array], jax.Array]
 
 
 def defocus_blur(keys: jax.Array, image: jax.Array, severity: int | jax.Array) -> jax.Array:
-    """Makes points discs, with a radius of 1.2 to 5 % of the shorter side."""
+    """Blurs each point to a disc with a radius of 1.2 to 5 % of the shorter side."""
     del keys  # nothing is drawn
     shares = (0.012, 0.02, 0.03, 0.04, 0.05)
-    side = shorter_side(image)
+    side = min(image.shape[1:3])
     # A spiral whose points lie evenly over the unit disc (Vogel 1979).
     number = np.arange(1024)
     distance, angle = np.sqrt((number + 0.5) / 1024), number * math.pi * (3 - math.sqrt(5))
@@ -40,12 +41,11 @@ def defocus_blur(keys: jax.Array, image: jax.Array, severity: int | jax.Array) -
 
 
 def glass_blur(keys: jax.Array, image: jax.Array, severity: int | jax.Array) -> jax.Array:
-    """Takes each pixel from a random place up to 1.2 to 5.5 % of the shorter side away.
-
-    Between two slight blurs. The paper swaps neighbours one after the other; here all move at once.
+    """Takes each pixel from a random place up to 1.2 to 5.5 % of the shorter side away, between two
+    slight blurs. The paper swaps neighbours one after the other; here all move at once.
     """
     shares = (0.012, 0.02, 0.03, 0.04, 0.055)
-    side = shorter_side(image)
+    side = min(image.shape[1:3])
     reach = at(severity, shares) * side
     kernel = gaussian(reach / 3, math.ceil(max(shares) * side))
     shift = 2 * random_unit(keys, (2, *image.shape[1:3])) - 1
@@ -55,7 +55,7 @@ def glass_blur(keys: jax.Array, image: jax.Array, severity: int | jax.Array) -> 
 def motion_blur(keys: jax.Array, image: jax.Array, severity: int | jax.Array) -> jax.Array:
     """Drags each image in a direction of its own, over 6 to 22 % of the shorter side."""
     shares = (0.06, 0.10, 0.14, 0.18, 0.22)
-    side = shorter_side(image)
+    side = min(image.shape[1:3])
     (turn,) = uniform(keys, 1)
     return filtered(image, streak(at(severity, shares) * side, turn * math.pi, max(shares) * side))
 
@@ -118,7 +118,7 @@ def spread(points: jax.Array, radius: int) -> jax.Array:
 
 
 def along_both(image: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
-    """Each image with its columns times rows[h, H] and its rows times columns[w, W]; float32."""
+    """Matrices rows[h, H] and columns[w, W] times the columns and rows of each image; float32."""
     # Accelerators would multiply in bfloat16 or TF32.
     image = jnp.einsum("ij,bjwc->biwc", rows, image.astype(jnp.float32), precision="highest")
     return jnp.einsum("vw,biwc->bivc", columns, image, precision="highest")
@@ -140,7 +140,7 @@ def streak(length: jax.Array, angle: jax.Array, longest: float) -> jax.Array:
 
 
 def moved(image: jax.Array, shift: jax.Array) -> jax.Array:
-    """Each pixel from where shift[B, 2, H, W] says, in pixels, held at the edges; float32."""
+    """Samples each pixel shift[B, 2, H, W] pixels away, at most at the edges; float32."""
     _, height, width, _ = image.shape
     shift = jax.lax.optimization_barrier(shift)  # or XLA:CPU draws it anew for each corner
     y = jnp.arange(height)[:, None] + shift[:, 0]
@@ -158,11 +158,6 @@ def at(severity: int | jax.Array, values: tuple[float, ...]) -> jax.Array:
     return jnp.asarray(values, jnp.float32)[severity - 1]
 
 
-def shorter_side(image: jax.Array) -> int:
-    """Of image[B, H, W, C], in pixels: what lengths are shares of."""
-    return min(image.shape[1:3])
-
-
 def gaussian_noise(keys: jax.Array, image: jax.Array, severity: int | jax.Array) -> jax.Array:
     """Adds normal noise of a standard deviation of 4 to 12 % of the range."""
     std = 255 * at(severity, (0.04, 0.06, 0.08, 0.10, 0.12))
@@ -170,10 +165,10 @@ def gaussian_noise(keys: jax.Array, image: jax.Array, severity: int | jax.Array)
 
 
 def shot_noise(keys: jax.Array, image: jax.Array, severity: int | jax.Array) -> jax.Array:
-    """Counts photons, 400 down to 40 for a white value.
+    """Adds the noise of counted photons, 400 down to 40 for a white value.
 
-    The Poisson distribution by the normal one of its mean and variance, which are as close as 255
-    steps can show: exact counts are drawn in loops.
+    Normal, with the mean and variance of the Poisson distribution: for 255 steps close enough, and
+    without the loops that draw exact counts.
     """
     photons = at(severity, (400, 200, 100, 60, 40)) / 255
     image = image.astype(jnp.float32)
@@ -195,7 +190,7 @@ def snow(keys: jax.Array, image: jax.Array, severity: int | jax.Array) -> jax.Ar
     Flakes are peaks of a noise whose cells are a 32nd of the shorter side, at least a pixel.
     """
     batch, height, width, _ = image.shape
-    side = shorter_side(image)
+    side = min(image.shape[1:3])
     cell = max(1, side // 32)
     grid = (-(-height // cell), -(-width // cell), 1)
     noise = random_normal(keys, grid)
@@ -292,7 +287,7 @@ def elastic_transform(keys: jax.Array, image: jax.Array, severity: int | jax.Arr
     batch, height, width, _ = image.shape
     grid = 2 * random_unit(keys, (2, 6, 6)) - 1
     shift = jax.image.resize(grid, (batch, 2, height, width), "cubic")
-    reach = at(severity, (0.015, 0.022, 0.03, 0.04, 0.055)) * shorter_side(image)
+    reach = at(severity, (0.015, 0.022, 0.03, 0.04, 0.055)) * min(image.shape[1:3])
     return moved(image, reach * jnp.clip(shift, -1, 1))
 
 
@@ -312,7 +307,7 @@ def pixelate(keys: jax.Array, image: jax.Array, severity: int | jax.Array) -> ja
 
 
 def jpeg_compression(keys: jax.Array, image: jax.Array, severity: int | jax.Array) -> jax.Array:
-    """The losses of JPEG of quality 80 to 15, approximately: what it does before it counts bits.
+    """Approximates the losses of JPEG of quality 80 to 15.
 
     Blocks of 8x8 pixels, their cosine transform quantised by the tables of ITU-T T.81; luminance
     and colour both at full resolution, and no rounding of pixels.
@@ -329,19 +324,11 @@ def jpeg_compression(keys: jax.Array, image: jax.Array, severity: int | jax.Arra
     planes = jnp.pad(planes, pad, mode="edge")
     shape = planes.shape
     blocks = planes.reshape(shape[0], shape[1] // 8, 8, shape[2] // 8, 8, channels)
-    cosines = _cosines()
+    cosines = scipy.fft.dct(np.eye(8), axis=0, norm="ortho").astype(np.float32)
     frequencies = _both_ways(cosines, blocks)
     kept = jnp.round(frequencies / tables) * tables
     planes = _both_ways(cosines.T, kept).reshape(shape)[:, :height, :width] + 128
     return jnp.clip(_from_planes(planes), 0, 255)
-
-
-def _cosines() -> np.ndarray:
-    """The orthonormal cosine transform of 8 values (DCT-II), float32[8, 8]."""
-    frequency, place = np.mgrid[:8, :8]
-    matrix = np.cos(np.pi * (2 * place + 1) * frequency / 16) / 2
-    matrix[0] /= np.sqrt(2)
-    return matrix.astype(np.float32)
 
 
 def _both_ways(matrix: np.ndarray, blocks: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Convolutions and max-pooling in forms that XLA:CPU computes faster; their values are the same.
+"""Convolutions and max-pooling in forms that XLA:CPU computes faster, with the same values.
 
     with nn.intercept_methods(cpu_formulations):
         logits = model.apply(variables, image, train=True)
@@ -12,7 +12,7 @@ mode, `vmap` and second derivatives work as for any function.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -22,17 +22,23 @@ from jax.custom_derivatives import SymbolicZero
 from jaxcnn.core.models.layers import MaxPool
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
-Strides = tuple[int, int]
-# (x[B, H, W, C], kernel[h, w, C, D], strides, pads, precision) -> [B, H', W', D]
-Convolve = Callable[[jax.Array, jax.Array, Strides, Pads, Any], jax.Array]
 
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+class Window(NamedTuple):
+    """How a kernel moves over images: strides and zeros around, rows first, and JAX's precision."""
+
+    strides: tuple[int, int]
+    pads: Pads
+    precision: Any = None
+
+
+# (x[B, H, W, C], kernel[h, w, C, D], window) -> [B, H', W', D]
+Convolve = Callable[[jax.Array, jax.Array, Window], jax.Array]
 
 
 def interceptor(convolve: Convolve, depthwise: bool = False) -> Callable[..., Any]:
-    """An interceptor for `flax.linen.intercept_methods`: convolutions, by `convolve`, and
-    max-poolings that have a faster form here take it; all other layers, and convolutions
-    that name their own way, stay.
+    """An interceptor for `flax.linen.intercept_methods`: `convolve` computes convolutions and
+    `max_pool` 2x2 poolings; other layers, and convolutions with a function of their own, stay.
 
     depthwise: `convolve` also takes kernels [h, w, 1, C], for each channel by itself.
     """
@@ -42,7 +48,12 @@ def interceptor(convolve: Convolve, depthwise: bool = False) -> Callable[..., An
         if context.method_name == "__call__" and len(arguments) == 1 and not keywords:
             (x,) = arguments
             if type(layer) is nn.Conv and _is_plain(layer, x, depthwise):
-                return _layer(layer, x, convolve)
+                params = layer.variables["params"]
+                arrays = (x, params["kernel"], params.get("bias"))
+                promoted: Any = layer.promote_dtype(*arrays, dtype=layer.dtype)
+                x, kernel, bias = promoted
+                y = convolution(x, kernel, layer.strides, layer.padding, layer.precision, convolve)
+                return y if bias is None else y + bias
             if type(layer) is MaxPool and _halves(layer, x):
                 return max_pool(x)
         return next_call(*arguments, **keywords)
@@ -51,7 +62,7 @@ def interceptor(convolve: Convolve, depthwise: bool = False) -> Callable[..., An
 
 
 def _is_plain(layer: nn.Conv, x: jax.Array, depthwise: bool) -> bool:
-    """Whether `_layer` is all that the layer does."""
+    """Whether a layer is no more than `convolution` and a bias."""
     padding, groups = layer.padding, layer.feature_group_count
     return (
         x.ndim == 4
@@ -74,15 +85,6 @@ def _all_ones(value: int | Sequence[int] | None) -> bool:
     return value in (None, 1) or (not isinstance(value, int) and set(value) == {1})
 
 
-def _layer(layer: nn.Conv, x: jax.Array, convolve: Convolve) -> jax.Array:
-    """What the layer gives for x, [B, H, W, C] -> [B, H', W', D]."""
-    params = layer.variables["params"]
-    promoted: Any = layer.promote_dtype(x, params["kernel"], params.get("bias"), dtype=layer.dtype)
-    x, kernel, bias = promoted
-    y = convolution(x, kernel, layer.strides, layer.padding, layer.precision, convolve)
-    return y if bias is None else y + bias
-
-
 def convolution(
     x: jax.Array,
     kernel: jax.Array,
@@ -94,7 +96,7 @@ def convolution(
     """`jax.lax.conv_general_dilated` of images [B, H, W, C] with a kernel [h, w, C, D].
 
     strides, padding: as `flax.linen.Conv` takes them, "SAME", "VALID" or numbers.
-    convolve: what computes it; None is `convolve_by_xla`.
+    convolve: the function that computes it; None: `convolve_by_xla`.
     """
     steps = (strides or 1,) * 2 if isinstance(strides, int | None) else tuple(strides)
     pads: Any
@@ -103,50 +105,40 @@ def convolution(
     else:
         sides = (padding,) * 2 if isinstance(padding, int) else padding
         pads = [(side, side) if isinstance(side, int) else side for side in sides]
-    arguments: Any = (x, kernel, steps, tuple(map(tuple, pads)), precision)
-    return (convolve or convolve_by_xla)(*arguments)
+    window: Any = (steps, tuple(map(tuple, pads)), precision)
+    return (convolve or convolve_by_xla)(x, kernel, Window(*window))
 
 
-def convolve_by_xla(
-    x: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads, precision: Any = None
-) -> jax.Array:
-    """By XLA's own convolutions, with faster derivatives."""
+def convolve_by_xla(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+    """The convolution by XLA, with faster derivatives."""
     # Without this XLA computes the norms and activations before a convolution again for each group
     # of its kernel's gradient. It needs the compiler's option, see `jaxcnn.runtime.compile`.
-    return _convolution(jax.lax.optimization_barrier(x), kernel, strides, pads, precision)
+    return _convolution(jax.lax.optimization_barrier(x), kernel, window)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
-def _convolution(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads, precision: Any
-) -> jax.Array:
-    return convolve_as_flax(x, kernel, strides, pads, precision)
-
-
-def convolve_as_flax(
-    x: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads, precision: Any = None
-) -> jax.Array:
-    """By XLA's own convolutions and derivatives; in groups where the kernel sees fewer channels."""
+def convolve_as_flax(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+    """The convolution by XLA, with its derivatives; in groups if the kernel has fewer channels."""
     return jax.lax.conv_general_dilated(
         x,
         kernel,
-        strides,
-        pads,
-        dimension_numbers=_LAYOUT,
+        window.strides,
+        window.pads,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=x.shape[3] // kernel.shape[2],
-        precision=precision,
+        precision=window.precision,
     )
 
 
+_convolution = jax.custom_jvp(convolve_as_flax, nondiff_argnums=(2,))
+
+
 @partial(_convolution.defjvp, symbolic_zeros=True)
-def _derivative(
-    strides: tuple[int, int], pads: Pads, precision: Any, primals: Any, tangents: Any
-) -> tuple[jax.Array, Any]:
+def _derivative(window: Window, primals: Any, tangents: Any) -> tuple[jax.Array, Any]:
     x, kernel = primals
-    y = _convolution(x, kernel, strides, pads, precision)
-    of_x, of_kernel = _forms(x, kernel, strides, pads)
+    y = _convolution(x, kernel, window)
+    of_x, of_kernel = _forms(x, kernel, window)
     parts = [
-        form(*operands, strides, pads, precision)
+        form(*operands, window)
         for form, operands, tangent in (
             (of_x, (tangents[0], kernel), tangents[0]),
             (of_kernel, (x, tangents[1]), tangents[1]),
@@ -156,40 +148,35 @@ def _derivative(
     return y, sum(parts[1:], parts[0])
 
 
-def _forms(x: Any, kernel: Any, strides: Any, pads: Any) -> tuple[Callable, Callable]:
-    """The form whose transpose gives the gradient of x, and that for the kernel's."""
-    if kernel.shape[:2] == (1, 1) and not any(map(any, pads)):
+def _forms(x: Any, kernel: Any, window: Window) -> tuple[Callable, Callable]:
+    """The forms of the convolution whose transposes give the gradients of x and of the kernel."""
+    if kernel.shape[:2] == (1, 1) and not any(map(any, window.pads)):
         return _as_product, _as_product
     of_kernel = _by_group if x.dtype.itemsize >= 4 else _convolution
-    if has_blocks(x.shape[1:3], kernel.shape[:2], strides, pads):
+    if has_blocks(x.shape[1:3], kernel.shape[:2], window.strides, window.pads):
         return _by_blocks, of_kernel
     return _convolution, of_kernel
 
 
-def _as_product(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads, precision: Any
-) -> jax.Array:
+def _as_product(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
     """A 1x1 convolution as a matrix product."""
-    del pads
-    rows, columns = strides
+    (rows, columns), _, precision = window
     return jnp.einsum("bhwc,cd->bhwd", x[:, ::rows, ::columns], kernel[0, 0], precision=precision)
 
 
-def _by_blocks(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads, precision: Any
-) -> jax.Array:
+def _by_blocks(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
     """A 3x3 convolution with stride 2 as one of 2x2 blocks of pixels with stride 1: the gradient of
     x is then one convolution, of a kernel 2x2, instead of one with three quarters of zeros.
     """
-    del strides
-    ends = pads_of_blocks(x.shape[1:3], pads)
-    return _convolution(to_blocks(x), kernel_of_blocks(kernel, pads), (1, 1), ends, precision)
+    kernel = kernel_of_blocks(kernel, window.pads)
+    window = Window((1, 1), pads_of_blocks(x.shape[1:3], window.pads), window.precision)
+    return _convolution(to_blocks(x), kernel, window)
 
 
 def has_blocks(
-    size: Sequence[int], kernel_size: Sequence[int], strides: Strides, pads: Pads
+    size: Sequence[int], kernel_size: Sequence[int], strides: tuple[int, int], pads: Pads
 ) -> bool:
-    """Whether a convolution of images [H, W] is one of 2x2 blocks."""
+    """Whether a convolution of images [H, W] can be one of 2x2 blocks."""
     halves = strides == (2, 2) and tuple(kernel_size) == (3, 3) and max(map(max, pads)) <= 1
     return halves and not any(length % 2 for length in size)
 
@@ -210,15 +197,14 @@ def from_blocks(blocks: jax.Array) -> jax.Array:
 
 def kernel_of_blocks(kernel: jax.Array, pads: Pads) -> jax.Array:
     """[3, 3, C, D] -> [2, 2, 4C, D]"""
-    # Where a row or a column of zeros is put before, blocks start with that.
-    lows = [low for low, _ in pads]
-    kernel = jnp.pad(kernel, [(low, 1 - low) for low in lows] + [(0, 0), (0, 0)])
+    # Blocks start with the row or column of zeros that is put before, if there is one.
+    kernel = jnp.pad(kernel, [*((low, 1 - low) for low, _ in pads), (0, 0), (0, 0)])
     kernel = kernel.reshape(2, 2, 2, 2, *kernel.shape[2:]).transpose(0, 2, 1, 3, 4, 5)
     return kernel.reshape(2, 2, -1, kernel.shape[-1])
 
 
 def pads_of_blocks(size: Sequence[int], pads: Pads) -> Pads:
-    """Of blocks, around as many as outputs and one more. size: [H, W] of the images."""
+    """The pads of blocks, for one block more than there are outputs. size: [H, W] of images."""
     ends: Any = tuple(
         (low, (length + low + high - 3) // 2 + 2 - low - length // 2)
         for (low, high), length in zip(pads, size, strict=True)
@@ -226,9 +212,7 @@ def pads_of_blocks(size: Sequence[int], pads: Pads) -> Pads:
     return ends
 
 
-def _by_group(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads, precision: Any
-) -> jax.Array:
+def _by_group(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
     """The images in groups: the gradient of the kernel is then a sum over groups, each of which
     stays in the cache while it is transposed.
     """
@@ -236,12 +220,12 @@ def _by_group(
     # Every groups-th image, not neighbours: of a batch that is split over devices each holds a part
     # of every group.
     grouped = x.reshape(-1, groups, *x.shape[1:])
-    parts = [_convolution(grouped[:, i], kernel, strides, pads, precision) for i in range(groups)]
+    parts = [_convolution(grouped[:, i], kernel, window) for i in range(groups)]
     return jnp.stack(parts, axis=1).reshape(x.shape[0], *parts[0].shape[1:])
 
 
 def num_groups(shape: Sequence[int]) -> int:
-    """In how many groups images [B, H, W, C] are best taken. Measured for 16 to 512 images on 2 CPU
+    """The best number of groups for images [B, H, W, C]. Measured for 16 to 512 images on 2 CPU
     cores: less than 8 images a group lose up to 3 times; few pixels or channels win nothing.
     """
     images, height, width, channels = shape
@@ -280,8 +264,8 @@ def _pool_derivative(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]
 
 
 def _first_maximum(x: jax.Array) -> jax.Array:
-    """The number of each window's first maximum, int8[B, H, W, C], as XLA chooses: what the chosen
-    one so far is not greater than or equal to takes its place; NaN always.
+    """The number of each window's first maximum, int8[B, H, W, C], as XLA chooses: a pixel replaces
+    the one chosen so far unless that is greater or equal; a NaN always does.
     """
     first, *others = _corners(x)
     number = jnp.zeros(first.shape, jnp.int8)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from jaxcnn.core.rules import REST, Rule, by_rule, path_name
+from jaxcnn.core.rules import REST, PyTree, Rule, by_rule, path_name
 
 
 def constant(peak: float, num_steps: int, *, warmup_steps: int = 0) -> optax.Schedule:
@@ -102,25 +102,23 @@ _UNFIT = {"lbfgs", "rprop", "sm3", "noisy_sgd", "optimistic_adam"}
 
 
 def kernel_dimensions(params: Any) -> Any:
-    """How Muon sees kernels as matrices: all axes but the last (HWI of a convolution) are inputs,
-    the last is output; None for what has one axis.
+    """The axes by which Muon takes kernels for matrices: the last one (O of HWIO) is output, those
+    before it are input; None for leaves with one axis.
     """
-
-    def dimensions(leaf: Any) -> optax.contrib.MuonDimensionNumbers | None:
-        if leaf.ndim < 2:
-            return None
-        return optax.contrib.MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), leaf.ndim - 1)
-
-    return jax.tree.map(dimensions, params)
+    numbers = optax.contrib.MuonDimensionNumbers
+    return jax.tree.map(
+        lambda leaf: numbers((*range(leaf.ndim - 1),), leaf.ndim - 1) if leaf.ndim > 1 else None,
+        params,
+    )
 
 
 def optimizers() -> dict[str, Callable[..., optax.GradientTransformation]]:
-    """Optax's optimisers by name: what takes a `learning_rate` first and fits a plain step.
+    """Optax's optimisers by name: its functions of a `learning_rate` that fit a plain step.
 
     lars: biases and norms' scales have no trust ratio, as in the paper's experiments (You et al.
       2017, arXiv:1708.03888).
-    muon: kernels by Muon (Jordan et al. 2024), what has one axis by AdamW at the same rate. Updates
-      are scaled to the size of AdamW's (Liu et al. 2025, arXiv:2502.16982), so its rates suit.
+    muon: kernels by Muon (Jordan et al. 2024), leaves of one axis by AdamW at the same rate. Its
+      updates have the size of AdamW's (Liu et al. 2025, arXiv:2502.16982), so AdamW's rates suit.
     """
     functions = {
         name: function
@@ -142,8 +140,8 @@ def optimizers() -> dict[str, Callable[..., optax.GradientTransformation]]:
 
 
 def decay_mask(params: Any) -> Any:
-    """True for what weight decay should shrink: kernels, not biases or norms' scales (their
-    leaves have one axis).
+    """True for kernels, which weight decay shrinks; False for leaves of one axis, biases and norms'
+    scales.
     """
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
@@ -193,15 +191,14 @@ def make_optimizer(
         rules = [rule._replace(frozen=_in_updates(rule.frozen, accumulate)) for rule in rules]
     clipping = [] if clip_value is None else [optax.clip(clip_value)]
     if clip_adaptive is not None:
-        body = partial(_outside, head)
+        body = partial(jax.tree.map_with_path, lambda path, _: path_name(path) not in head)
         clipping.append(optax.masked(optax.adaptive_grad_clip(clip_adaptive), body))
     if clip_norm is not None:
         if any(rule.frozen for rule in rules):
             clipping.append(by_rule(rules, lambda rule: optax.identity()))
         clipping.append(optax.clip_by_global_norm(clip_norm))
     rate = at_updates(learning_rate, accumulate)
-    mask = _everything if decay_biases else decay_mask
-    make = partial(_decaying, name, rate, weight_decay, mask, keywords)
+    make = partial(_decaying, name, rate, weight_decay, decay_biases, keywords)
     if rules:
         tx = optax.chain(*clipping, by_rule(rules, lambda rule: optax.chain(*make(rule))))
     else:
@@ -214,7 +211,7 @@ def make_optimizer(
 
 
 def at_updates(learning_rate: float | optax.Schedule, accumulate: int) -> float | optax.Schedule:
-    """A rate given for train steps as one for updates, each of so many steps."""
+    """The learning rate by updates, each of `accumulate` train steps, of one by train steps."""
     if accumulate == 1 or not callable(learning_rate):
         return learning_rate
     return lambda count: learning_rate(count * accumulate)
@@ -224,20 +221,11 @@ def _in_updates(frozen: bool | int, accumulate: int) -> bool | int:
     return frozen if isinstance(frozen, bool) else -(-frozen // accumulate)
 
 
-def _everything(params: Any) -> Any:
-    return jax.tree.map(lambda leaf: True, params)
-
-
-def _outside(head: Collection[str], params: Any) -> Any:
-    """False for parameters whose paths are in `head`."""
-    return jax.tree.map_with_path(lambda path, _: path_name(path) not in head, params)
-
-
 def _decaying(
     name: str | Callable[..., optax.GradientTransformation],
     learning_rate: float | optax.Schedule,
     weight_decay: float,
-    mask: Callable[[Any], Any],
+    decay_biases: bool,
     keywords: Mapping[str, Any],
     rule: Rule,
 ) -> list[optax.GradientTransformation]:
@@ -245,9 +233,10 @@ def _decaying(
     optimizer = optimizers()[name] if isinstance(name, str) else name
     parameters = inspect.signature(optimizer).parameters
     decay = weight_decay * rule.weight_decay
+    mask = partial(jax.tree.map, lambda leaf: True) if decay_biases else decay_mask
     rate = _rate_of(learning_rate, rule)
     mask_name = next((m for m in ("mask", "weight_decay_mask") if m in parameters), None)
-    if "adam_weight_decay" in parameters and mask is _everything:  # Muon's, of what has one axis
+    if "adam_weight_decay" in parameters and decay_biases:  # Muon's, of what has one axis
         keywords = {"adam_weight_decay": decay, **keywords}
     if "weight_decay" in parameters and mask_name:
         # Always passed: some of Optax's defaults are not zero.
@@ -282,9 +271,6 @@ def _with_warmup(
     return optax.join_schedules([rise, schedule], [warmup_steps])
 
 
-PyTree = Any
-
-
 class LookaheadState(NamedTuple):
     """slow: the slow weights. inner: the state of `optax.lookahead`."""
 
@@ -295,10 +281,10 @@ class LookaheadState(NamedTuple):
 def lookahead(
     fast: optax.GradientTransformation, steps: int, share: float
 ) -> optax.GradientTransformation:
-    """Every so many updates of `fast`, the slow weights go `share` of the way to where it came,
-    and it goes on from there.
+    """Moves the slow weights `share` of the way to the fast ones every `steps` updates of `fast`,
+    which goes on from there.
 
-    The same as `optax.lookahead`, which wants both sets of weights as its parameters; here the slow
+    The same as `optax.lookahead`, which takes both sets of weights as parameters; here the slow
     ones are in the state. The parameters that are evaluated are the fast ones.
     """
     both = optax.lookahead(fast, sync_period=steps, slow_step_size=share)

@@ -1,9 +1,9 @@
-"""One table of rules for parameters: which stay as they are, which learn slower or decay less.
+"""Rules for parameters: which are frozen, which learn slower or decay less.
 
     rules = (Rule("stem|stage1", frozen=True), Rule("stage2", learning_rate=0.1), Rule("rest"))
     tx = make_optimizer("sgd", 0.1, momentum=0.9, rules=rules)
 
-Each parameter is the business of exactly one rule.
+Each parameter belongs to exactly one rule.
 """
 
 import re
@@ -23,12 +23,12 @@ REST = "rest"
 
 
 class Rule(NamedTuple):
-    """What holds for the parameters in whose path a pattern is found.
+    """A rule for the parameters whose paths match a pattern.
 
     pattern: a regular expression, searched in paths such as "stage1_block0/conv1/kernel"; or
-      "rest": for what no other rule is.
+      "rest", for all parameters that no other rule fits.
     learning_rate, weight_decay: factors of the optimiser's.
-    frozen: True: never changed. A number: not changed by so many first updates.
+    frozen: True: never changed. A number: not changed by that many first updates.
     freeze_statistics: their BatchNorm layers normalise with the running statistics, as in
       evaluation, and leave them as they are, in all steps (see `keeping_statistics`).
 
@@ -82,10 +82,10 @@ def assign(rules: Sequence[Rule], paths: Iterable[str]) -> dict[str, int]:
 def by_rule(
     rules: Sequence[Rule], make: Callable[[Rule], optax.GradientTransformation]
 ) -> optax.GradientTransformation:
-    """The transformation that `make` gives for each rule, on the parameters of that rule.
+    """Applies the transformation `make(rule)` to the parameters of each rule.
 
-    What is frozen is not touched, neither by decay nor by momentum. What thaws has no state of use
-    before: its moments, and the count of updates its transformation sees, begin then.
+    Frozen parameters do not change, neither by decay nor by momentum. If they thaw later, moments
+    and the transformation's count of updates begin then.
     """
 
     def guarded(rule: Rule) -> optax.GradientTransformation:
@@ -103,8 +103,8 @@ def by_rule(
 
 
 def keeping_statistics(apply: Callable[..., Any], rules: Sequence[Rule]) -> Callable[..., Any]:
-    """`apply` of a model, with BatchNorm layers in evaluation mode where the rules of all their
-    parameters say `freeze_statistics` (of a layer without any: the rule its own path fits).
+    """`apply` of a model, with BatchNorm layers in evaluation mode if the rules of all their
+    parameters have `freeze_statistics` (for a layer without parameters: the rule of its path).
     """
     if not any(rule.freeze_statistics for rule in rules):
         return apply
@@ -139,42 +139,33 @@ def _fixed_layers(rules: Sequence[Rule], variables: dict[str, PyTree]) -> set[st
 
 
 def rule_table(rules: Sequence[Rule], params: PyTree) -> str:
-    """The rules, and how many arrays and numbers each is for, as lines of text; raises
-    RuleMismatch. params: arrays, or what has their shapes.
+    """The rules, with the numbers of their arrays and parameters, as lines of text; raises
+    RuleMismatch. params: arrays or `jax.ShapeDtypeStruct`.
     """
     paths = parameter_paths(params)
     assigned = assign(rules, paths)
-    rows: list[tuple[str, ...]] = [
-        ("rule", "arrays", "parameters", "learning rate", "weight decay", "")
-    ]
+    table: list[list[str]] = [["rule", "arrays", "parameters", "learning rate", "weight decay", ""]]
     for i, rule in enumerate(rules):
         leaves = [paths[path] for path, j in assigned.items() if i == j]
-        cells = [f"{len(leaves):,}", f"{sum(leaf.size for leaf in leaves):,}"]
         factors = [f"x {rule.learning_rate:g}", f"x {rule.weight_decay:g}"]
+        details = ["statistics kept"] if rule.freeze_statistics else []
         if rule.frozen is True:
-            factors = ["-", "-"]
-        rows.append((_short(rule.pattern), *cells, *factors, _details(rule)))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+            factors, details = ["-", "-"], ["frozen", *details]
+        elif rule.frozen:
+            details = [f"frozen for {rule.frozen} updates", *details]
+        pattern = rule.pattern if len(rule.pattern) <= 40 else f"{rule.pattern[:39]}…"
+        size = sum(leaf.size for leaf in leaves)
+        table.append([pattern, f"{len(leaves):,}", f"{size:,}", *factors, ", ".join(details)])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []
-    for name, *cells, details in rows:
-        aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *aligned, details]).rstrip())
+    for name, *cells, details_text in table:
+        aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:-1], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *aligned, details_text]).rstrip())
     return "\n".join(lines)
 
 
-def _details(rule: Rule) -> str:
-    frozen = "frozen" if rule.frozen else ""
-    if rule.frozen and rule.frozen is not True:
-        frozen = f"frozen for {rule.frozen} updates"
-    return ", ".join(filter(None, [frozen, "statistics kept" if rule.freeze_statistics else ""]))
-
-
-def _short(pattern: str) -> str:
-    return pattern if len(pattern) <= 40 else f"{pattern[:39]}…"
-
-
 def _fitting(rules: Sequence[Rule], path: str) -> list[int]:
-    """The numbers of the rules that a path fits, that of the rest if it fits no other."""
+    """The numbers of the rules that a path fits; that of the rest if it fits no other."""
     named = [i for i, r in enumerate(rules) if r.pattern != REST and re.search(r.pattern, path)]
     return named or [i for i, rule in enumerate(rules) if rule.pattern == REST]
 
@@ -185,9 +176,8 @@ HEAD = "head"
 def parameter_stages(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, str]:
     """{path of a parameter: its stage}, in the order of the stages, "head" last.
 
-    A parameter belongs to the first of the outputs `features=True` names that depends on it, to
-    "head" if the logits alone do. Nothing is computed. Raises ValueError for a model that does not
-    take `features`.
+    A parameter belongs to the first stage whose output depends on it, and to "head" if only the
+    logits do. Nothing is computed. Raises ValueError for a model that does not take `features`.
 
     >>> from jaxcnn import MODELS, parameter_stages
     >>> stages = parameter_stages(MODELS["cnn"](num_classes=10), image_shape=(8, 8, 1))

@@ -15,8 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.core.cpu import (
-    Pads,
-    Strides,
+    Window,
     convolve_as_flax,
     convolve_by_xla,
     from_blocks,
@@ -29,24 +28,23 @@ Size = tuple[int, ...]
 
 class Geometry(NamedTuple):
     """How an output's pixels lie over an input's: strides from one to the next, zeros before the
-    first row and column, and how far apart the input's are, with zeros between.
+    first row and column, and the distance between the input's pixels, with zeros in between.
 
     depthwise: each channel by itself; kernels are [h, w, 1, C].
     """
 
-    strides: Strides
+    strides: tuple[int, int]
     before: tuple[int, int]
     apart: tuple[int, int] = (1, 1)
     depthwise: bool = False
 
 
-def convolve(
-    x: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads, precision: Any = None
-) -> jax.Array:
+def convolve(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
     """The convolution of images [B, H, W, C] with a kernel [h, w, C, D], or [h, w, 1, C] for each
-    channel by itself. What is left to XLA: 1x1 kernels, which are matrix products, other types than
-    float32, zeros that no pixel is seen with.
+    channel by itself. XLA computes 1x1 kernels, which are matrix products, types other than
+    float32, and pads as wide as the kernel.
     """
+    strides, pads, _ = window
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     depthwise = kernel.shape[2] != x.shape[3]
     takes = (
@@ -69,8 +67,8 @@ def convolve(
         geometry = Geometry(strides, (pads[0][0], pads[1][0]), depthwise=depthwise)
         return convolution(x, kernel, (rows, columns), geometry)
     if depthwise:
-        return convolve_as_flax(x, kernel, strides, pads, precision)
-    return convolve_by_xla(x, kernel, strides, pads, precision)
+        return convolve_as_flax(x, kernel, window)
+    return convolve_by_xla(x, kernel, window)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -102,7 +100,7 @@ def input_gradient(
     """The gradient of x, of this size, from the output's: float32[B, *size, C].
 
     It is the convolution with the kernel turned around, in which strides and distances have changed
-    places; with stride 2, that of blocks of 2x2 pixels, which has no zeros between.
+    places; with stride 2, that of blocks of 2x2 pixels, which has no zeros in between.
     """
     pads: Any = tuple((zeros, zeros) for zeros in geometry.before)
     if not geometry.depthwise and has_blocks(size, kernel.shape[:2], geometry.strides, pads):

@@ -213,6 +213,7 @@ def test_neither_threads_nor_repetition_change_a_bit():
 import hashlib, os, sys
 os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:int(sys.argv[1])])
 import jax, numpy as np
+from jaxcnn.core.cpu import Window
 from jaxcnn.native.convolution import convolve
 from jaxcnn.native.library import available
 assert available()
@@ -220,7 +221,7 @@ random = np.random.default_rng(0)
 x = random.normal(size=(40, 16, 16, 24)).astype(np.float32)
 k = random.normal(size=(3, 3, 24, 40)).astype(np.float32)
 pads = ((1, 1), (1, 1))
-loss = lambda x, k: (convolve(x, k, (1, 1), pads) ** 2).sum()
+loss = lambda x, k: (convolve(x, k, Window((1, 1), pads)) ** 2).sum()
 both = jax.jit(jax.value_and_grad(loss, (0, 1)))
 for _ in range(3):
     found = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(both(x, k)[1])]
