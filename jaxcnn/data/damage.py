@@ -4,6 +4,7 @@ Most libraries decode a shortened or stretched file without a word, in wrong col
 rest. Each check raises Damaged with the reason.
 """
 
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -98,15 +99,21 @@ def check_jpeg(content: bytes) -> None:
         raise Damaged(f"has {scans} scans, and more than {_MAX_SCANS} may be a bomb")
 
 
-def jpeg_segments(content: bytes) -> Iterator[tuple[int, int]]:
-    """(marker, place of its length) of a JPEG's segments, up to the first scan."""
+# A marker behind the pixels of a scan: in them 0xff is followed by 0, or restarts.
+_MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")
+
+
+def jpeg_segments(content: bytes, scans: bool = False) -> Iterator[tuple[int, int]]:
+    """(marker, place of its length) of a JPEG's segments, up to the first scan, or to the end."""
     place = 2
     while place + 4 <= len(content) and content[place] == 0xFF:
         marker = content[place + 1]
         yield marker, place + 2
-        if marker == 0xDA:
+        if marker == 0xDA and not scans:
             return
         place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")
+        if marker == 0xDA and (after := _MARKER.search(content, place)) is not None:
+            place = after.start()
 
 
 def _is_one_scan(content: bytes) -> bool:
@@ -138,8 +145,8 @@ def check_bmp(content: bytes) -> None:
     end = start + (abs(width) * bits + 31) // 32 * 4 * abs(height)
     if end > len(content):
         raise Damaged(_CUT)
-    if end <= size <= end + 3 and len(content) > end + 3:  # programs write nonsense as the size
-        raise Damaged(_longer(len(content), size))
+    if end <= size <= end + 3:  # programs write nonsense as the size
+        check_rest(content, size)
 
 
 def check_gif(content: bytes) -> None:
@@ -182,8 +189,7 @@ def check_webp(content: bytes) -> None:
     (length,) = struct.unpack_from("<I", content, 4)
     if len(content) < 8 + length:
         raise Damaged(_CUT)
-    if len(content) > 8 + length + 1:
-        raise Damaged(_longer(len(content), 8 + length))
+    check_rest(content, 8 + length)
     kind = content[12:16]
     if kind == b"VP8X":
         width, height = (int.from_bytes(content[i : i + 3], "little") + 1 for i in (24, 27))
@@ -209,11 +215,16 @@ def check_boxes(content: bytes) -> None:
         raise Damaged(_CUT)
 
 
-def _longer(actual: int, promised: int) -> str:
-    return (
-        f"has {actual} bytes where its header promises {promised} (changed by a line-ending "
-        "conversion?)"
-    )
+def check_rest(content: bytes, end: int) -> None:
+    """Bytes behind an image's `end` do no harm, but those that a conversion of line endings has
+    pushed there: then no line feed of the file stands alone.
+    """
+    inside = len(content) > end and content.count(b"\r\n", 0, end + 1)
+    if inside and content.count(b"\n") == content.count(b"\r\n"):
+        raise Damaged(
+            f"has {len(content)} bytes where its header promises {end} (changed by a line-ending "
+            "conversion?)"
+        )
 
 
 def _printable(kind: bytes) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jaxcnn.data.damage import MAX_PIXELS, Damaged, check_size
+from jaxcnn.data.damage import MAX_PIXELS, Damaged, check_rest, check_size
 from jaxcnn.errors import UserError
 
 # The tags (FFFC,FFFC) and (FFFA,FFFA), little and big endian.
@@ -114,15 +114,11 @@ def _check_inflated(content: bytes) -> None:
 
 
 def _check_end(content: bytes, element) -> None:
-    """After the pixels comes nothing but padding or a signature, or else bytes were added."""
+    """The pixels are whole, and no bytes were added within them."""
     tell, length = getattr(element, "value_tell", None), getattr(element, "length", None)
     if tell is None or length is None or length == 0xFFFFFFFF:  # compressed: in pieces
         return
     if tell + length > len(content):
         raise Damaged("is cut short")
-    rest = content[tell + length :]
-    if rest and rest[:4] not in _AFTER_PIXELS:
-        raise Damaged(
-            f"has {len(rest)} bytes too many after its pixels (changed by a line-ending "
-            "conversion?)"
-        )
+    if content[tell + length :][:4] not in _AFTER_PIXELS:  # padding, a signature
+        check_rest(content, tell + length)

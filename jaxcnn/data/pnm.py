@@ -12,7 +12,8 @@ _GAP = rb"(?:\s|#[^\n]*\n)+"
 def read_pnm(content: bytes) -> tuple[np.ndarray, float, float]:
     """[h, w, 1 or 3], and the values of black and white.
 
-    There must be exactly the pixels that the header promises, none above its maximum.
+    There must be exactly the pixels that the header promises, none above its maximum; one line
+    break may follow.
     """
     kind = int(content[1:2])
     bitmap, plain = kind in (1, 4), kind < 4
@@ -38,6 +39,10 @@ def _binary(data: bytes, shape: tuple[int, int, int], bitmap: bool, high: int) -
     height, width, channels = shape
     # Bits come in rows of whole bytes; values above 255 take two.
     row = -(-width // 8) if bitmap else width * channels * (2 if high > 255 else 1)
+    # Not the end of what a conversion of line endings has stretched.
+    converted = data[:1] == b"\n" or data[row * height - 1 :] == b"\r\n"
+    if data[row * height :] in (b"\n", b"\r\n") and not converted:
+        data = data[: row * height]
     _check_count(len(data), row * height, "bytes")
     if bitmap:
         bits = np.unpackbits(np.frombuffer(data, np.uint8).reshape(height, row), axis=1)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jaxcnn.data.damage import Damaged, check_size
+from jaxcnn.data.damage import Damaged, check_rest, check_size
 from jaxcnn.data.png import read_opencv
 
 # Tag numbers and values of TIFF 6.0.
@@ -91,7 +91,7 @@ def _directory(content: bytes) -> tuple[dict[int, tuple[int, ...]], int]:
 
 
 def _check_data(content: bytes, tags: dict[int, tuple[int, ...]], end: int, promised: int) -> None:
-    """Every strip or tile lies inside the file, together they hold enough, and nothing follows.
+    """Every strip or tile lies inside the file, and together they hold enough.
 
     end: of all the rest.
     """
@@ -101,10 +101,7 @@ def _check_data(content: bytes, tags: dict[int, tuple[int, ...]], end: int, prom
     if end > len(content):
         raise Damaged("is cut short")
     if lengths and end + end % 2 < len(content):  # the end may be made even
-        raise Damaged(
-            f"has {len(content) - end} bytes that belong to nothing in it (changed by a "
-            "line-ending conversion?)"
-        )
+        check_rest(content, end)
     exact = _first(tags, _COMPRESSION, 1) == 1 and _first(tags, _PHOTOMETRIC, 0) in (0, 1, 2, 3, 5)
     if exact and lengths and sum(lengths) < promised:
         raise Damaged(f"has {sum(lengths)} bytes of pixels where its header promises {promised}")

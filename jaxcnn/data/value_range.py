@@ -24,7 +24,10 @@ logger = logging.getLogger(__name__)
 Window = tuple[float, float] | Literal["file"] | None
 
 # Names of files that never hold more than 8 bits: they are not even opened.
-_EIGHT_BITS = (".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".webp", ".bmp", ".dib")
+_EIGHT_BITS = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".mpo", ".gif", ".webp", ".bmp",
+    ".dib", ".heic", ".heif", ".hif", ".avif",
+)  # fmt: skip
 # Where examples are no files, so many are looked at first: they are mostly alike.
 _FIRST = 100
 # Values that use less of the declared range than this get a window: at most 64 levels were left.

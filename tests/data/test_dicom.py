@@ -75,8 +75,7 @@ def test_a_palette_becomes_its_colours_and_not_grey():
         (dicom(noise(6, 7), Rows=60000, Columns=60000), "promises 60000x60000 pixels; more than"),
         (dicom(noise(6, 7), Rows=7), "cannot be decoded .The number of bytes of pixel data is le"),
         (dicom(noise(6, 7))[:-1], "is cut short"),
-        (dicom(noise(6, 7)) + b"\n", "has 1 bytes too many after its pixels"),
-        (dicom(noise(60, 70)).replace(b"\n", b"\r\n"), "bytes too many after its pixels"),
+        (dicom(noise(60, 70)).replace(b"\n", b"\r\n"), r"bytes where its header promises \d+ .ch"),
         (dicom(noise(6, 7), "CMYK"), "has colours of a kind jaxcnn does not read .CMYK"),
     ],
 )

@@ -119,7 +119,8 @@ def test_netpbm_of_another_length_is_never_an_image(name):
     )
     def check(place, data, cut):
         changed = content[:place] + data + content[place + cut :]
-        assert len(changed) == len(content) or decoded(changed) is None
+        if len(changed) != len(content) and changed not in (content + b"\n", content + b"\r\n"):
+            assert decoded(changed) is None
 
     check()
 
