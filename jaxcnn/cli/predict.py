@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from jaxcnn.cli.parsing import classifier_from_flags, define_classifier
+from jaxcnn.data.listing import LeftOut, notes
 from jaxcnn.errors import UserError
 from jaxcnn.files.folders import check_writable
 from jaxcnn.files.paths import local
@@ -75,7 +76,8 @@ def main(*words: str) -> None:
         raise UserError(f"{camera}: no such file, and a camera of that number is given alone")
     if _CSV.value is not None and _is_one_of(_local(_CSV), words):
         raise UserError(f"--csv={_CSV.value}: is an INPUT itself; give another name")
-    inputs = find_inputs(words, read_lines(_STDIN))
+    left_out: LeftOut = {}
+    inputs = find_inputs(words, read_lines(_STDIN), left_out)
     film = None
     if _SAVE.value is not None:
         film = _film(_local(_SAVE), found := list(itertools.islice(inputs, 2)))
@@ -87,6 +89,9 @@ def main(*words: str) -> None:
         sys.exit(143 if isinstance(stop, _Terminated) else 130)
     except BrokenPipeError:
         return  # whoever reads has enough
+    for note in notes(left_out):
+        text = f"left out: {note.what}" + ("" if note.harmless else f"; {note.advice}")
+        print(text if note.harmless else f"warning: {text}", file=sys.stderr)
     if failed:
         message = f'{failed:,} of {answered:,} could not be read; the lines with "error" say why'
         if _STRICT.value or failed == answered:

@@ -5,9 +5,11 @@ import itertools
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Literal, NamedTuple
 
 from jaxcnn.data.kinds import SUFFIXES
+from jaxcnn.data.listing import WRITTEN, LeftOut, add, is_clutter, is_written, sort_entries
 
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp",
@@ -30,27 +32,31 @@ class Input(NamedTuple):
     reason: str = ""
 
 
-def find_inputs(words: Iterable[str], listed: Iterable[str] = ()) -> Iterator[Input]:
+def find_inputs(
+    words: Iterable[str], listed: Iterable[str] = (), left_out: LeftOut | None = None
+) -> Iterator[Input]:
     """Gives all inputs that the words name, in their order; what a word names is found when its
     turn comes: memory holds the names of one folder at a time, or the matches of one pattern.
 
     words: paths of files and folders (with all that is in them), patterns such as
       "photos/**/*.jpg", the number of a camera where no file has that name, or "-" for `listed`.
     listed: paths of files and folders, taken as they are.
+    left_out: what lies in folders and is neither an image nor a video is added to it.
     """
+    find = partial(_find_path, left_out={} if left_out is None else left_out)
     for word in words:
         if word == STANDARD_INPUT:
             for path in listed:
-                yield from _find_path(path)
+                yield from find(path)
             continue
         word = os.path.expanduser(word)  # noqa: PTH111 - the shell does not where it sees quotes
         if is_camera(word):
             yield Input(word, "camera")
         elif os.path.lexists(word) or not glob.has_magic(word):
-            yield from _find_path(word)
+            yield from find(word)
         else:
             found = sorted(glob.iglob(word, recursive=True))  # noqa: PTH207 - keeps it as given
-            everything = itertools.chain.from_iterable(map(_find_path, found))
+            everything = itertools.chain.from_iterable(map(find, found))
             yield from _once(everything) if "**" in word else everything
             if not found:
                 yield Input(word, "bad", "matches no file")
@@ -87,7 +93,7 @@ def _once(inputs: Iterable[Input]) -> Iterator[Input]:
             yield one
 
 
-def _find_path(path: str) -> Iterator[Input]:
+def _find_path(path: str, left_out: LeftOut) -> Iterator[Input]:
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116
     except (FileNotFoundError, NotADirectoryError):
@@ -95,43 +101,55 @@ def _find_path(path: str) -> Iterator[Input]:
     except (OSError, ValueError) as error:  # a name that is too long, or has a zero in it
         yield Input(path, "bad", f"cannot be read ({getattr(error, 'strerror', error)})")
     else:
-        if stat.S_ISDIR(mode):
-            inputs = _below(path, frozenset())
-            nothing = Input(path, "bad", "has no images or videos of a kind jaxcnn reads")
-            yield next(inputs, nothing)
-            yield from inputs
-        elif stat.S_ISREG(mode):
-            yield Input(path, _kind(path) or "file")
-        else:
-            # A pipe would be waited for without end.
-            yield Input(path, "bad", "no regular file")
+        yield from _find_mode(path, mode, left_out)
 
 
-def _below(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[Input]:
-    """Gives images and videos in the order of their paths, without hidden files; links are
+def _find_mode(path: str, mode: int, left_out: LeftOut) -> Iterator[Input]:
+    if stat.S_ISDIR(mode):
+        empty = True
+        for found in _below(path, frozenset(), left_out):
+            empty = False
+            yield found
+        if empty:
+            yield Input(path, "bad", "has no images or videos of a kind jaxcnn reads")
+    elif stat.S_ISREG(mode):
+        is_image = path.lower().endswith(SUFFIXES)
+        yield Input(path, "image" if is_image else "video" if _is_video(path) else "file")
+    else:
+        # A pipe would be waited for without end.
+        yield Input(path, "bad", "no regular file")
+
+
+def _below(folder: str, above: frozenset[tuple[int, int]], left_out: LeftOut) -> Iterator[Input]:
+    """Images and videos by name, in the order of their paths, and what else is there; links are
     followed, but not in a circle.
     """
     try:
         fact = os.stat(folder)  # noqa: PTH116
         with os.scandir(folder) as found:
-            # A folder's slash counts in the order of paths: "a.jpg" comes before "a/".
-            names = sorted(entry.name + "/" * entry.is_dir() for entry in found)
+            entries = sorted((entry.name, entry.is_dir()) for entry in found)
     except OSError as error:
         yield Input(folder, "bad", f"cannot be listed ({error.strerror})")
         return
     here = above | {(fact.st_dev, fact.st_ino)}
     if here == above:
         return
-    for name in names:
-        path = os.path.join(folder, name)  # noqa: PTH118
-        if name.endswith("/") and not name.startswith((".", "__")):
-            yield from _below(path.removesuffix("/"), here)
-        elif (kind := _kind(name)) is not None and not name.startswith("."):
-            yield Input(path, kind)
+    prefix = os.path.join(folder, "")  # noqa: PTH118
+    if is_written({name for name, _ in entries}):
+        add(left_out, {(WRITTEN, ""): [prefix]})
+        return
+    videos = {n for n, is_folder in entries if not (is_folder or is_clutter(n)) and _is_video(n)}
+    folders = [name for name, is_folder in entries if is_folder]
+    files = [name for name, is_folder in entries if not is_folder and name not in videos]
+    inside, images, others = sort_entries(folder, folders, files)
+    add(left_out, others, prefix)
+    # A folder's slash counts in the order of paths: "a.jpg" comes before "a/".
+    for name in sorted([*(f"{name}/" for name in inside), *images, *videos]):
+        if name.endswith("/"):
+            yield from _below(prefix + name[:-1], here, left_out)
+        else:
+            yield Input(prefix + name, "video" if name in videos else "image")
 
 
-def _kind(name: str) -> Literal["image", "video"] | None:
-    name = name.lower()
-    if name.endswith(SUFFIXES):
-        return "image"
-    return "video" if name.endswith(VIDEO_SUFFIXES) else None
+def _is_video(path: str) -> bool:
+    return path.lower().endswith(VIDEO_SUFFIXES)

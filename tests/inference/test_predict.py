@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from jaxcnn.config import default_config
+from jaxcnn.data.listing import notes
 from jaxcnn.errors import UserError
 from jaxcnn.inference.answers import annotated, as_json, captioned
 from jaxcnn.inference.classifier import load_classifier
 from jaxcnn.inference.inputs import find_inputs
 from jaxcnn.inference.prediction import count, predict, smoothed
 from jaxcnn.inference.video import Film
-from tests.images import saved
+from tests.images import heic, photo, saved
 from tests.processes import environment
 
 PREDICT = "jaxcnn.predict"
@@ -175,6 +176,45 @@ def test_a_folder_gives_its_images_and_videos_once_each(tmp_path):
     assert found == [
         ("a/film.mp4", "video"), ("b.png", "image"), ("b/2.jpg", "image"), ("b/x/1.JPG", "image"),
     ]  # fmt: skip
+
+
+def test_what_lies_in_folders_and_is_not_answered_is_counted(tmp_path):
+    for name in ("a.png", "b/c.jpg", "b/d.jxl", "notes.txt", "@eaDir/a.png/thumb.jpg", "Thumbs.db",
+                 "run/config.json", "run/dataset.json", "run/report/samples.png"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"\xff\x0a" if name.endswith("jxl") else b"")
+    (tmp_path / "b" / "unnamed").write_bytes(b"\xff\xd8\xff")
+    left_out = {}
+    found = find_inputs([str(tmp_path)], (), left_out)
+    assert [one.path.removeprefix(f"{tmp_path}/") for one in found] == [
+        "a.png",
+        "b/c.jpg",
+        "b/unnamed",
+    ]
+    assert [note.what for note in notes(left_out)] == [
+        f"2 files are of kinds that are not read: 1 .jxl, a JPEG XL image ({tmp_path}/b/d.jxl), 1 "
+        f".txt ({tmp_path}/notes.txt)",
+        "never data, and not used: 1 @eaDir/, 1 Thumbs.db",
+        f"written by jaxcnn, and not used: {tmp_path}/run/",
+    ]
+
+
+def test_predict_tells_at_its_end_what_was_left_out_and_reads_what_phones_make(
+    workdir, command, tmp_path
+):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.HEIC").write_bytes(heic(photo()))
+    (tmp_path / "in" / "b.avif").write_bytes(saved(photo(), "AVIF"))
+    (tmp_path / "in" / "c.svg").write_bytes(b"<svg/>")
+    (tmp_path / "in" / "d.jpg").write_bytes(b"%PDF-1.7")
+    done = command("--workdir", workdir, tmp_path / "in", module=PREDICT, check=0)
+    heic_line, avif_line, pdf_line = map(json.loads, done.stdout.splitlines())
+    assert "label" in heic_line and "label" in avif_line
+    assert pdf_line["error"] == "is a PDF, which is not read"
+    assert (
+        "warning: left out: 1 file is of kinds that are not read: 1 .svg, an SVG drawing "
+        f"({tmp_path}/in/c.svg); nothing, unless they are images: " in done.stderr
+    )
 
 
 def test_a_pattern_with_two_stars_gives_each_file_once(tmp_path):
