@@ -11,7 +11,8 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,8 +22,10 @@ from ml_collections import ConfigDict
 from jaxcnn.config.durations import make_plan
 from jaxcnn.config.keys import differences, flatten
 from jaxcnn.errors import UserError
+from jaxcnn.files.folders import check_writable
+from jaxcnn.files.locks import has_locks
 from jaxcnn.files.paths import local
-from jaxcnn.files.rundir import read_json
+from jaxcnn.files.rundir import LOCK, read_json
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.progress import quiet, setup_logging
 from jaxcnn.search.results import is_written, read_study, summary, write_results
@@ -36,8 +39,7 @@ from jaxcnn.search.study import (
     open_study,
     storing,
 )
-from jaxcnn.search.training import train_trials
-from jaxcnn.search.trials import config_of_trial, make_folder, start_trials, trials_of_others
+from jaxcnn.search.trials import config_of_trial, start_trials, train_trials, trials_of_others
 from jaxcnn.training.build_run import build_run
 from jaxcnn.training.first_state import describe_parameters
 from jaxcnn.training.loop import load_data
@@ -107,7 +109,7 @@ def _tune(
     limit = options.trials if grid is None else min(options.trials, grid_size(ranges))
     pruner = make_pruner(options.pruner, _rehearse(config, at_bounds))
     address = address_of(options.storage, workdir)
-    with make_folder(workdir), storing(address):
+    with _make_folder(workdir), storing(address):
         storage = open_storage(options.storage, workdir)
         study = open_study(storage, address, workdir, config, ranges, pruner, grid)
         ended = len(study.ended())
@@ -149,6 +151,42 @@ def _tune(
     best = write_results(study, search, winner, command)
     logger.info("best: %s", summary(search))
     return best
+
+
+@contextmanager
+def _make_folder(workdir: Path) -> Iterator[None]:
+    """Makes a tuning directory, and deletes it again if the code within raises and it is empty.
+    Raises UserError where the folder holds something else.
+    """
+    if workdir.is_file():
+        raise UserError(f"--workdir={workdir}: is a file; give a folder for the search")
+    names = {path.name for path in workdir.glob("[!.]*")}
+    if names and "trials" not in names:
+        raise UserError(
+            f"--workdir={workdir}: holds other files ({min(names)}, ...) and no search; give a new "
+            "or an empty folder"
+        )
+    check_writable(workdir, "workdir")
+    try:
+        (workdir / "trials").mkdir(parents=True, exist_ok=True)
+        if not has_locks(workdir / LOCK):
+            raise UserError(
+                f"--workdir={workdir}: there are no locks on files, by which the workers of a "
+                "search know of each other; give a folder of a local disk"
+            )
+    except OSError as error:
+        raise UserError(
+            f"--workdir={workdir}: cannot write there ({error.strerror}); give another --workdir"
+        ) from error
+    try:
+        yield
+    except UserError:
+        if {path.name for path in workdir.iterdir()} == {"trials", LOCK}:
+            with suppress(OSError):  # there are trials
+                (workdir / "trials").rmdir()
+                (workdir / LOCK).unlink()
+                workdir.rmdir()
+        raise
 
 
 def _rehearse(config: ConfigDict, at_bounds: Sequence[ConfigDict]) -> int:

@@ -5,7 +5,7 @@ import weakref
 import pytest
 
 from jaxcnn.errors import DiskError
-from jaxcnn.search import training
+from jaxcnn.search import trials
 
 
 class Arrays:
@@ -46,8 +46,8 @@ def tried(monkeypatch):
             return None
 
     found = Found()
-    monkeypatch.setattr(training, "_follow", follow)
-    monkeypatch.setattr(training, "_end", end)
+    monkeypatch.setattr(trials, "_follow", follow)
+    monkeypatch.setattr(trials, "_end", end)
     return found
 
 
@@ -57,7 +57,7 @@ def test_trials_without_memory_for_all_are_halved_when_the_first_are_out_of_it(t
 
     tried.fails = fails
     begun = [Trial(number) for number in range(5)]
-    assert not training._try(None, begun, 0.0)
+    assert not trials._try(None, begun, 0.0)
     assert tried == [[0, 1, 2, 3, 4], [0, 1], [2, 3, 4], [2], [3, 4]]
     assert all(one.reason is None for one in begun)
     assert "trials 0, 1, 2, 3, 4 failed together" in caplog.messages[0]
@@ -67,21 +67,21 @@ def test_trials_without_memory_for_all_are_halved_when_the_first_are_out_of_it(t
 def test_a_trial_that_spoils_it_for_others_is_found(tried):
     tried.fails = lambda numbers: ValueError("a bad one") if 2 in numbers else None
     begun = [Trial(number) for number in range(4)]
-    assert training._try(None, begun, 0.0), "there was memory"
+    assert trials._try(None, begun, 0.0), "there was memory"
     assert [one.reason for one in begun] == [None, None, "ValueError: a bad one", None]
 
 
 def test_a_full_disk_is_the_end_of_it(tried):
     tried.fails = lambda numbers: DiskError("checkpoints: the checkpoint could not be written")
     with pytest.raises(DiskError):
-        training._try(None, [Trial(0), Trial(1)], 0.0)
+        trials._try(None, [Trial(0), Trial(1)], 0.0)
     assert tried == [[0, 1]]
 
 
 def test_the_time_is_shared_by_those_that_were_trained_in_it(monkeypatch):
     begun = [Trial(0), Trial(1), Trial(2)]
-    monkeypatch.setattr(training.time, "monotonic", lambda: 110.0)
-    assert training._share_time(begun, 101.0) == 110.0
+    monkeypatch.setattr(trials.time, "monotonic", lambda: 110.0)
+    assert trials._share_time(begun, 101.0) == 110.0
     begun[0].going = False
-    training._share_time(begun, 100.0)
+    trials._share_time(begun, 100.0)
     assert [one.seconds for one in begun] == [3, 8, 8]
