@@ -59,9 +59,9 @@ def connect(
     with 134, as when they die.
     """
     arguments = coordinator, num_processes, process_id
-    num_found = count_processes(os.environ)
-    _check(coordinator, num_processes, process_id, num_found)
-    alone = num_found in (None, 1) if arguments == (None, None, None) else num_processes == 1
+    num_started = count_processes(os.environ)
+    _check(*arguments, num_started)
+    alone = num_started in (None, 1) if arguments == (None, None, None) else num_processes == 1
     if alone:
         return
     # Our own handlers of SIGTERM save; JAX's would take the place of the default before that.
@@ -76,7 +76,7 @@ def connect(
             None if coordinator == "auto" else coordinator,
             num_processes,
             process_id,
-            # Where all is told, a scheduler's variables shall not choose the devices.
+            # Where all flags are there, a scheduler's variables shall not choose the devices.
             cluster_detection_method="deactivate" if None not in arguments else None,
             initialization_timeout=connect_seconds + 60,
             heartbeat_timeout_seconds=heartbeat_seconds,
@@ -107,12 +107,9 @@ def count_processes(environ: Mapping[str, str]) -> int | None:
 
 
 def _check(
-    coordinator: str | None,
-    num_processes: int | None,
-    process_id: int | None,
-    num_found: int | None,
+    coordinator: str | None, num_processes: int | None, process_id: int | None, started: int | None
 ) -> None:
-    """UserError for flags that do not go together. num_found: see `count_processes`."""
+    """UserError for flags that do not go together. started: see `count_processes`."""
     numbers = {"num-processes": num_processes, "process-id": process_id}
     flags = [f"--{name}={value}" for name, value in numbers.items() if value is not None]
     if flags and coordinator in (None, "auto"):
@@ -137,7 +134,7 @@ def _check(
             "port there, or auto"
         )
     missing = [f"--{name}" for name, value in numbers.items() if value is None]
-    if missing and not num_found:
+    if missing and not started:
         raise UserError(f"--coordinator={coordinator}: give {' and '.join(missing)} too")
 
 

@@ -89,7 +89,7 @@ def jit_parallel(devices: Sequence[jax.Device], mesh: Mesh | None = None) -> Par
         num_devices=len(devices),
         share=partial(_share, devices),
         place_state=place_state,
-        place_states=lambda states: place_state(_only(states)),
+        place_states=lambda states: place_state(*states),
         place_batch=partial(place, sharding=split),
         place_batches=place_batches,
         transform=transform,
@@ -134,7 +134,7 @@ def pmap_parallel(devices: Sequence[jax.Device]) -> Parallel:
         axis_name=AXIS,
         share=partial(_share, devices),
         place_state=partial(jax.tree.map, copies),
-        place_states=lambda states: jax.tree.map(copies, _only(states)),
+        place_states=lambda states: jax.tree.map(copies, *states),
         place_batch=place_batch,
         transform=transform,
         member=one_copy,
@@ -210,11 +210,6 @@ def population_parallel(devices: Sequence[jax.Device], members: int) -> Parallel
     )
 
 
-def _only(states: Sequence[PyTree]) -> PyTree:
-    (state,) = states
-    return state
-
-
 def _with_axis(tree: PyTree) -> PyTree:
     """On the host, as those of a population of one."""
     return jax.tree.map(lambda leaf: leaf[None], jax.device_get(tree))
@@ -258,10 +253,7 @@ def all_devices() -> list[jax.Device]:
     return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 
 
-PARALLEL: dict[str, Callable[[Sequence[jax.Device]], Parallel]] = {
-    "jit": jit_parallel,
-    "pmap": pmap_parallel,
-}
+PARALLEL: dict[str, Callable[..., Parallel]] = {"jit": jit_parallel, "pmap": pmap_parallel}
 
 
 def make_parallel(mode: str, batch_size: int, devices: Sequence[jax.Device]) -> Parallel:
@@ -332,8 +324,7 @@ def fsdp_parallel(devices: Sequence[jax.Device], shards: int) -> Parallel:
 
     def place_states(states: Sequence[PyTree]) -> PyTree:
         if replicated.is_fully_addressable:
-            (state,) = states
-            return jax.tree.map(lambda leaf: jax.device_put(leaf, lay(leaf)), state)
+            return jax.tree.map(lambda leaf: jax.device_put(leaf, lay(leaf)), *states)
         state = parallel.place_states(states)
         return jax.jit(lambda tree: tree, out_shardings=jax.tree.map(lay, state))(state)
 

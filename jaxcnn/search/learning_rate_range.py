@@ -61,26 +61,10 @@ class RangeTest(NamedTuple):
     reason: str
 
 
-class Diverging:
-    """A test, loss by loss, of whether they have become much larger than they were.
-
-    Averages are exponential, with the correction for their start of Kingma & Ba (2015).
-    """
-
-    def __init__(self) -> None:
-        self._sum, self._weight, self._least = 0.0, 0.0, math.inf
-
-    def add(self, loss: float) -> bool:
-        """Whether the average of the losses until now, with this one, is above 4 times its least,
-        or no number.
-        """
-        self._sum = _KEEP * self._sum + (1 - _KEEP) * loss
-        self._weight = _KEEP * self._weight + (1 - _KEEP)
-        average = self._sum / self._weight
-        if not math.isfinite(average):
-            return True
-        self._least = min(self._least, average)
-        return average > DIVERGED * self._least
+def has_diverged(losses: Sequence[float]) -> bool:
+    """Whether the average of N losses until the last is above 4 times its least, or no number."""
+    averages = _average(np.asarray(losses, np.float64), _KEEP)
+    return not np.isfinite(averages[-1]) or averages[-1] > DIVERGED * averages.min()
 
 
 def read_losses(rates: Sequence[float], losses: Sequence[float]) -> RangeTest:
@@ -106,15 +90,16 @@ def smooth(losses: np.ndarray) -> np.ndarray:
     finite = np.nan_to_num(losses, nan=np.inf, posinf=np.inf)
     limit = DIVERGED * max(float(np.min(finite)), 1e-12)
     capped = np.minimum(finite, limit)
-    return (_average(capped) + _average(capped[::-1])[::-1]) / 2
+    return (_average(capped, _KEEP_OF_TWO) + _average(capped[::-1], _KEEP_OF_TWO)[::-1]) / 2
 
 
-def _average(values: np.ndarray) -> np.ndarray:
-    """The exponential average until each of N values, corrected for its start."""
+def _average(values: np.ndarray, keep: float) -> np.ndarray:
+    """The exponential average until each of N values, with the correction for its start of Kingma &
+    Ba (2015).
+    """
     from scipy.signal import lfilter
 
-    both = np.stack([values, np.ones_like(values)])
-    total, weight = lfilter([1 - _KEEP_OF_TWO], [1, -_KEEP_OF_TWO], both)
+    total, weight = lfilter([1 - keep], [1, -keep], np.stack([values, np.ones_like(values)]))
     return total / weight
 
 
@@ -191,7 +176,6 @@ def range_test(run: Run) -> tuple[list[float], list[float]]:
     train_step: Any = None
     rates: list[float] = []
     losses: list[float] = []
-    diverging = Diverging()
     for step, batch in enumerate(run.train_batches(0)):
         if train_step is None:
             train_step = compile_step(run.train_step, state, batch)
@@ -199,7 +183,7 @@ def range_test(run: Run) -> tuple[list[float], list[float]]:
         sums = run.parallel.each(metrics)
         rates.append(float(run.schedules[0](step)))
         losses.append(float(sums["loss"][0] / sums["count"][0]))
-        if diverging.add(losses[-1]):
+        if has_diverged(losses):
             break
     return rates, losses
 

@@ -8,32 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxcnn.analysis.tables import is_share
-from jaxcnn.report.page import (
-    Html,
-    Note,
-    Number,
-    Section,
-    chart,
-    command,
-    details,
-    join,
-    page,
-    summary,
-    table,
-    unbroken,
-)
+from jaxcnn.report import page as html
+from jaxcnn.report.page import Html, Note, Number, Section
 from jaxcnn.report.style import Theme, in_both_themes, short_name
 from jaxcnn.report.tables import folded
-from jaxcnn.search.charts import (
-    history_chart,
-    importance_chart,
-    learning_curves_chart,
-    parallel_coordinates_chart,
-    share_text,
-    short_keys,
-    short_number,
-    slices_chart,
-)
+from jaxcnn.search import charts
 from jaxcnn.search.trial import Search, Trial
 
 if TYPE_CHECKING:
@@ -50,30 +29,30 @@ _LISTED, _REASON = 10, 60
 # Name: (what draws it, the heading above it, what is said of it).
 _CHARTS: dict[str, "tuple[Callable[[Search, Theme], Figure], str, str]"] = {
     "history": (
-        history_chart,
+        charts.history_chart,
         "How the search went",
         "A point is a complete trial. The line rises while the search still finds something; "
         "where it has long been flat, more trials of this kind help little.",
     ),
     "importance": (
-        importance_chart,
+        charts.importance_chart,
         "What mattered",
         "An estimate from the trials themselves: with few of them it is rough. A parameter "
         "with a short bar may be left as it is.",
     ),
     "slices": (
-        slices_chart,
+        charts.slices_chart,
         "Each parameter by itself",
         "Where the {edge} edge of the cloud bends is what matters: the other parameters "
         "differ from point to point; the more colour, the later the trial.",
     ),
     "parallel_coordinates": (
-        parallel_coordinates_chart,
+        charts.parallel_coordinates_chart,
         "Parameters together",
         "Follow the strong lines: where they run through one place, good trials agree.",
     ),
     "learning_curves": (
-        learning_curves_chart,
+        charts.learning_curves_chart,
         "How each trial learned",
         "Pruned trials end early, because others were better at that step. One that would "
         "have overtaken them late is lost that way.",
@@ -92,19 +71,19 @@ def tune_files(search: Search) -> dict[str, bytes]:
         "parallel_coordinates": parameters,
         "learning_curves": any(trial.history for trial in search.trials),
     }
-    charts, sections = {}, []
+    files, sections = {}, []
     for name, (draw, title, intro) in _CHARTS.items():
         if has_content[name]:
-            charts[name] = drawn = in_both_themes(partial(draw, search))
+            drawn = in_both_themes(partial(draw, search))
+            files[f"{name}.png"] = drawn.light
             intro = intro.format(edge="lower" if search.lower_is_better else "upper")
-            sections.append(Section(title, chart(*drawn), intro))
-    files = {"tune.html": _tune_page(search, sections).encode()}
-    return files | {f"{name}.png": drawn.light for name, drawn in charts.items()}
+            sections.append(Section(title, html.chart(*drawn), intro))
+    return files | {"tune.html": _tune_page(search, sections).encode()}
 
 
 def shown_value(search: Search, value: float) -> str:
     """A value of the metric as it is read."""
-    return share_text(value) if is_share(search.metric) else short_number(value)
+    return charts.share_text(value) if is_share(search.metric) else charts.short_number(value)
 
 
 def search_verdict(search: Search) -> str:
@@ -175,8 +154,8 @@ def _edge_note(search: Search, best: Trial, key: str) -> Note | None:
     return Note(what, "A wider range may hold a better one.")
 
 
-def _tune_page(search: Search, charts: list[Section]) -> str:
-    lead = summary(search_verdict(search), _facts(search), search_notes(search))
+def _tune_page(search: Search, chart_sections: list[Section]) -> str:
+    lead = html.summary(search_verdict(search), _facts(search), search_notes(search))
     sections = [
         Section(
             "The best config",
@@ -184,19 +163,19 @@ def _tune_page(search: Search, charts: list[Section]) -> str:
             "What was searched. All else is as in the experiment that the search began with; "
             "best.py, beside this page, is the whole recipe.",
         ),
-        *charts,
+        *chart_sections,
         Section(
             "All trials",
-            join([_failures(search), _trials_table(search)]),
+            html.join([_failures(search), _trials_table(search)]),
             "In the order of their starts.",
         ),
         Section(
             "Do it again",
-            command(search.command) if search.command else Html(""),
+            html.command(search.command) if search.command else Html(""),
             "This command goes on with the search; with another folder it repeats it.",
         ),
     ]
-    return page(search.title, sections, lead, "Made by jaxcnn.")
+    return html.page(search.title, sections, lead, "Made by jaxcnn.")
 
 
 def _facts(search: Search) -> dict[str, object]:
@@ -218,10 +197,10 @@ def _best(search: Search) -> Html:
     if best is None:
         return Html("")
     rows = [(key, _shown(best.params[key])) for key in search.keys if key in best.params]
-    parts = [table(("key", "value"), rows)] if rows else []
+    parts = [html.table(("key", "value"), rows)] if rows else []
     if search.best_config:
-        parts.append(details("The experiment file, best.py", command(search.best_config)))
-    return join(parts)
+        parts.append(html.details("The experiment file, best.py", html.command(search.best_config)))
+    return html.join(parts)
 
 
 def _failures(search: Search) -> Html:
@@ -242,7 +221,7 @@ def _trials_table(search: Search) -> Html:
         return Html("")
     keys = search.keys
     reasons = any(trial.reason for trial in search.trials)
-    names = short_keys(keys).values()
+    names = charts.short_keys(keys).values()
     header = ["trial", "state", search.metric, *names, "seconds", *["reason"] * reasons]
     rows = []
     for trial in search.trials:
@@ -252,11 +231,11 @@ def _trials_table(search: Search) -> Html:
         rows.append(
             [
                 trial.number,
-                unbroken(f"{trial.state}, best" if trial is search.best else trial.state),
+                html.unbroken(f"{trial.state}, best" if trial is search.best else trial.state),
                 Number(value),
                 *(_cell(trial.params[key]) if key in trial.params else "–" for key in keys),
                 Number("–" if trial.seconds is None else f"{trial.seconds:.1f}"),
-                *[unbroken(short_name(trial.reason, _REASON))] * reasons,
+                *[html.unbroken(short_name(trial.reason, _REASON))] * reasons,
             ]
         )
     return folded(header, rows, "trials")
@@ -266,12 +245,13 @@ def _cell(value: Any) -> object:
     """Numbers on the right, words on the left."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return Number(_shown(value))
-    return unbroken(short_name(_shown(value), _REASON))
+    return html.unbroken(short_name(_shown(value), _REASON))
 
 
 def _shown(value: Any) -> str:
     """A float is rounded: best.json has all its digits."""
-    return short_number(value) if isinstance(value, float) and np.isfinite(value) else str(value)
+    is_rounded = isinstance(value, float) and np.isfinite(value)
+    return charts.short_number(value) if is_rounded else str(value)
 
 
 def _duration(seconds: float) -> str:

@@ -41,18 +41,19 @@ class ActiveTrial:
     """A trial that this process trains, and reports to the study.
 
     trial: Optuna's. folder: its run directory. history: {step: value on validation}. seconds: spent
-      on it. going: whether it is still trained here.
+      on it. going: whether it is still trained.
     """
 
     def __init__(
-        self, trial: Any, config: ConfigDict, folder: Path, lock: TextIO, previous: Any = None
+        self, study: Study, trial: Any, config: ConfigDict, lock: TextIO, previous: Any = None
     ):
         """previous: Optuna's frozen trial, of a trial that is resumed."""
+        self.study = study
         self.trial = trial
         self.number: int = trial.number
         self.config = config
-        self.folder = folder
-        self.history = read_history(folder, config.best_metric) if previous else {}
+        self.folder = study.folder(trial.number)
+        self.history = read_history(self.folder, config.best_metric) if previous else {}
         self.seconds: float = previous.user_attrs.get("seconds", 0) if previous else 0
         self.going = True
         self._lock = lock
@@ -77,19 +78,27 @@ class ActiveTrial:
         return choose(self.history.values())
 
     def end(self, state: str, reason: str = "") -> None:
-        """Tells the study that the trial is "complete", "pruned" or "failed"."""
+        """Tells the study, and the log, that the trial is "complete", "pruned" or "failed"."""
         from optuna.trial import TrialState
 
-        self.trial.set_user_attr("history", sorted(self.history.items()))
-        self.trial.set_user_attr("seconds", round(self.seconds, 3))
-        if reason:
-            self.trial.set_user_attr("reason", reason)
-        if state == "complete":
-            self.trial.study.tell(self.trial, self.best)
-        else:
-            ended = {"pruned": TrialState.PRUNED, "failed": TrialState.FAIL}[state]
-            self.trial.study.tell(self.trial, state=ended)
+        reason, metric = " ".join(reason.split()), self.config.best_metric
+        with storing(self.study.address):
+            self.trial.set_user_attr("history", sorted(self.history.items()))
+            self.trial.set_user_attr("seconds", round(self.seconds, 3))
+            if state == "complete":
+                self.study.optuna.tell(self.trial, self.best)
+            elif state == "pruned":
+                self.study.optuna.tell(self.trial, state=TrialState.PRUNED)
+            else:
+                self.trial.set_user_attr("reason", reason)
+                self.study.optuna.tell(self.trial, state=TrialState.FAIL)
+            best = self.study.best()
         self.going = False
+        if state == "failed":
+            logger.warning("trial %d failed: %s", self.number, reason)
+            return
+        leader = "" if best is None else f" (best: trial {best.number}, {show(metric, best.value)})"
+        logger.info("trial %d %s: %s%s", self.number, state, show(metric, self.best), leader)
 
     def release(self) -> None:
         """Gives up the lock: another worker resumes a trial that has not ended."""
@@ -163,7 +172,7 @@ def _configured(
         lock.close()
         return []
     trial.set_user_attr("config", to_json(config))
-    return [ActiveTrial(trial, config, folder, lock, previous)]
+    return [ActiveTrial(study, trial, config, lock, previous)]
 
 
 def _check_new(folder: Path) -> None:
@@ -205,7 +214,7 @@ def train_trials(study: Study, active: Sequence[ActiveTrial], limit: int, deadli
                 for key, value in one.trial.params.items()
             )
             logger.info("trial %d of %d: %s", one.number, limit, values)
-        fit = _try(study, active, deadline)
+        fit = _try(active, deadline)
     finally:
         for one in active:
             one.release()
@@ -214,12 +223,12 @@ def train_trials(study: Study, active: Sequence[ActiveTrial], limit: int, deadli
     return fit
 
 
-def _try(study: Study, active: Sequence[ActiveTrial], deadline: float) -> bool:
+def _try(active: Sequence[ActiveTrial], deadline: float) -> bool:
     """Trains a population; where that fails, its halves one after the other. Returns whether there
     was memory for all.
     """
     try:
-        _follow(study, active, deadline)
+        _follow(active, deadline)
         return True
     except (Interrupted, StorageError, DiskError):  # these spoil all trials
         raise
@@ -234,16 +243,16 @@ def _try(study: Study, active: Sequence[ActiveTrial], deadline: float) -> bool:
     # Out here, without the traceback, nothing holds the arrays of those that failed any more.
     gc.collect()
     if len(going) == 1:
-        _end(study, going[0], "failed", reason)
+        going[0].end("failed", reason)
         return True
     numbers = ", ".join(str(one.number) for one in going)
     logger.warning("trials %s failed together, each half is tried: %s", numbers, reason[:200])
     half = len(going) // 2
-    halves = [_try(study, some, deadline) for some in (going[:half], going[half:])]
+    halves = [_try(some, deadline) for some in (going[:half], going[half:])]
     return fit and all(halves)
 
 
-def _follow(study: Study, active: Sequence[ActiveTrial], deadline: float) -> None:
+def _follow(active: Sequence[ActiveTrial], deadline: float) -> None:
     configs, folders = [one.config for one in active], [one.folder for one in active]
     metric = configs[0].best_metric
     clock = time.monotonic()
@@ -252,12 +261,12 @@ def _follow(study: Study, active: Sequence[ActiveTrial], deadline: float) -> Non
             clock = _share_time(active, clock)
             for number, metrics in validations.items():
                 one = active[number]
-                with storing(study.address):
+                with storing(one.study.address):
                     one.note(step, metrics[metric])
                     worse = one.trial.should_prune()
                 if worse and step < training.run.plan.num_steps:
                     training.stop(number)
-                    _end(study, one, "pruned")
+                    one.end("pruned")
             plan = training.run.plan
             if time.monotonic() > deadline and step < plan.num_steps:
                 if not plan.checkpoint_every.due(step):
@@ -267,9 +276,9 @@ def _follow(study: Study, active: Sequence[ActiveTrial], deadline: float) -> Non
     _share_time(active, clock)
     for number, one in enumerate(active):
         if number in training.failed:
-            _end(study, one, "failed", training.failed[number].split(": try ")[0])
+            one.end("failed", training.failed[number].split(": try ")[0])
         elif one.going:
-            _end(study, one, "complete")
+            one.end("complete")
 
 
 def _share_time(active: Sequence[ActiveTrial], since: float) -> float:
@@ -279,19 +288,6 @@ def _share_time(active: Sequence[ActiveTrial], since: float) -> float:
     for one in going:
         one.seconds += (now - since) / len(going)
     return now
-
-
-def _end(study: Study, one: ActiveTrial, state: str, reason: str = "") -> None:
-    reason = " ".join(reason.split())
-    with storing(study.address):
-        one.end(state, reason)
-        best = study.best()
-    metric = one.config.best_metric
-    if state == "failed":
-        logger.warning("trial %d failed: %s", one.number, reason)
-        return
-    leader = "" if best is None else f" (best: trial {best.number}, {show(metric, best.value)})"
-    logger.info("trial %d %s: %s%s", one.number, state, show(metric, one.best), leader)
 
 
 def read_history(folder: Path, metric: str) -> dict[int, float]:

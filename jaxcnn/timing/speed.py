@@ -233,12 +233,6 @@ class TimedTraining:
         """Ends the loop."""
         self._loop.close()  # type: ignore[attr-defined]
 
-    def warm_up(self) -> None:
-        """What is slow at first, and the first block of the loop."""
-        for part in (self.bare, self.step, self.batches, self.evaluation):
-            part()
-        self._blocks(1)
-
     def bare(self) -> dict[str, float]:
         """The step without augmentation, on one batch over and over."""
         return self._time("bare_step", self._bare, repeat(self._first))
@@ -255,8 +249,8 @@ class TimedTraining:
 
     def loop(self) -> dict[str, float]:
         """Two blocks of the loop, and what two with a checkpoint between them take longer."""
-        plain, plain_cpu = self._blocks(2)
-        saving, saving_cpu = self._blocks(2)
+        plain, plain_cpu = self.blocks(2)
+        saving, saving_cpu = self.blocks(2)
         return {
             "loop_step_ms": plain / self._work.steps,
             "loop_step_cpu_ms": plain_cpu / self._work.steps,
@@ -274,7 +268,7 @@ class TimedTraining:
         training.state, wall, cpu = time_steps(run, training.state, dispatches, self._work.steps)
         return {f"{name}_ms": wall, f"{name}_cpu_ms": cpu}
 
-    def _blocks(self, count: int) -> tuple[float, float]:
+    def blocks(self, count: int) -> tuple[float, float]:
         """Milliseconds of so many blocks of the loop, until a checkpoint in them is written, and of
         CPU time.
         """
@@ -323,7 +317,9 @@ def open_timed(
         Training([resolve(unflatten(values))], [workdir], tensorboard=False) as training,
         closing(TimedTraining(training, work)) as timed,
     ):
-        timed.warm_up()
+        for part in (timed.bare, timed.step, timed.batches, timed.evaluation):
+            part()
+        timed.blocks(1)
         yield timed
 
 

@@ -21,6 +21,9 @@ class Trial:
         self.seconds = 0.0
         self.reason = None
 
+    def end(self, state, reason=""):
+        self.going, self.reason = False, reason
+
 
 @pytest.fixture
 def tried(monkeypatch):
@@ -28,7 +31,7 @@ def tried(monkeypatch):
     found = []
     held = []
 
-    def follow(study, begun, deadline):
+    def follow(begun, deadline):
         assert not any(one() is not None for one in held), "those that failed are still in memory"
         arrays = Arrays()
         held.append(weakref.ref(arrays))
@@ -38,16 +41,12 @@ def tried(monkeypatch):
         for one in begun:
             one.going = False
 
-    def end(study, one, state, reason=""):
-        one.going, one.reason = False, reason
-
     class Found(list):
         def fails(self, numbers):
             return None
 
     found = Found()
     monkeypatch.setattr(trials, "_follow", follow)
-    monkeypatch.setattr(trials, "_end", end)
     return found
 
 
@@ -57,7 +56,7 @@ def test_trials_without_memory_for_all_are_halved_when_the_first_are_out_of_it(t
 
     tried.fails = fails
     begun = [Trial(number) for number in range(5)]
-    assert not trials._try(None, begun, 0.0)
+    assert not trials._try(begun, 0.0)
     assert tried == [[0, 1, 2, 3, 4], [0, 1], [2, 3, 4], [2], [3, 4]]
     assert all(one.reason is None for one in begun)
     assert "trials 0, 1, 2, 3, 4 failed together" in caplog.messages[0]
@@ -67,14 +66,14 @@ def test_trials_without_memory_for_all_are_halved_when_the_first_are_out_of_it(t
 def test_a_trial_that_spoils_it_for_others_is_found(tried):
     tried.fails = lambda numbers: ValueError("a bad one") if 2 in numbers else None
     begun = [Trial(number) for number in range(4)]
-    assert trials._try(None, begun, 0.0), "there was memory"
+    assert trials._try(begun, 0.0), "there was memory"
     assert [one.reason for one in begun] == [None, None, "ValueError: a bad one", None]
 
 
 def test_a_full_disk_is_the_end_of_it(tried):
     tried.fails = lambda numbers: DiskError("checkpoints: the checkpoint could not be written")
     with pytest.raises(DiskError):
-        trials._try(None, [Trial(0), Trial(1)], 0.0)
+        trials._try([Trial(0), Trial(1)], 0.0)
     assert tried == [[0, 1]]
 
 
