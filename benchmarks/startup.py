@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 
-from jaxcnn.timing.first_step import first_step
+from jaxcnn.timing.speed import first_step
 
 
 def seconds_of(code: str) -> float:

@@ -92,8 +92,7 @@ def main(*words: str) -> None:
 
 
 def _config() -> None:
-    from jaxcnn.timing.first_step import measure_first_steps
-    from jaxcnn.timing.speed import measure_speed
+    from jaxcnn.timing.speed import measure_first_steps, measure_speed
     from jaxcnn.timing.speed_table import SPEED_FILE, machine_load, report, table
 
     experiment, load = str(experiment_path()), machine_load()

@@ -41,7 +41,7 @@ PEAK_FLOPS = {
 
 
 def peak_flops(devices: Sequence[jax.Device]) -> float | None:
-    """Of all devices together, FLOP/s; None if that of one is not known."""
+    """The FLOP/s of all devices together; None if that of one is not known."""
     peaks = [PEAK_FLOPS.get(device.device_kind) for device in devices]
     return None if None in peaks else sum(filter(None, peaks))
 
@@ -89,3 +89,16 @@ def seconds_a_call(call: Callable[[], Any], seconds: float, fewest: int = 3) -> 
         jax.block_until_ready(call())
         times.append(time.perf_counter() - clock)
     return median(times)
+
+
+def seconds_a_step(
+    step: Callable[..., Any], state: Any, batch: Any, seconds: float, fewest: int = 3
+) -> float:
+    """The same for a train step, which is given the state that the previous one returned."""
+
+    def call() -> Any:
+        nonlocal state
+        state, metrics = step(state, batch)
+        return metrics
+
+    return seconds_a_call(call, seconds, fewest)

@@ -76,14 +76,6 @@ def jit_parallel(devices: Sequence[jax.Device], mesh: Mesh | None = None) -> Par
     def place_batches(batches):
         return place(jax.tree.map(lambda *leaves: np.stack(leaves), *batches), split_later)
 
-    def transform(step, *, donate: bool):
-        return jax.jit(
-            step,
-            in_shardings=(replicated, None),  # batches come placed
-            out_shardings=replicated,
-            donate_argnums=0 if donate else (),
-        )
-
     place_state = partial(jax.tree.map, partial(_on_each_device, sharding=replicated))
     return Parallel(
         num_devices=len(devices),
@@ -92,7 +84,7 @@ def jit_parallel(devices: Sequence[jax.Device], mesh: Mesh | None = None) -> Par
         place_states=lambda states: place_state(*states),
         place_batch=partial(place, sharding=split),
         place_batches=place_batches,
-        transform=transform,
+        transform=partial(_jit, replicated),
         each=_with_axis,
     )
 
@@ -190,12 +182,7 @@ def population_parallel(devices: Sequence[jax.Device], members: int) -> Parallel
             axes = StepInput(batch=own, store=None, values=0, signal=None)
             return jax.vmap(step, in_axes=(0, axes))(state, inputs)
 
-        return jax.jit(
-            step_of_all,
-            in_shardings=(split, None),  # batches come placed
-            out_shardings=split,
-            donate_argnums=0 if donate else (),
-        )
+        return _jit(split, step_of_all, donate=donate)
 
     return Parallel(
         num_devices=1,
@@ -210,13 +197,20 @@ def population_parallel(devices: Sequence[jax.Device], members: int) -> Parallel
     )
 
 
+def _jit(sharding: NamedSharding, step: Callable[..., Any], *, donate: bool) -> Any:
+    """A step whose state and results lie like that; batches come placed."""
+    donated = 0 if donate else ()
+    into, out = (sharding, None), sharding
+    return jax.jit(step, in_shardings=into, out_shardings=out, donate_argnums=donated)
+
+
 def _with_axis(tree: PyTree) -> PyTree:
-    """On the host, as those of a population of one."""
+    """A tree on the host, with the leading axis of a population of one."""
     return jax.tree.map(lambda leaf: leaf[None], jax.device_get(tree))
 
 
 def _share(devices: Sequence[jax.Device], batch_size: int) -> slice:
-    """The examples of a batch that lie on this process' devices."""
+    """The part of a batch that lies on the devices of this process."""
     own = [i for i, device in enumerate(devices) if device.process_index == jax.process_index()]
     each = batch_size // len(devices)
     return slice(own[0] * each, (own[-1] + 1) * each)
@@ -249,7 +243,7 @@ def one_copy_sharding() -> Sharding:
 
 
 def all_devices() -> list[jax.Device]:
-    """Those of all processes, in an order that gives each process one part of a batch."""
+    """The devices of all processes, in an order that gives each process one part of a batch."""
     return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 
 
@@ -277,7 +271,7 @@ def check_batch_size(batch_size: int, devices: Sequence[jax.Device]) -> None:
 
 
 def device_memory() -> int | None:
-    """Bytes of one accelerator; None on CPUs, whose memory is the machine's."""
+    """The memory of one accelerator in bytes; None on CPUs, whose memory is the machine's."""
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         return None

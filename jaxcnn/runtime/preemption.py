@@ -40,8 +40,8 @@ class StopRequest:
 
 @contextmanager
 def catch_signals() -> Iterator[StopRequest]:
-    """Within, the first Ctrl-C or SIGTERM only sets the request; a second Ctrl-C ends the process
-    at once (in a notebook, the cell). In a thread that is not the main one, where Python allows no
+    """Makes the first Ctrl-C or SIGTERM only set the request; a second Ctrl-C ends the process at
+    once (in a notebook, the cell). In a thread that is not the main one, where Python allows no
     handlers, nothing changes.
     """
     request = StopRequest()

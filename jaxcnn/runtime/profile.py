@@ -34,8 +34,8 @@ class Profile:
         self._stop()
 
     def step(self, step: int, state: Any) -> AbstractContextManager[Any]:
-        """Around what starts the updates from number `step` on. state: what the one before gave; it
-        is waited for where the trace ends with it.
+        """Context for the call that starts the updates from number `step` on. state: that of the
+        previous update, which is waited for where the trace ends with it.
         """
         if self._folder is None and self._workdir is not None and step >= self._first:
             self._folder = LocalFolder(self._workdir)

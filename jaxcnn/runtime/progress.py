@@ -9,6 +9,9 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
+# Metrics of each member of a population, by its number.
+OfMembers = Mapping[int, dict[str, float]]
+
 _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_BETWEEN_BARS = 0.5
 
@@ -64,15 +67,9 @@ class Progress:
             step, self._num_steps, loss, f"{rate:,.0f}", _duration(left),
         )  # fmt: skip
 
-    def note(
-        self,
-        step: int,
-        epoch: float,
-        train: Mapping[int, dict[str, float]],
-        validation: Mapping[int, dict[str, float]],
-    ) -> None:
+    def note(self, step: int, epoch: float, train: OfMembers, validation: OfMembers) -> None:
         """Logs the metrics of an evaluation: of a run, or from the least to the greatest of the
-        members' by number.
+        members'.
         """
         parts = []
         for split, metrics in (("train", train), ("validation", validation)):
@@ -111,8 +108,8 @@ def setup_logging() -> None:
 
 @contextmanager
 def quiet(name: str) -> Iterator[None]:
-    """Within, jaxcnn logs warnings only, but for what the logger `name` and those below it say: not
-    the dozens of lines of each run.
+    """Leaves out the dozens of lines that jaxcnn logs of each run, all but warnings and what the
+    logger `name` and those below it say.
     """
     levels = {"jaxcnn": logging.WARNING, name: logging.INFO}
     previous = {one: logging.getLogger(one).level for one in levels}

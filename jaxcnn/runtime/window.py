@@ -124,7 +124,7 @@ class MetricWindow:
     def _wrong(
         self, member: int, steps: list[int], own: list[dict[str, Any]]
     ) -> "NonFiniteLoss | None":
-        """What ends a member, given its metrics of each step."""
+        """The error that ends a member, from its metrics of each step; None if it goes on."""
         in_row = self._skipped_in_row.get(member, 0)
         for step, metrics in zip(steps, own, strict=True):
             if not np.isfinite(metrics["loss"]):
@@ -155,8 +155,7 @@ Item = TypeVar("Item")
 
 
 class StepTimes:
-    """Seconds since the last line, by what the loop was doing. It costs two looks at a clock
-    each.
+    """The seconds since the last line, by what the loop was doing.
 
     data: waiting for the next batch, and handing it to the devices. Near 0 where batches are ready.
     dispatch: telling the devices what to do; one CPU is handed its batch with that.

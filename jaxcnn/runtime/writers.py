@@ -8,7 +8,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +110,9 @@ class TensorBoard:
 
     def _write(self, line: str) -> None:
         assert self._process is not None and self._process.stdin is not None
-        try:
+        with suppress(OSError):  # it has ended; `close` says why
             self._process.stdin.write(line)
             self._process.stdin.flush()
-        except OSError:  # it has ended; `close` says why
-            pass
 
 
 class MetricWriter:

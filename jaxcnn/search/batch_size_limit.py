@@ -25,7 +25,7 @@ from jaxcnn.data.source import Dataset, Images
 from jaxcnn.errors import UserError
 from jaxcnn.files.folders import check_writable, write_files
 from jaxcnn.runtime.compile import compile_step, enable_compile_cache
-from jaxcnn.runtime.memory import seconds_a_call
+from jaxcnn.runtime.memory import seconds_a_step
 from jaxcnn.runtime.mesh import device_memory
 from jaxcnn.training.build_run import build_run
 from jaxcnn.training.first_state import describe_parameters, state_maker
@@ -55,7 +55,7 @@ _RULES_OF_THUMB = (
 
 
 class Fit(NamedTuple):
-    """What a batch size takes.
+    """The memory and the speed of a batch size.
 
     memory: bytes of one device. fits: whether it has them. images_per_second: of the steps alone,
     on black images; None where that was not measured.
@@ -161,19 +161,17 @@ def search(fits: Callable[[int], bool], start: int, most: int, unit: int) -> int
     """
     most = max(most // unit, 1) * unit
     size = min(unit * 2 ** int(math.log2(max(start // unit, 1))), most)
-    too_large = None
+    too_large = most + unit
     while not fits(size):
         if size == unit:
             return None
         size, too_large = max(size // 2 // unit, 1) * unit, size
-    while too_large is None and size < most:
+    while size < most < too_large:
         larger = min(2 * size, most)
         if fits(larger):
             size = larger
         else:
             too_large = larger
-    if too_large is None:
-        return size
     step = max(size // _BETWEEN // unit, 1) * unit
     while too_large - size > step:
         middle = size + (too_large - size) // 2 // step * step
@@ -190,38 +188,35 @@ def try_batch(
     """Compiles the train step for a batch size, and times it where it takes less than half of the
     limit.
     """
-    # Where the devices hold the images, the plan must have room for them; here they are not placed.
-    stored = _stored_bytes(dataset)
     values = flatten(config) | {"batch_size": batch_size, "parallel.steps_per_dispatch": None}
     config = resolve(unflatten(values))
-    dataset = dataset._replace(mode="memory") if dataset.mode == "device" else dataset
+    stored = 0
+    if dataset.mode == "device":  # there must be room for the images, which are not placed here
+        images = {id(split.images): split.images for split in dataset.splits.values()}
+        stored = sum(one.image.nbytes for one in images.values() if isinstance(one, Images))
+        dataset = dataset._replace(mode="memory")
     run = build_run([config], dataset)
     state, batch = _state_shapes(run), _batch_shapes(run)
     step: Any = compile_step(run.train_step, state, batch)
     plan = step.memory_analysis()
+    next_batch = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(batch))
     memory = stored + (
         plan.argument_size_in_bytes
         + plan.output_size_in_bytes
         + plan.temp_size_in_bytes
         - plan.alias_size_in_bytes
-        + _bytes_of(batch) // run.parallel.num_devices  # of the next one, on its way
+        + next_batch // run.parallel.num_devices
     )
     speed = None
     if timed and memory < limit / 2:
-        speed = batch_size / _seconds_a_step(run, step)
+        first = run.parallel.place_states([run.make_states[0]()])
+        black = run.example_batch("train", own=True)
+        speed = batch_size / seconds_a_step(step, first, black, _TIMED, fewest=2)
     return Fit(batch_size, memory, memory <= limit, speed)
 
 
-def _stored_bytes(dataset: Dataset) -> int:
-    """Of the images on a device."""
-    if dataset.mode != "device":
-        return 0
-    images = {id(split.images): split.images for split in dataset.splits.values()}
-    return sum(one.image.nbytes for one in images.values() if isinstance(one, Images))
-
-
 def _state_shapes(run: Run) -> Any:
-    """What the train step takes for a state."""
+    """The shapes of the state that the train step takes."""
     if run.config.parallel.fsdp > 1:  # how it is split is seen where it lies
         state = run.parallel.place_states([run.make_states[0]()])
         return jax.tree.map(
@@ -235,7 +230,7 @@ def _state_shapes(run: Run) -> Any:
 
 
 def _batch_shapes(run: Run) -> Any:
-    """What it takes for a batch: one image for each device is placed, to see how batches lie."""
+    """The shapes of its batch: one image for each device is placed, to see how batches lie."""
     count, split = run.parallel.num_devices, run.dataset.splits["train"]
     few: dict[str, np.ndarray] = train_rows(split, run.samplings[0], 0, count)
     few["image"] = np.zeros((count, *split.images.shape), np.uint8)
@@ -248,23 +243,6 @@ def _batch_shapes(run: Run) -> Any:
         return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=sharding)
 
     return jax.tree.map(larger, run.parallel.place_batch(StepInput(few)))
-
-
-def _seconds_a_step(run: Run, step: Callable[..., Any]) -> float:
-    """Median of the steps that fit into half a second, of two at least, after a first one."""
-    state = run.parallel.place_states([run.make_states[0]()])
-    batch = run.example_batch("train", own=True)
-
-    def train() -> Any:
-        nonlocal state
-        state, metrics = step(state, batch)
-        return metrics
-
-    return seconds_a_call(train, _TIMED, fewest=2)
-
-
-def _bytes_of(tree: Any) -> int:
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _bytes(count: float) -> str:

@@ -166,14 +166,8 @@ def short_keys(keys: Sequence[str]) -> dict[str, str]:
 
 def short_number(value: float) -> str:
     """Three digits; whole numbers below a million as they are."""
-    if float(value).is_integer() and abs(value) < 1e6:
-        return str(int(value))
-    return f"{value:.3g}"
-
-
-def share_text(share: float) -> str:
-    """A share as a percentage."""
-    return f"{round(100 * share, 2):g} %"
+    whole = float(value).is_integer() and abs(value) < 1e6
+    return str(int(value)) if whole else f"{value:.3g}"
 
 
 def _draw(name: str, search: Search, **options: Any) -> "Figure":
@@ -185,12 +179,8 @@ def _draw(name: str, search: Search, **options: Any) -> "Figure":
     from matplotlib import pyplot as plt
     from optuna import visualization
 
-    style: Any = {
-        "text.parse_math": False,
-        "figure.constrained_layout.use": True,
-        "figure.dpi": 150,
-    }
-    with mpl.rc_context(style), plt.ioff(), warnings.catch_warnings():
+    style: Any = {"text.parse_math": False, "figure.constrained_layout.use": True}
+    with mpl.rc_context(style | {"figure.dpi": 150}), plt.ioff(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the functions are "experimental" since 2020
         drawn = getattr(visualization.matplotlib, name)(_study(search), **options)
         figure: Figure = np.ravel(drawn)[0].figure
@@ -280,12 +270,10 @@ def _limit_values(axes: "Axes", search: Search, shown: Iterable[float] | None = 
     """
     if shown is None:
         shown = [trial.value for trial in search.trials if trial.value is not None]
-    if len(values := np.array([value for value in shown if math.isfinite(value)])):
-        sign = -1 if search.lower_is_better else 1
-        best, middle, worst = (sign * f(sign * values) for f in (np.max, np.median, np.min))
-        if middle != best:
-            worst = sign * max(sign * worst, sign * (best - _REACH * (best - middle)))
-        low, high = sorted((float(best), float(worst)))
+    if values := [value for value in shown if math.isfinite(value)]:
+        best = min(values) if search.lower_is_better else max(values)
+        reach = _REACH * abs(best - float(np.median(values))) or math.inf
+        low, high = max(min(values), best - reach), min(max(values), best + reach)
         space = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
         axes.set_ylim(low - space, high + space)
     if is_share(search.metric):

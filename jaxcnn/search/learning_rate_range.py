@@ -104,12 +104,7 @@ def _average(values: np.ndarray, keep: float) -> np.ndarray:
 
 
 def find_learning_rate(
-    config: ConfigDict,
-    output: Path,
-    *,
-    low: float = 1e-6,
-    high: float = 10.0,
-    steps: int = 100,
+    config: ConfigDict, output: Path, *, low: float = 1e-6, high: float = 10.0, steps: int = 100
 ) -> str:
     """Writes learning_rate.json and learning_rate.png; returns the result in lines, for a terminal.
 

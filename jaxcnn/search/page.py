@@ -83,7 +83,7 @@ def tune_files(search: Search) -> dict[str, bytes]:
 
 def shown_value(search: Search, value: float) -> str:
     """A value of the metric as it is read."""
-    return charts.share_text(value) if is_share(search.metric) else charts.short_number(value)
+    return f"{round(100 * value, 2):g} %" if is_share(search.metric) else charts.short_number(value)
 
 
 def search_verdict(search: Search) -> str:
@@ -93,12 +93,13 @@ def search_verdict(search: Search) -> str:
     best = search.best
     if best is None or best.value is None:
         return f"No trial is complete ({others})." if search.trials else "No trial has begun."
-    verdict = (
-        f"Trial {best.number} is best of {len(search.trials):,}{f' ({others})' * bool(others)}"
-    )
+    of_others = f" ({others})" * bool(others)
     # A percentage is an accuracy if nothing else is said.
     metric = "" if search.metric == "accuracy" else f"{search.metric.replace('_', ' ')} "
-    verdict += f": {shown_value(search, best.value)} {metric}on validation"
+    verdict = (
+        f"Trial {best.number} is best of {len(search.trials):,}{of_others}: "
+        f"{shown_value(search, best.value)} {metric}on validation"
+    )
     tested = None if search.test is None else search.test.get(search.metric)
     if search.test is None or not isinstance(tested, int | float):
         return f"{verdict}; it was not tested."

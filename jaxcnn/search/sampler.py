@@ -1,4 +1,7 @@
-"""Who proposes the values of a trial, and who stops it early: Optuna's samplers and pruners."""
+"""Who proposes the values of a trial, and who stops it early: Optuna's samplers and pruners.
+
+The flags of `jaxcnn tune` name them, so nothing slow is imported here.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +11,7 @@ import numpy as np
 from jaxcnn.errors import UserError
 
 SAMPLERS = ("tpe", "random", "grid", "cmaes")
+PRUNERS = ("median", "hyperband", "none")
 
 
 def make_sampler(name: str, seed: int, distributions: Mapping[str, Any], number: int) -> Any:
@@ -35,24 +39,21 @@ def make_sampler(name: str, seed: int, distributions: Mapping[str, Any], number:
 
 def check_sampler(name: str, distributions: Mapping[str, Any]) -> None:
     """UserError where a sampler cannot search a space."""
-    if name == "grid":
-        for key, one in distributions.items():
-            if grid_values(one) is None:
-                raise UserError(
-                    f'--sampler=grid: {key} is a range; list its values, --search.{key}="A|B|C"'
-                )
-    if name == "cmaes":
-        for key, one in distributions.items():
-            if hasattr(one, "choices"):
-                raise UserError(
-                    f"--sampler=cmaes: {key} is a choice, and CMA-ES takes ranges of numbers; give "
-                    "--sampler=tpe, or a range"
-                )
-        if len(distributions) < 2:
+    for key, one in distributions.items():
+        if name == "grid" and grid_values(one) is None:
             raise UserError(
-                "--sampler=cmaes: takes two parameters or more, and there is one; give another "
-                "--sampler, or search more"
+                f'--sampler=grid: {key} is a range; list its values, --search.{key}="A|B|C"'
             )
+        if name == "cmaes" and hasattr(one, "choices"):
+            raise UserError(
+                f"--sampler=cmaes: {key} is a choice, and CMA-ES takes ranges of numbers; give "
+                "--sampler=tpe, or a range"
+            )
+    if name == "cmaes" and len(distributions) < 2:
+        raise UserError(
+            "--sampler=cmaes: takes two parameters or more, and there is one; give another "
+            "--sampler, or search more"
+        )
 
 
 def grid_values(distribution: Any) -> list[Any] | None:
@@ -69,12 +70,6 @@ def grid_size(distributions: Mapping[str, Any]) -> int:
     return int(np.prod([len(grid_values(one) or ()) for one in distributions.values()]))
 
 
-PRUNERS = ("median", "hyperband", "none")
-
-# Trials that end before their median means something: Optuna's own default.
-_STARTUP_TRIALS = 5
-
-
 def make_pruner(name: str, evaluations: int) -> Any:
     """What stops trials that do worse than others did after as many evaluations.
 
@@ -85,9 +80,7 @@ def make_pruner(name: str, evaluations: int) -> Any:
     from optuna import pruners
 
     if name == "median":
-        return pruners.MedianPruner(
-            n_startup_trials=_STARTUP_TRIALS, n_warmup_steps=max(1, evaluations // 4)
-        )
+        return pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=max(1, evaluations // 4))
     if name == "hyperband":
         return pruners.HyperbandPruner(min_resource=1, max_resource=max(2, evaluations))
     return pruners.NopPruner()

@@ -5,7 +5,7 @@ it is stored: in a journal file, an SQL database, or behind Optuna's gRPC proxy.
 import importlib.util
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,15 +49,10 @@ class Study(NamedTuple):
         """Those that are not trained any more."""
         return self.trials("COMPLETE", "PRUNED", "FAIL")
 
-    def best(self, trials: Sequence[Any] | None = None) -> Any:
-        """The complete trial with the best value, the first of equals; None where there is none.
-
-        trials: to choose from; None: all there are now.
-        """
-        trials = self.trials() if trials is None else trials
-        complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    def best(self) -> Any:
+        """The complete trial with the best value, the first of equals; None where there is none."""
         choose = min if self.optuna.direction.name == "MINIMIZE" else max
-        return choose(complete, key=lambda trial: trial.value, default=None)
+        return choose(self.trials("COMPLETE"), key=lambda trial: trial.value, default=None)
 
     def folder(self, number: int) -> Path:
         """The run directory of a trial."""
@@ -65,8 +60,7 @@ class Study(NamedTuple):
 
 
 def open_study(
-    storage: Any,
-    address: str,
+    url: str | None,
     workdir: Path,
     config: ConfigDict,
     distributions: Mapping[str, Any],
@@ -75,12 +69,12 @@ def open_study(
 ) -> Study:
     """Opens the study of a directory in a storage, or begins it there with the directory's name.
 
-    grid: the seed of its order where the trials are the points of a grid. Raises UserError if the
-    study is about another config or another space.
+    url: see `open_storage`. grid: the seed of its order where the trials are the points of a grid.
+    Raises UserError if the study is about another config or another space.
     """
     import optuna
 
-    own = isinstance(storage, optuna.storages.JournalStorage)
+    storage, address, own = open_storage(url, workdir), address_of(url, workdir), url is None
     # The name is that of the directory when the study was begun, whatever it is now.
     if own:
         names = [study.study_name for study in storage.get_all_studies()]

@@ -70,7 +70,7 @@ class Search(NamedTuple):
 
 
 def show(metric: str, value: float | None) -> str:
-    """A metric and its value, for people."""
+    """Writes a metric and its value for people."""
     if value is None:
         return f"no {metric}"
     return f"{metric} {value:.4f}" if metric == "loss" else f"{metric} {value:.2%}"

@@ -327,11 +327,10 @@ def trials_of_others(study: Study) -> list[int]:
 
 def delete_checkpoints(study: Study) -> None:
     """Deletes the checkpoints of all trials that have ended but the best, or disks would fill."""
-    ended = study.ended()
-    best = study.best(ended)
+    ended, best = study.ended(), study.best()  # in this order: one that ends meanwhile may be best
     for frozen in ended:
         folder = study.folder(frozen.number)
-        if frozen is best or not folder.is_dir():
+        if (best is not None and frozen.number == best.number) or not folder.is_dir():
             continue
         if (lock := try_lock(folder / WORKER_LOCK)) is not None:  # nobody still writes there
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)

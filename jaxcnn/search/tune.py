@@ -31,14 +31,7 @@ from jaxcnn.runtime.progress import quiet, setup_logging
 from jaxcnn.search.results import is_written, read_study, summary, write_results
 from jaxcnn.search.sampler import check_sampler, grid_size, make_pruner, make_sampler
 from jaxcnn.search.space import Space, survey
-from jaxcnn.search.study import (
-    Study,
-    address_of,
-    check_installed,
-    open_storage,
-    open_study,
-    storing,
-)
+from jaxcnn.search.study import Study, address_of, check_installed, open_study, storing
 from jaxcnn.search.trials import config_of_trial, start_trials, train_trials, trials_of_others
 from jaxcnn.training.build_run import build_run
 from jaxcnn.training.first_state import describe_parameters
@@ -110,8 +103,7 @@ def _tune(
     pruner = make_pruner(options.pruner, _rehearse(config, at_bounds))
     address = address_of(options.storage, workdir)
     with _make_folder(workdir), storing(address):
-        storage = open_storage(options.storage, workdir)
-        study = open_study(storage, address, workdir, config, ranges, pruner, grid)
+        study = open_study(options.storage, workdir, config, ranges, pruner, grid)
         ended = len(study.ended())
     read = partial(read_study, study, config.best_metric, space.path.stem)
     if ended >= limit and is_written(study, search := read()):

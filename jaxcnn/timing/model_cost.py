@@ -15,7 +15,7 @@ from jaxcnn.core.optim import make_optimizer
 from jaxcnn.core.state import TrainState, create_train_state
 from jaxcnn.core.step import make_predict_step, make_train_step
 from jaxcnn.runtime.compile import compile_step, formulations
-from jaxcnn.runtime.memory import out_of_memory, seconds_a_call, step_flops
+from jaxcnn.runtime.memory import out_of_memory, seconds_a_call, seconds_a_step, step_flops
 
 HEADINGS = """\
                                million   GFLOPs      MB  images/s   images/s compiling
@@ -117,15 +117,9 @@ def _timed(
     step: Any = compile_step(jax.jit(train_step, donate_argnums=0), state, batch)
     compiling = time.perf_counter() - clock
     plan = step.memory_analysis()
-
-    def train() -> Any:
-        nonlocal state
-        state, metrics = step(state, batch)
-        return metrics
-
     return cost._replace(
         memory=None if plan is None else plan.temp_size_in_bytes / batch_size,
-        training=batch_size / seconds_a_call(train, seconds),
+        training=batch_size / seconds_a_step(step, state, batch, seconds),
         evaluation=batch_size / evaluation,
         compiling=compiling,
     )

@@ -1,4 +1,5 @@
-"""How fast a config's training is on the devices at hand, part by part.
+"""How fast a config's training is on the devices at hand, part by part; and how long a user waits
+for its first step: the command, started anew each time.
 
 What is timed is what `jaxcnn train` runs: a `Training`, in a temporary directory, with its compiled
 steps and its batches. The parts take turns, round after round, and ratios are between neighbours of
@@ -7,6 +8,10 @@ one round, so that what else the machine does meanwhile matters little.
 
 import dataclasses
 import logging
+import os
+import re
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,6 +51,12 @@ _BLOCKS = 4
 # What `jaxcnn.training.run.Run.dispatches` gives: (number of updates, their batch, placed).
 Dispatch = tuple[int, Any]
 
+# The line of the first step, or of the first few where they are one program.
+_FIRST_STEP = re.compile(r"step \d+ · .* for the first ")
+# Lines of the log that say how long a part of the start took.
+_PART = re.compile(r"[a-z].*\([\d.]+ s\)$")
+_PATIENCE = 120.0
+
 
 def measure_speed(
     config: ConfigDict, rounds: int, seconds: float
@@ -64,17 +75,9 @@ def measure_speed(
         work = _work(config, seconds)
         workdir = Path(folder, "run")
         with quiet(__name__), open_timed(config, workdir, work, rounds) as timed:
-            parts = {
-                "step": timed.step,
-                "batches": timed.batches,
-                "loop": timed.loop,
-                "evaluation": timed.evaluation,
-            }
-            if config.augment:
-                parts = {"bare": timed.bare} | parts
-            times = in_rounds(
-                parts, rounds, lambda number: logger.info("round %d of %d", number, rounds)
-            )
+            parts = [timed.step, timed.batches, timed.loop, timed.evaluation]
+            parts = [timed.bare, *parts] if config.augment else parts
+            times = in_rounds(parts, rounds, lambda n: logger.info("round %d of %d", n, rounds))
         waits = [
             100 * line["data_wait_ms"] / line["step_ms"]  # as the loop's log says
             for line in metric_lines(workdir)
@@ -183,17 +186,6 @@ def _work(config: ConfigDict, seconds: float) -> Work:
         holding_ms = 1e3 * copying / checkpoint_every
     # Two are written in that time at most, the latest and the best.
     checkpoint_every = max(checkpoint_every, 1e3 * config.checkpoint_gap_seconds / step_ms / 2)
-    numbers = {
-        "batch_size": config.batch_size,
-        "image_shape": list(dataset.image_shape),
-        "training_images": len(dataset.splits["train"]),
-        "data_mode": dataset.mode,
-        "steps_of_a_round": 2 * block,
-        "steps_per_dispatch": run.steps_per_dispatch,
-        "native_layers": has_native_layers(config),
-        "checkpoint_every_steps": checkpoint_every,
-        "evaluated": f"{images} images of {role}",
-    }
     return Work(
         steps=2 * block,
         role=role,
@@ -203,7 +195,17 @@ def _work(config: ConfigDict, seconds: float) -> Work:
         checkpoint_every=checkpoint_every,
         holding_ms=holding_ms,
         least_step_ms=run.least_step_ms,
-        numbers=numbers,
+        numbers={
+            "batch_size": config.batch_size,
+            "image_shape": list(dataset.image_shape),
+            "training_images": len(dataset.splits["train"]),
+            "data_mode": dataset.mode,
+            "steps_of_a_round": 2 * block,
+            "steps_per_dispatch": run.steps_per_dispatch,
+            "native_layers": has_native_layers(config),
+            "checkpoint_every_steps": checkpoint_every,
+            "evaluated": f"{images} images of {role}",
+        },
     )
 
 
@@ -357,3 +359,70 @@ def with_fewer(run: Run, role: str, images: int) -> Run:
     fewer = dataclasses.replace(split, rows=split.rows[:images])
     dataset = run.dataset._replace(splits=run.dataset.splits | {role: fewer})
     return dataclasses.replace(run, dataset=dataset)
+
+
+def measure_first_steps(
+    arguments: Sequence[str], warm: int
+) -> tuple[dict[str, Spread], dict[str, list[str]]]:
+    """Starts `jaxcnn train` with these arguments, first with an empty compile cache, then
+    `warm` times with what that start has left in it. Images are decoded before the first of them if
+    they ever were on this machine. Raises UserError with what the command says of a mistake.
+
+    Returns {"first_step_cold_s", "first_step_warm_s"} and what the log says of the first start and
+    of the last; nothing where `warm` is 0.
+    """
+    if warm == 0:
+        return {}, {}
+    starts = []
+    with tempfile.TemporaryDirectory(prefix="jaxcnn-benchmark-") as folder:
+        cache = {
+            "JAX_COMPILATION_CACHE_DIR": str(Path(folder, "xla")),
+            # What `enable_compile_cache` would set for a cache of its own.
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        }
+        for number in range(1 + warm):
+            workdir = str(Path(folder, f"run-{number}"))
+            starts.append(first_step([*arguments, "--workdir", workdir], cache))
+            logger.info("start %d: %.2f s to the first step", number + 1, starts[-1][0])
+    cold, *again = [seconds for seconds, _ in starts]
+    measured = {"first_step_cold_s": spread([cold]), "first_step_warm_s": spread(again)}
+    return measured, {"cold": starts[0][1], "warm": starts[-1][1]}
+
+
+def first_step(
+    arguments: Sequence[str], environment: Mapping[str, str] | None = None
+) -> tuple[float, list[str]]:
+    """Starts `jaxcnn train` with these arguments, and stops it after its first step.
+
+    Returns the seconds from the start of the process to that step's loss, and what the log says of
+    where they went.
+    """
+    command = [sys.executable, "-m", "jaxcnn", "train", *arguments]
+    clock = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | dict(environment or {}),
+    )
+    try:
+        parts: list[str] = []
+        message = ""
+        for line in process.stderr or ():
+            if _FIRST_STEP.match(line):
+                return time.perf_counter() - clock, parts
+            if _PART.match(message := line.strip()):
+                parts.append(message)
+    finally:  # what goes on in the background would slow down what is measured next
+        process.terminate()
+        try:
+            process.communicate(timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+    if process.returncode == 2:
+        raise UserError(message.removeprefix("error: "))
+    raise RuntimeError(
+        f"{command} ended with {process.returncode} before its first step: {message}"
+    )

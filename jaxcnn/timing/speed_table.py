@@ -33,8 +33,8 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float] | np.ndarray) -> Spread:
-    """Of one measurement or more. Medians and quartiles, as a few rounds that another program on
-    the machine has slowed down move means and standard deviations a lot, and these hardly.
+    """The median and the quartiles of one value or more: a few rounds that another program on the
+    machine has slowed down move a mean and a standard deviation a lot, and these hardly.
     """
     low, median, high = np.percentile(values, (25, 50, 75)).tolist()
     return Spread(median, low, high, tuple(map(float, values)))
@@ -50,9 +50,7 @@ def apart(one: Spread, other: Spread) -> bool | None:
 
 
 def in_rounds(
-    ways: Mapping[str, Callable[[], Mapping[str, float]]],
-    rounds: int,
-    done: Callable[[int], Any],
+    ways: Sequence[Callable[[], Mapping[str, float]]], rounds: int, done: Callable[[int], Any]
 ) -> dict[str, list[float]]:
     """What all ways have measured, by name, a value each round.
 
@@ -62,7 +60,7 @@ def in_rounds(
     """
     measured: dict[str, list[float]] = {}
     for number in range(rounds):
-        for way in list(ways.values())[:: 1 if number % 2 == 0 else -1]:
+        for way in ways[:: 1 if number % 2 == 0 else -1]:
             for name, value in way().items():
                 measured.setdefault(name, []).append(value)
         done(number + 1)

@@ -24,7 +24,7 @@ def test_ways_take_turns_there_and_back():
         return lambda: order.append(name) or {name: len(order)}
 
     told = []
-    found = in_rounds({"a": way("a"), "b": way("b"), "c": way("c")}, 3, told.append)
+    found = in_rounds([way("a"), way("b"), way("c")], 3, told.append)
     assert "".join(order) == "abccbaabc"
     assert found == {"a": [1, 6, 7], "b": [2, 5, 8], "c": [3, 4, 9]}
     assert told == [1, 2, 3]

@@ -19,9 +19,7 @@ RANGES = {"seed": IntDistribution(0, 9)}
 
 def opened(workdir, url=None, grid=None):
     (workdir / "trials").mkdir(parents=True, exist_ok=True)
-    storage = open_storage(url, workdir)
-    pruner = make_pruner("none", 1)
-    return open_study(storage, "the storage", workdir, CONFIG, RANGES, pruner, grid)
+    return open_study(url, workdir, CONFIG, RANGES, make_pruner("none", 1), grid)
 
 
 def begin(study, limit=9, count=1):
