@@ -31,9 +31,9 @@ import numpy as np
 from jaxcnn.errors import DiskError, UserError
 from jaxcnn.files.folders import find_damage, manifest
 from jaxcnn.files.paths import make_folder, move, names, plain_name, remove, write
-from jaxcnn.runtime.disk_errors import DiskErrors, tell_once
 from jaxcnn.runtime.distributed import from_first, is_first
 from jaxcnn.runtime.mesh import one_copy_sharding
+from jaxcnn.runtime.writers import disk_errors, tell_once
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class Checkpoints:
             self._join()
         if together:
             parts = parts_of(state)
-            with DiskErrors(self._folder):
+            with disk_errors(self._folder):
                 self._begin(step, parts, metrics)
             shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), parts)
             self._commit = self._thread.submit(self._finish, step, shapes)
@@ -205,7 +205,7 @@ class Checkpoints:
         """Waits for what is being written; UserError if it failed."""
         if self._commit is not None:
             commit, self._commit = self._commit, None
-            with DiskErrors(self._folder):
+            with disk_errors(self._folder):
                 if commit.exception() is not None:
                     self._waiting = []  # the disk would refuse these, too
                 commit.result()
@@ -218,7 +218,7 @@ class Checkpoints:
             self._thread.shutdown()
             if self._manager is not None:
                 manager, self._manager = self._manager, None
-                with DiskErrors(self._folder):  # it raises again what a save ran into
+                with disk_errors(self._folder):  # it raises again what a save ran into
                     manager.close()
 
     def _open(self) -> Any:

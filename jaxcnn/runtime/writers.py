@@ -1,5 +1,5 @@
 """Where metrics go: `metrics.jsonl` at once (in a bucket, with each checkpoint), TensorBoard
-(through CLU) as soon as it is there.
+(through CLU) as soon as it is there; and what is said where a disk refuses them, or a checkpoint.
 """
 
 import base64
@@ -16,10 +16,9 @@ import numpy as np
 
 from jaxcnn.errors import DiskError
 from jaxcnn.files.folders import LocalFolder
-from jaxcnn.files.paths import Lines, write
+from jaxcnn.files.paths import Lines, in_bucket, write
 from jaxcnn.files.rundir import METRICS, metric_line
-from jaxcnn.runtime.disk_errors import how_to_go_on
-from jaxcnn.runtime.distributed import is_first
+from jaxcnn.runtime.distributed import is_about_others, is_first
 
 logger = logging.getLogger(__name__)
 
@@ -183,3 +182,45 @@ class MetricWriter:
                 f"{self._path}: cannot be written ({error.strerror}); checkpoints are intact: "
                 f"{how_to_go_on(self._workdir)}"
             ) from error
+
+
+@contextmanager
+def disk_errors(checkpoints: Path) -> Iterator[None]:
+    """Turns what the disk refuses into one line for the user. checkpoints: their folder."""
+    try:
+        yield
+    # TensorStore reports a full disk as a ValueError. A process that waits for one that has died
+    # gets such errors too, and they are not the disk's.
+    except (OSError, ValueError) as error:
+        if is_about_others(error):
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise DiskError(
+            f"{checkpoints}: the checkpoint could not be written ({reason}); earlier ones are "
+            f"intact: {how_to_go_on(checkpoints)}"
+        ) from error
+
+
+def how_to_go_on(folder: Path) -> str:
+    """What to do where files could not be written."""
+    return f"{'' if in_bucket(folder) else 'free some space and '}start again to resume"
+
+
+def tell_once() -> None:
+    """Leaves out what asyncio and TensorStore's threads print of each further array of a checkpoint
+    that cannot be written: pages, before the one line above.
+    """
+    previous = sys.unraisablehook
+    if getattr(previous, "__module__", None) == __name__:
+        return
+
+    def is_news(record: logging.LogRecord) -> bool:
+        return record.exc_info is None or "OCDBT" not in str(record.exc_info[1])
+
+    def hear(unraisable: Any) -> None:
+        """Passes on all errors but those of an event loop that ended with the first array."""
+        if str(unraisable.exc_value) != "Event loop is closed":
+            previous(unraisable)
+
+    logging.getLogger("asyncio").addFilter(is_news)
+    sys.unraisablehook = hear

@@ -16,8 +16,8 @@ from jax.experimental import multihost_utils
 
 from jaxcnn.errors import UserError
 from jaxcnn.files.rundir import lock_directory
-from jaxcnn.runtime.disk_errors import DiskErrors
 from jaxcnn.runtime.distributed import check_alike, connect, count_processes, is_about_others
+from jaxcnn.runtime.writers import disk_errors
 
 DIGITS = ("--config", "experiments/digits.py")
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n[1-2]", "SLURM_PROCID": "1"}
@@ -144,7 +144,7 @@ def connected(monkeypatch):
 )
 def test_an_error_about_another_process_is_not_one_of_the_disk(error, connected):
     assert is_about_others(error)
-    with pytest.raises(type(error)), DiskErrors(Path("checkpoints")):
+    with pytest.raises(type(error)), disk_errors(Path("checkpoints")):
         raise error
 
 
@@ -158,7 +158,7 @@ def test_an_error_about_another_process_is_not_one_of_the_disk(error, connected)
 )
 def test_an_error_of_the_disk_is_one_line(error, connected):
     assert not is_about_others(error)
-    with pytest.raises(UserError, match="could not be written"), DiskErrors(Path("checkpoints")):
+    with pytest.raises(UserError, match="could not be written"), disk_errors(Path("checkpoints")):
         raise error
 
 
