@@ -1,4 +1,4 @@
-"""Adversarial examples: the smallest changes of pixels that mislead a model the most.
+"""Adversarial examples: small changes of pixels that mislead a model.
 
 Pure functions on images in 0..255, each example changed on its own. `predict` is the model in
 evaluation mode with everything before it, image float32[B, H, W, C] in 0..255 -> logits[B, K]:
@@ -10,13 +10,12 @@ Changes are untargeted and at most `epsilon` in every value (L-infinity), 8 of 2
 CIFAR-10; images stay in 0..255 and are not rounded.
 """
 
-import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.core.augment.draws import random_unit
+from jaxcnn.core.augment.draws import check_amount, random_unit
 from jaxcnn.core.losses import cross_entropy
 
 Predict = Callable[[jax.Array], jax.Array]
@@ -84,8 +83,8 @@ def _direction(predict: Predict, image: jax.Array, label: jax.Array) -> jax.Arra
 
 
 def _check(name: str, value: Amount) -> None:
-    if not isinstance(value, jax.Array) and not 0 <= value < math.inf:
-        raise ValueError(f"{name}={value!r}: expected a number of grey levels from 0")
+    if not isinstance(value, jax.Array):
+        check_amount(name, value, "a number of grey levels")
 
 
 # (keys[B], predict, image, label, epsilon) -> image

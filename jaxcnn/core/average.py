@@ -15,9 +15,9 @@ Average = Callable[[TrainState], TrainState]
 
 
 def exponential(decay: float) -> Share:
-    """Each value weighs `decay` times as much as the next one (Polyak & Juditsky 1992), but the
-    average is at most so slow as its past is long: after t values the decay is
-    min(decay, (1 + t) / (10 + t)), as in TensorFlow's ExponentialMovingAverage.
+    """Each value weighs `decay` times as much as the next one (Polyak & Juditsky 1992). The average
+    begins faster: after t values the decay is min(decay, (1 + t) / (10 + t)), as in TensorFlow's
+    ExponentialMovingAverage.
     """
 
     def share(count: jax.Array) -> jax.Array:
@@ -56,8 +56,8 @@ def make_average(
     """Returns a pure `average(state)` -> the state with its new `averaged`, for a state after an
     update.
 
-    start: updates of which nothing is averaged; until then the average is the model itself.
-    every: steps from one value that is averaged to the next; between them the average stays.
+    start: number of updates before the averaging; until then the average is the model itself.
+    every: steps between two values that are averaged.
     lookahead: whether parameters and BatchNorm's statistics go on from each new average, their slow
       weights (Zhang et al. 2019, arXiv:1907.08610); the optimiser's moments stay as they are.
     """

@@ -7,7 +7,7 @@ accuracies cannot be compared with published ones.
 
 A corruption is `corruption(keys, image, severity) -> float32[B, H, W, C]` in 0..255, unrounded:
 
-    keys: [B], one for each image; the result depends on its own key and pixels alone
+    keys: [B]; what is drawn for an image depends on its own key alone
     image: uint8 or float[B, H, W, C] in 0..255, C = 1 or 3
     severity: 1 to 5, or int32[]: one compiled function then does for all five
 """
@@ -29,7 +29,6 @@ Corruption = Callable[[jax.Array, jax.Array, int | jax.Array], jax.Array]
 
 def defocus_blur(keys: jax.Array, image: jax.Array, severity: int | jax.Array) -> jax.Array:
     """Blurs each point to a disc with a radius of 1.2 to 5 % of the shorter side."""
-    del keys  # nothing is drawn
     shares = (0.012, 0.02, 0.03, 0.04, 0.05)
     side = min(image.shape[1:3])
     # A spiral whose points lie evenly over the unit disc (Vogel 1979).
@@ -64,7 +63,6 @@ def zoom_blur(
     keys: jax.Array, image: jax.Array, severity: int | jax.Array, steps: int = 12
 ) -> jax.Array:
     """The mean of the image enlarged in `steps` steps from 1 to 1.06 to 1.3 times."""
-    del keys  # nothing is drawn
     _, height, width, _ = image.shape
     image = image.astype(jnp.float32)
     zooms = 1 + (at(severity, (1.06, 1.12, 1.18, 1.24, 1.30)) - 1) * jnp.linspace(0, 1, steps)
@@ -232,7 +230,6 @@ def fog(keys: jax.Array, image: jax.Array, severity: int | jax.Array) -> jax.Arr
 
 def brightness(keys: jax.Array, image: jax.Array, severity: int | jax.Array) -> jax.Array:
     """Raises each pixel's HSV value by 5 to 30 % of the range; hue and saturation stay."""
-    del keys  # nothing is drawn
     image = image.astype(jnp.float32)
     value = image.max(-1, keepdims=True)
     raised = jnp.minimum(value + 255 * at(severity, (0.05, 0.10, 0.15, 0.20, 0.30)), 255)
@@ -275,7 +272,6 @@ _CHROMINANCE[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [4
 
 def contrast(keys: jax.Array, image: jax.Array, severity: int | jax.Array) -> jax.Array:
     """Moves each image towards its mean grey, to 75 to 15 % of its contrast."""
-    del keys  # nothing is drawn
     return blend(image, mean_grey(image), at(severity, (0.75, 0.6, 0.45, 0.3, 0.15)))
 
 
@@ -293,7 +289,6 @@ def elastic_transform(keys: jax.Array, image: jax.Array, severity: int | jax.Arr
 
 def pixelate(keys: jax.Array, image: jax.Array, severity: int | jax.Array) -> jax.Array:
     """Averages over blocks, of which there are 85 to 35 % as many along a side as pixels."""
-    del keys  # nothing is drawn
     share = at(severity, (0.85, 0.7, 0.55, 0.45, 0.35))
 
     def means(size):
@@ -312,7 +307,6 @@ def jpeg_compression(keys: jax.Array, image: jax.Array, severity: int | jax.Arra
     Blocks of 8x8 pixels, their cosine transform quantised by the tables of ITU-T T.81; luminance
     and colour both at full resolution, and no rounding of pixels.
     """
-    del keys  # nothing is drawn
     quality = at(severity, (80, 60, 40, 25, 15))
     percent = jnp.where(quality < 50, 5000 / quality, 200 - 2 * quality)
     _, height, width, channels = image.shape

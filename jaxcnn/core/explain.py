@@ -1,4 +1,4 @@
-"""What a model looks at: Grad-CAM, occlusion, feature maps, the filters of its first layer.
+"""Explanations of models: Grad-CAM, occlusion, feature maps, the filters of the first layer.
 
 Pure functions of (model, variables, image), which `jit` compiles with the model and all keywords
 bound by `functools.partial`. Images are float[B, H, W, C] as the model sees them, normalised
@@ -23,7 +23,7 @@ Variables = dict[str, PyTree]
 
 
 def has_features(model: nn.Module) -> bool:
-    """Whether a model takes `features=True`, to give its stages; one of the user's own may not."""
+    """Whether a model takes `features=True`, to return its stages; a user's own may not."""
     return "features" in inspect.signature(model.__call__).parameters
 
 
@@ -53,12 +53,11 @@ def grad_cam(
     class_index: jax.Array,
     stage: str | None = None,
 ) -> jax.Array:
-    """Where a stage's features speak for a class: float32[B, H, W] in 0..1.
+    """Maps of the places whose features speak for a class: float32[B, H, W] in 0..1.
 
-    Selvaraju et al. 2017, arXiv:1610.02391: a channel weighs as much as the class's logit grows
-    with it, on the mean over its positions; the weighted sum of the channels, where positive, is
-    resized bilinearly to the image. Each map is divided by its largest value; one without any
-    positive value stays 0.
+    Selvaraju et al. 2017, arXiv:1610.02391: the weight of a channel is the gradient of the class's
+    logit, averaged over positions; the positive part of the weighted sum of channels is resized
+    bilinearly to the image and divided by its largest value, if that is above 0.
 
     class_index: int32[B], the class to explain, of each image its own.
     stage: one of `spatial_stages`; None for the last of them.
@@ -98,7 +97,7 @@ def occlusion(
     stride: int | None = None,
     max_images: int = 256,
 ) -> jax.Array:
-    """How much a class's probability falls when a place is covered: float32[B, H, W] in -1..1.
+    """Maps of the fall of a class's probability if a place is covered: float32[B, H, W] in -1..1.
 
     Zeiler & Fergus 2014, arXiv:1311.2901: a square of the image's mean colour moves over it. A
     pixel gets the mean over all squares that cover it; below 0, covering it helps the class.

@@ -1,4 +1,4 @@
-"""Losses: one number per example, so that masks, weights and means stay the step's business."""
+"""Losses: one number per example; the step applies masks and means."""
 
 from collections.abc import Callable, Sequence
 
@@ -48,9 +48,9 @@ def focal(
     label_smoothing: float = 0.0,
     class_weights: Sequence[float] | None = None,
 ) -> jax.Array:
-    """Cross-entropy in which each class' term counts (1 - p_k)**gamma times, so that what is
-    already right counts little (Lin et al. 2017, arXiv:1708.02002): -sum_k target_k weight_k
-    (1 - p_k)**gamma log p_k. With gamma=0 it is `cross_entropy`, whose arguments the others are.
+    """Cross-entropy with a factor (1 - p_k)**gamma for each class, so that examples already right
+    count little (Lin et al. 2017, arXiv:1708.02002): -sum_k target_k weight_k (1 - p_k)**gamma
+    log p_k. With gamma=0 it is `cross_entropy`; the other arguments are the same.
     """
     if gamma < 0:
         raise ValueError(f"gamma={gamma!r}: expected a number from 0")

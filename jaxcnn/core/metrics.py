@@ -11,7 +11,7 @@ import numpy as np
 def confusion_matrix(
     label: jax.Array, prediction: jax.Array, mask: jax.Array, num_classes: int
 ) -> jax.Array:
-    """Counts int32[K, K]; entry [i, j]: examples of class i that were called j.
+    """Counts int32[K, K]; entry [i, j]: examples of class i that were predicted as j.
 
     label, prediction: int32[B]; mask: bool[B], False for examples that do not count.
     """
@@ -32,11 +32,11 @@ def correct_in_top_k(logits: jax.Array, label: jax.Array, k: int) -> jax.Array:
 
 
 class Margins(NamedTuple):
-    """What the metrics need to know of confusion matrices; float64[..., K] each."""
+    """Diagonals and sums of confusion matrices; float64[..., K] each."""
 
-    hits: np.ndarray  # examples of the class that were called so
+    hits: np.ndarray  # examples of the class that were predicted as it
     support: np.ndarray  # examples of the class
-    predicted: np.ndarray  # examples that were called so
+    predicted: np.ndarray  # examples that were predicted as the class
 
 
 def margins(confusion: np.ndarray) -> Margins:
@@ -83,8 +83,8 @@ def summarize(sums: dict[str, np.ndarray]) -> dict[str, float]:
     """Turns the sums of an evaluation into metrics.
 
     sums: what `eval_step` returns, added over batches (`confusion` in int64, `loss` in float64).
-    Returns num_examples, loss (mean, nats), accuracy, top5_accuracy (where K > 5) and what
-    `averages` gives. Empty data gives NaN losses and accuracies are NaN too: nothing was measured.
+    Returns num_examples, loss (mean, nats), accuracy, top5_accuracy (where K > 5) and those of
+    `averages`. For empty data loss and accuracies are NaN.
 
     >>> import numpy as np
     >>> from jaxcnn import summarize
@@ -93,13 +93,9 @@ def summarize(sums: dict[str, np.ndarray]) -> dict[str, float]:
     """
     confusion = np.asarray(sums["confusion"])
     count = int(confusion.sum())
-    hits = np.trace(confusion)
     mean = (lambda total: float(total) / count) if count else (lambda total: float("nan"))
-    metrics = {
-        "num_examples": count,
-        "loss": mean(sums["loss"]),
-        "accuracy": mean(hits),
-    }
+    metrics = {"num_examples": count, "loss": mean(sums["loss"])}
+    metrics["accuracy"] = mean(np.trace(confusion))
     if len(confusion) > 5:
         metrics["top5_accuracy"] = mean(sums["top5"])
     metrics |= {name: float(value) for name, value in averages(margins(confusion)).items()}
@@ -131,8 +127,8 @@ def energy(logits: jax.Array, temperature: float = 1.0) -> jax.Array:
     return -temperature * jax.nn.logsumexp(logits.astype(jnp.float32) / temperature, -1)
 
 
-# How foreign an image is to a model, from its logits: scores that grow with foreignness. How the
-# scores of both kinds of images are ranked (the area under the ROC curve) counts, not their values.
+# Scores, from logits, that are larger for images unlike the training data. Only their order counts
+# (the area under the ROC curve), not their values.
 OUTLIER_SCORES: dict[str, Callable[[jax.Array], jax.Array]] = {
     "max_softmax": max_softmax,
     "energy": energy,

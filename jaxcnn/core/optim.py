@@ -15,7 +15,6 @@ from jaxcnn.core.rules import REST, PyTree, Rule, by_rule, path_name
 
 def constant(peak: float, num_steps: int, *, warmup_steps: int = 0) -> optax.Schedule:
     """`peak` all along, after a linear warm-up from 0."""
-    del num_steps
     return _with_warmup(optax.constant_schedule(peak), peak, warmup_steps)
 
 
@@ -188,7 +187,10 @@ def make_optimizer(
     0.0
     """
     if accumulate > 1:
-        rules = [rule._replace(frozen=_in_updates(rule.frozen, accumulate)) for rule in rules]
+        rules = [
+            rule._replace(frozen=rule.frozen is True or -(-rule.frozen // accumulate))
+            for rule in rules
+        ]
     clipping = [] if clip_value is None else [optax.clip(clip_value)]
     if clip_adaptive is not None:
         body = partial(jax.tree.map_with_path, lambda path, _: path_name(path) not in head)
@@ -215,10 +217,6 @@ def at_updates(learning_rate: float | optax.Schedule, accumulate: int) -> float 
     if accumulate == 1 or not callable(learning_rate):
         return learning_rate
     return lambda count: learning_rate(count * accumulate)
-
-
-def _in_updates(frozen: bool | int, accumulate: int) -> bool | int:
-    return frozen if isinstance(frozen, bool) else -(-frozen // accumulate)
 
 
 def _decaying(

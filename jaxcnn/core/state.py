@@ -18,7 +18,7 @@ class TrainState(struct.PyTreeNode):
     step: int32[], the number of updates made so far. The only clock: with `key` it decides
       augmentation, dropout and the learning rate of the next step.
     params: the model's trainable variables, float32.
-    batch_stats: running BatchNorm statistics and what else a model takes from images, not from
+    batch_stats: running BatchNorm statistics, and other variables that come from images, not from
       gradients; `{}` for a model without them. Other collections of a module are not kept.
     opt_state: the state of the Optax chain.
     key: the run's typed PRNG key. It never changes; steps fold their number into it.
@@ -42,18 +42,21 @@ class TrainState(struct.PyTreeNode):
 
     @property
     def variables(self) -> dict[str, PyTree]:
-        """The model as it is evaluated, exported and used, what `model.apply` takes: averaged where
-        there is an average.
+        """The variables for evaluation, export and use, as `model.apply` takes them: the average
+        where there is one.
         """
         if self.averaged is not None:
             return self.averaged
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-@jax.jit
-def all_finite(tree: PyTree) -> jax.Array:
+def finite(tree: PyTree) -> jax.Array:
     """bool[]: whether no leaf has a NaN or an infinity."""
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+    numbers = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in numbers]).all()
+
+
+all_finite = jax.jit(finite)
 
 
 def create_train_state(
@@ -69,8 +72,8 @@ def create_train_state(
 
     key: a typed key, `jax.random.key(seed)`.
     image_shape: (H, W, C) of one image.
-    variables: {"params": ..., "batch_stats": ...} to begin with, trained weights for example; None:
-      those the model draws.
+    variables: {"params": ..., "batch_stats": ...} to begin with, trained weights for example; None
+      for random ones.
     averaged: whether the state keeps an average of the model, for a train step with `average`.
 
     >>> import jax, optax

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcnn.core.state import PyTree, TrainState
+from jaxcnn.core.state import PyTree, TrainState, finite
 from jaxcnn.core.step import Batch, Metrics, TrainStep
 
 Step = Callable[[TrainState, Batch], Any]
@@ -39,8 +39,8 @@ InputStep = Callable[[TrainState, StepInput], Any]
 
 
 def with_input(step: Step) -> InputStep:
-    """A step of (state, StepInput). If there is a store, the images of the batch are those that its
-    "index" names, gathered inside the compiled step.
+    """A step of (state, StepInput). From a store, if there is one, it gathers the images that the
+    batch's "index" names.
     """
 
     def step_with_input(state: TrainState, inputs: StepInput) -> Any:
@@ -89,8 +89,8 @@ def scan_steps(step: InputStep) -> InputStep:
     """
 
     def steps(state: TrainState, inputs: StepInput) -> Any:
-        def body(state: TrainState, own: tuple[Batch, jax.Array | None]) -> Any:
-            batch, signal = own
+        def body(state: TrainState, arrays: tuple[Batch, jax.Array | None]) -> Any:
+            batch, signal = arrays
             return step(state, inputs._replace(batch=batch, signal=signal))
 
         return jax.lax.scan(body, state, (inputs.batch, inputs.signal))
@@ -105,25 +105,22 @@ def last_of_scan(inputs: StepInput) -> StepInput:
 
 
 def skip_nonfinite(train_step: TrainStep) -> TrainStep:
-    """The same step, but an update with a NaN or an infinity in its loss or in the state it would
-    leave is not made: parameters, statistics, moments and averages stay as they were.
+    """Returns the step without the updates whose loss or new state has a NaN or an infinity: then
+    parameters, statistics, moments and averages stay as they are.
 
-    The clocks go on. They are the state's whole-number scalars: `step`, and the optimiser's counts,
-    which decide the learning rate, when a rule thaws and which steps make one update; so update k
-    has the same batch, keys and learning rate whether those before it were made or not. Adam's
-    correction of its bias counts updates left out too, a difference that decays with its moments.
-    With `accumulate` k, a step left out counts in the mean of its update as a gradient of 0: the
-    update is the sum of the others' gradients, divided by k. Where it is the last of the k, there
-    is no update, and nothing of the others is left for the next one.
+    The state's whole-number scalars go on: `step`, and the optimiser's counts, which decide the
+    learning rate, when a rule thaws and which steps make one update. So update k has the same
+    batch, keys and learning rate whether updates before it were skipped or not. Adam's correction
+    of its bias counts skipped updates too, a difference that decays with its moments. With
+    `accumulate` k, a skipped step has a gradient of 0 in the mean over k steps; if it is the last
+    of them, there is no update, and the next one begins anew.
 
-    It is the new state that is looked at, not the gradients: what clipping has mended, or what is
-    of a frozen parameter, does no harm, and what overflows in a moment does. For the same reason
-    it goes around any step, one of your own too. `optax.apply_if_finite` is another thing: it does
-    not see the loss or BatchNorm's statistics, stops the count of the schedule, and after so many
-    in a row applies what is not finite.
+    The new state is checked, not the gradients: a gradient that clipping mends, or of a frozen
+    parameter, does no harm, an overflow in a moment does; and the step may be any, one of your own
+    too. `optax.apply_if_finite` does not see the loss or BatchNorm's statistics, stops the
+    schedule's count, and after some errors in a row applies what is not finite.
 
-    `metrics` of an update left out are 0, so that sums have nothing of it, and all have "skipped",
-    int32[]: 1 where it was left out.
+    `metrics` of a skipped update are 0; all have "skipped", int32[]: 1 if it was skipped, else 0.
 
     >>> import jax, optax
     >>> from jaxcnn import MODELS, make_train_step, skip_nonfinite
@@ -133,10 +130,10 @@ def skip_nonfinite(train_step: TrainStep) -> TrainStep:
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         new, metrics = train_step(state, batch)
-        finite = _finite((new, metrics["loss"]))
-        metrics = {name: jnp.where(finite, sums, 0) for name, sums in metrics.items()}
-        metrics["skipped"] = (~finite).astype(jnp.int32)
-        return jax.tree.map(partial(_all_kept, finite), state, new, is_leaf=_accumulates), metrics
+        done = finite((new, metrics["loss"]))
+        metrics = {name: jnp.where(done, sums, 0) for name, sums in metrics.items()}
+        metrics["skipped"] = (~done).astype(jnp.int32)
+        return jax.tree.map(partial(_all_kept, done), state, new, is_leaf=_accumulates), metrics
 
     return step
 
@@ -148,30 +145,25 @@ ON_NONFINITE: dict[str, Callable[[TrainStep], TrainStep]] = {
 }
 
 
-def _finite(tree: PyTree) -> jax.Array:
-    numbers = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in numbers]).all()
-
-
 def _accumulates(node: PyTree) -> bool:
     return isinstance(node, optax.MultiStepsState)
 
 
-def _all_kept(finite: jax.Array, old: PyTree, new: PyTree) -> PyTree:
-    """`_kept` of a node and what is in it; the mean so far has a 0 more, or begins anew."""
-    kept = jax.tree.map(partial(_kept, finite), old, new)
+def _all_kept(done: jax.Array, old: PyTree, new: PyTree) -> PyTree:
+    """`_kept` of all leaves of a node; a mean of gradients has a 0 more, or begins anew."""
+    kept = jax.tree.map(partial(_kept, done), old, new)
     if not _accumulates(new):
         return kept
     share = jnp.where(new.mini_step == 0, 0, old.mini_step / (old.mini_step + 1))
     return kept._replace(
         acc_grads=jax.tree.map(
-            lambda old, new: jnp.where(finite, new, (share * old).astype(old.dtype)),
+            lambda old, new: jnp.where(done, new, (share * old).astype(old.dtype)),
             old.acc_grads,
             new.acc_grads,
         )
     )
 
 
-def _kept(finite: jax.Array, old: jax.Array, new: jax.Array) -> jax.Array:
+def _kept(done: jax.Array, old: jax.Array, new: jax.Array) -> jax.Array:
     is_clock = new.ndim == 0 and jnp.issubdtype(new.dtype, jnp.integer)
-    return new if is_clock else jnp.where(finite, new, old)
+    return new if is_clock else jnp.where(done, new, old)

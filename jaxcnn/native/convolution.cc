@@ -29,10 +29,10 @@ constexpr int64_t kTaskBytes = 256 << 10, kTileBytes = 24 << 10;
 constexpr int64_t kTilePixels = 64;  // no fewer a tile of a gradient, which is read and written
 constexpr int64_t kPartsBytes = 4 << 20;  // of a gradient's sums
 
-// The output's channels first ... first + given - 1, which a tile so many vectors wide computes.
+// The output's channels first ... first + count - 1, which a tile of `width` vectors computes.
 struct Tile {
   int width;
-  int64_t first, given;
+  int64_t first, count;
 };
 
 std::vector<Tile> tiles_of(const Shape& s) {
@@ -55,8 +55,8 @@ int64_t packed_at(const Shape& s, const Tile& tile) {
 
 void pack(const Shape& s, const Tile& tile, const float* kernel, float* packed) {
   for (int64_t i = 0; i < s.kernel_rows * s.inputs(); ++i, packed += tile.width * kLanes) {
-    std::copy_n(kernel + i * s.outputs + tile.first, tile.given, packed);
-    std::fill_n(packed + tile.given, tile.width * kLanes - tile.given, 0.0f);
+    std::copy_n(kernel + i * s.outputs + tile.first, tile.count, packed);
+    std::fill_n(packed + tile.count, tile.width * kLanes - tile.count, 0.0f);
   }
 }
 
@@ -95,14 +95,14 @@ void convolve_tile(const Shape& s, const Tile& tile, const float* frame, const f
 #pragma GCC unroll 16
   for (int p = 0; p < P; ++p, output += s.outputs) {
     if (first + p >= pixels) return;
-    if (tile.given == Q * kLanes) {
+    if (tile.count == Q * kLanes) {
 #pragma GCC unroll 4
       for (int q = 0; q < Q; ++q) store(output + q * kLanes, sum[p][q]);
     } else {
       Vector row[Q];  // not the sums themselves: what has an address is not kept in registers
 #pragma GCC unroll 4
       for (int q = 0; q < Q; ++q) row[q] = sum[p][q];
-      std::memcpy(output, row, tile.given * sizeof(float));
+      std::memcpy(output, row, tile.count * sizeof(float));
     }
   }
 }
@@ -180,13 +180,13 @@ void slope_tiles(const Shape& s, const float* frame, const float* slopes, int64_
   }
 }
 
-// Rows of `given` numbers as rows of whole vectors; the same where they are that already.
-const float* whole_vectors(const float* rows, int64_t count, int64_t given, int64_t stride) {
-  if (given == stride) return rows;
+// Rows of `length` numbers as rows of whole vectors; the same where they are that already.
+const float* whole_vectors(const float* rows, int64_t count, int64_t length, int64_t stride) {
+  if (length == stride) return rows;
   float* wide = scratch(1, count * stride);
   for (int64_t i = 0; i < count; ++i) {
-    std::copy_n(rows + i * given, given, wide + i * stride);
-    std::fill_n(wide + i * stride + given, stride - given, 0.0f);
+    std::copy_n(rows + i * length, length, wide + i * stride);
+    std::fill_n(wide + i * stride + length, stride - length, 0.0f);
   }
   return wide;
 }

@@ -83,7 +83,6 @@ def _forward(x: jax.Array, kernel: jax.Array, size: Size, geometry: Geometry) ->
 
 
 def _backward(size: Size, geometry: Geometry, saved: Any, gradient: jax.Array) -> Any:
-    del size
     x, kernel = saved
     return (
         input_gradient(kernel, gradient, x.shape[1:3], geometry),
@@ -131,7 +130,6 @@ def _kernel_forward(x: jax.Array, gradient: jax.Array, size: Size, geometry: Geo
 
 def _kernel_backward(size: Size, geometry: Geometry, saved: Any, slope: jax.Array) -> Any:
     """It is linear in both: <slope, kernel_gradient(x, g)> = <convolution(x, slope), g>."""
-    del size
     x, gradient = saved
     return (
         input_gradient(slope, gradient, x.shape[1:3], geometry),

@@ -67,22 +67,20 @@ def _log_fallback(reason: str) -> None:
 
 
 def _calls(compiler: list[str]) -> dict[str, Any]:
-    """The functions of TARGETS, of the library in the cache or of one that is built into it."""
+    """The functions of TARGETS, of the library in the cache, which is built if it is not there."""
     version_text = _run([*compiler, "--version"])
     files = [path for path in sorted(FOLDER.iterdir()) if path.suffix in (".cc", ".h")]
     sources = [path.read_text(encoding="utf-8") for path in files]
     made_of = [*sources, *compiler, version_text, *_FLAGS, version("jaxlib"), _processor()]
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
     path = Path("~/.cache/jaxcnn/native").expanduser() / f"{key}.so"
+    library = None
     if path.exists():
         with suppress(OSError):  # damaged
-            return _functions(path)
-    _build(compiler, path)
-    return _functions(path)
-
-
-def _functions(path: Path) -> dict[str, Any]:
-    library = ctypes.CDLL(str(path))
+            library = ctypes.CDLL(str(path))
+    if library is None:
+        _build(compiler, path)
+        library = ctypes.CDLL(str(path))
     return {name: getattr(library, name) for name in TARGETS}
 
 
@@ -99,13 +97,13 @@ def _build(compiler: list[str], path: Path) -> None:
 
 
 def _run(line: list[str]) -> str:
-    """What a command says."""
+    """The output of a command."""
     options: Any = {"capture_output": True, "text": True, "errors": "replace", "timeout": _PATIENCE}
     return subprocess.run(line, check=True, **options).stdout
 
 
 def _processor() -> str:
-    """What the compiler would make the library for."""
+    """The name and instructions of the processor, on which what the compiler makes depends."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     described = [

@@ -6,7 +6,7 @@ they were drawn, as one chain with parameters per image.
 """
 
 import math
-from functools import partial
+from functools import partial, reduce
 from typing import NamedTuple
 
 import jax
@@ -89,12 +89,9 @@ def _apply(
 ) -> jax.Array:
     """which: int32[rounds, B], of OPERATIONS; strength, sign: float32[rounds, B]."""
     matrices = [_matrix(w, s, ranges) for w, s in zip(which, sign * strength, strict=True)]
-    matrix = matrices[0]
-    for following in matrices[1:]:
-        matrix = chain(matrix, following)
-    image = warp(image, matrix)
+    image = warp(image, reduce(chain, matrices))
+    recolor = partial(_recolor, ranges=ranges)
     for one, level, direction in zip(which, strength, sign, strict=True):
-        recolor = partial(_recolor, ranges=ranges)
         needed = one >= OPERATIONS.index("brightness")
         image = draws.where_any(needed, recolor, image, one, level, direction)
     return image

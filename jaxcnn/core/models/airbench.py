@@ -130,11 +130,22 @@ class Airbench(nn.Module):
             dtype=self.dtype,
             axis_name=self.axis_name,
         )
+        kernels: Any = {"kernel_size": (3, 3), "use_bias": False, "kernel_init": dirac}
+        conv: layers.Layer = partial(nn.Conv, **kernels, dtype=self.dtype)
         stages = layers.Stages()
         x = Whitening(self.whitening_size, self.dtype, name="whitening")(image.astype(self.dtype))
         x = layers.keep(self, stages, "stem", activation(x))
         for stage, width in enumerate(self.widths, start=1):
-            x = self._stage(x, stage, width, norm, activation)
+            first = x
+            for number in range(1, self.convs_per_stage + 1):
+                x = conv(width, name=f"stage{stage}_conv{number}")(x)
+                if number == 1:
+                    x = layers.max_pool(x, window_shape=(2, 2), strides=(2, 2))
+                x = norm(name=f"stage{stage}_norm{number}")(x)
+                if self.shortcut and number == self.convs_per_stage:
+                    x = x + first
+                x = activation(x)
+                first = x if number == 1 else first
             x = layers.keep(self, stages, f"stage{stage}", x)
         head: Any = {"scale": self.logit_scale, "use_bias": False, "kernel_init": _UNIFORM}
         return layers.classify(self, stages, x.max((1, 2)), features, **head)
@@ -147,30 +158,6 @@ class Airbench(nn.Module):
         stats = variables["batch_stats"]
         whitening = {"kernel": jnp.asarray(whitening_weights(images, self.whitening_size))}
         return {**variables, "batch_stats": {**stats, "whitening": whitening}}
-
-    def _stage(
-        self,
-        x: jax.Array,
-        stage: int,
-        width: int,
-        norm: layers.Layer,
-        activation: layers.Activation,
-    ) -> jax.Array:
-        first = x
-        for number in range(1, self.convs_per_stage + 1):
-            name = f"stage{stage}_conv{number}"
-            conv = nn.Conv(
-                width, (3, 3), use_bias=False, kernel_init=dirac, dtype=self.dtype, name=name
-            )
-            x = conv(x)
-            if number == 1:
-                x = layers.max_pool(x, window_shape=(2, 2), strides=(2, 2))
-            x = norm(name=f"stage{stage}_norm{number}")(x)
-            if self.shortcut and number == self.convs_per_stage:
-                x = x + first
-            x = activation(x)
-            first = x if number == 1 else first
-        return x
 
     def _check(self, image: jax.Array) -> None:
         layers.check_sizes(self, "widths", "convs_per_stage", "whitening_size")

@@ -71,8 +71,7 @@ class MobileNetV3(InvertedResidualNet):
     width_multiplier: of all channels; the dense layer never has fewer than published.
     activation: of the stem, the later blocks and all after them; earlier blocks have relu.
 
-    Batch norm has TensorFlow's epsilon, as in torchvision; its running statistics follow faster
-    here, as in all our models.
+    Batch norm has TensorFlow's epsilon, as in torchvision, and the momentum of our other models.
     """
 
     size: str = "large"
