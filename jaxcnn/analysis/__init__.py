@@ -1,1 +1,1 @@
-"""Numbers out of predictions: NumPy and SciPy only, no device, no files but those it is given."""
+"""Numbers out of predictions: NumPy and SciPy only, no device, no files of its own."""

@@ -27,7 +27,7 @@ def confusion_counts(label: np.ndarray, prediction: np.ndarray, num_classes: int
 
 
 def count_metrics(counts: Margins) -> dict[str, np.ndarray]:
-    """Each metric float64[...] of margins [..., K], NaN where undefined; as in scikit-learn.
+    """Metrics float64[...] of margins [..., K], NaN where undefined; the same as in scikit-learn.
 
     accuracy; balanced_accuracy: mean recall of the classes that have examples; precision, recall
     and F1 as `_macro`, `_micro` and `_weighted`; cohen_kappa (Cohen 1960); matthews: the
@@ -93,7 +93,7 @@ def class_estimates(counts: Margins, resampled: Margins) -> dict[str, list[Estim
 
 
 def _wholes(counts: Margins) -> dict[str, tuple[np.ndarray, str]]:
-    """What the hits are a share of: for F1 the examples that are or were called so."""
+    """Counts that the hits are a share of: for F1 the examples that are or were called so."""
     either = counts.support + counts.predicted - counts.hits
     return {
         "precision": (counts.predicted, f"{BY_CONVENTION}: no example was called so"),

@@ -6,8 +6,8 @@ import numpy as np
 
 
 def nearest(features: np.ndarray, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of each query the rows of `features` most like it, most alike first: int64[M, count], and
-    how far they are, float64[M, count]: 1 minus the cosine of the angle between them, 0 to 2.
+    """Finds the rows of `features` nearest to each query, the nearest first: int64[M, count]; and
+    their distances, float64[M, count]: 1 minus the cosine of the angle between them, 0 to 2.
 
     features: float[N, D]; queries: float[M, D].
     """

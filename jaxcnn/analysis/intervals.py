@@ -43,7 +43,7 @@ class Estimate(NamedTuple):
 def estimate(
     value: SupportsFloat, low: SupportsFloat, high: SupportsFloat, undefined: str, unknown: str
 ) -> Estimate:
-    """From numbers that may be NaN. undefined, unknown: reason for no value, for no interval."""
+    """Makes one of numbers that may be NaN. undefined, unknown: why no value, why no interval."""
     if math.isnan(value):
         return Estimate(None, reason=undefined)
     if math.isnan(low):
@@ -135,7 +135,7 @@ def resample_margins(confusion: np.ndarray, resamples: int, seed: int) -> Margin
 
 
 def resample_weights(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each of `count` examples is in each resample: float64[count, R] in blocks of R."""
+    """Counts of each of `count` examples in each resample: float64[count, R] in blocks of R."""
     if count:
         for block in resample(np.ones(count, np.int64), resamples, seed):
             yield np.ascontiguousarray(block.T, np.float64)
@@ -179,5 +179,5 @@ def mean_estimates(values: np.ndarray, resamples: int, seed: int) -> list[Estima
     else:
         drawn = [block @ values.T for block in resample(np.ones(count, int), resamples, seed)]
         low, high = percentiles(value, np.concatenate(drawn) / count)
-    found = zip(value, low, high, strict=True)
-    return [estimate(*numbers, NO_EXAMPLES, SAME) for numbers in found]
+    rows = zip(value, low, high, strict=True)
+    return [estimate(*row, NO_EXAMPLES, SAME) for row in rows]

@@ -43,7 +43,7 @@ _METHOD = (
 
 
 class Measured(NamedTuple):
-    """What `measure` found. Estimates hold 95 % intervals, or the reason why there are none."""
+    """Metrics of a model on some examples, with 95 % intervals or the reason why there are none."""
 
     metrics: dict[str, Estimate]  # in the order to show
     classes: dict[str, dict[str, Estimate]]  # in the order of the classes
@@ -58,7 +58,7 @@ class Measured(NamedTuple):
     seed: int
 
     def to_json(self) -> dict[str, Any]:
-        """What `report/metrics.json` holds. All numbers are plain and finite, or None.
+        """The content of `report/metrics.json`. All numbers are plain and finite, or None.
 
         num_examples, num_classes: ints. temperature: what the logits were divided by.
         intervals: {"level": 0.95, "method", "resamples", "seed"}.
@@ -99,8 +99,8 @@ class Measured(NamedTuple):
             ],
             "reliability": self.reliability.to_json(),
             "groups": {
-                name: {"num_examples": self.group_sizes[name], **_plain(found)}
-                for name, found in self.groups.items()
+                name: {"num_examples": self.group_sizes[name], **_plain(metrics)}
+                for name, metrics in self.groups.items()
             },
         }
 
@@ -147,7 +147,7 @@ def measure(
         "expected_calibration_error": _from_draws(error, error_drawn, NO_EXAMPLES),
         "brier": brier,
     }
-    found, sizes = _by_group(label, seen, groups, resamples, seed)
+    by_group, sizes = _by_group(label, seen, groups, resamples, seed)
     return Measured(
         metrics=metrics,
         classes={
@@ -158,7 +158,7 @@ def measure(
         confusion=confusion,
         confusions=worst_confusions(confusion),
         reliability=reliability(correct, seen.confidence),
-        groups=found,
+        groups=by_group,
         group_sizes=sizes,
         temperature=float(temperature),
         resamples=resamples,
@@ -172,12 +172,12 @@ def plain_metrics(label: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     label: int[N]; logits: float[N, K].
     """
     with np.errstate(invalid="ignore"):  # of infinite logits the loss is NaN
-        found = outcomes(label, logits)
+        seen = outcomes(label, logits)
     return summarize(
         {
-            "loss": found.loss.sum(),
-            "top5": found.in_top5.sum(),
-            "confusion": confusion_counts(label, found.prediction, logits.shape[1]),
+            "loss": seen.loss.sum(),
+            "top5": seen.in_top5.sum(),
+            "confusion": confusion_counts(label, seen.prediction, logits.shape[1]),
         }
     )
 
@@ -244,7 +244,7 @@ def _rankings(
 def _rank_estimates(
     ranks: Ranking, drawn: Ranking | None
 ) -> tuple[dict[str, list[Estimate]], dict[str, Estimate]]:
-    """How well each class is ranked against the others; and the means over the classes."""
+    """Estimates of each class's rankings against the others, and of their means over classes."""
     positives = ranks.positives[:, 0]
     total = positives.sum()
     lacks = ["no example of another class" if n else "no example of this class" for n in positives]
@@ -274,10 +274,10 @@ def _from_draws(value: np.float64, draws: np.ndarray | None, undefined: str) -> 
 def _by_group(
     label: np.ndarray, seen: Outcomes, groups: Sequence[str] | None, resamples: int, seed: int
 ) -> tuple[dict[str, dict[str, Estimate]], dict[str, int]]:
-    found: dict[str, dict[str, Estimate]] = {}
+    result: dict[str, dict[str, Estimate]] = {}
     sizes: dict[str, int] = {}
     if groups is None or not len(label):
-        return found, sizes
+        return result, sizes
     names, members = np.unique(np.asarray(groups, object).astype(str), return_inverse=True)
     order = np.argsort(members, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(members[order])) + 1)
@@ -288,11 +288,11 @@ def _by_group(
         own, called = numbered.reshape(both.shape)
         confusion = confusion_counts(own, called, len(occurring))
         counts = count_estimates(margins(confusion), resample_margins(confusion, resamples, seed))
-        found[name] = {metric: counts[metric] for metric in _GROUP_METRICS}
-        (found[name]["loss"],) = mean_estimates(seen.loss[rows][None], resamples, seed)
+        result[name] = {metric: counts[metric] for metric in _GROUP_METRICS}
+        (result[name]["loss"],) = mean_estimates(seen.loss[rows][None], resamples, seed)
         sizes[name] = len(rows)
-    return found, sizes
+    return result, sizes
 
 
 def _plain(estimates: dict[str, Estimate]) -> dict[str, dict[str, Any]]:
-    return {name: found.to_json() for name, found in estimates.items()}
+    return {name: estimate.to_json() for name, estimate in estimates.items()}

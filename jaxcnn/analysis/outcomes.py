@@ -14,7 +14,7 @@ _BLOCK = 1_000_000
 
 
 class Outcomes(NamedTuple):
-    """What one pass over the logits tells of each example."""
+    """Results of one pass over the logits, for each example."""
 
     prediction: np.ndarray  # int64[N]: the class that scores highest, of equal ones the lowest
     in_top5: np.ndarray  # bool[N]: fewer than five classes come before the label's
@@ -60,7 +60,7 @@ def class_columns(
 
 
 def not_finite(logits: np.ndarray) -> int:
-    """How many examples have a logit that is not finite."""
+    """Number of examples that have a logit that is not finite."""
     blocks = row_blocks(logits)
     return sum(int((~np.isfinite(logits[rows]).all(-1)).sum()) for rows in blocks)
 

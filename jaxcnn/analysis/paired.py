@@ -31,13 +31,11 @@ class Comparison(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """The fields above under their names; `loss_difference` only where losses were given."""
-        fields = self._asdict()
-        fields["accuracy_difference"] = self.accuracy_difference.to_json()
-        if self.loss_difference is None:
-            del fields["loss_difference"]
-        else:
-            fields["loss_difference"] = self.loss_difference.to_json()
-        return fields
+        return {
+            name: value.to_json() if isinstance(value, Estimate) else value
+            for name, value in self._asdict().items()
+            if name != "loss_difference" or value is not None
+        }
 
 
 def compare_paired(

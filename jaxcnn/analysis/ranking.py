@@ -1,4 +1,4 @@
-"""How well scores rank: area under the ROC curve and average precision, one class against the rest.
+"""Rankings by scores: area under the ROC curve and average precision, one class against the rest.
 
 No threshold parts examples of equal score, as in scikit-learn. Both numbers need only sums of
 weights between neighbouring scores of positives. A resample is a column of weights, so that
@@ -15,7 +15,7 @@ from jaxcnn.core.metrics import ratio
 
 
 class Ranking(NamedTuple):
-    """Each float64[..., R], one number a column of weights; NaN where undefined."""
+    """Metrics float64[..., R], one number a column of weights; NaN where undefined."""
 
     roc_auc: np.ndarray  # undefined without positives or without negatives
     average_precision: np.ndarray  # undefined without positives
@@ -45,8 +45,8 @@ def ranking(score: np.ndarray, positive: np.ndarray, weights: np.ndarray | None 
     positives = hits.sum(0)
     below = np.cumsum(between[:-1] + beside, axis=0) - beside
     won = (hits * (below + beside / 2)).sum(0)
-    found = np.cumsum(hits[::-1], axis=0)[::-1]
-    precision = ratio(found, found + negatives - below)
+    ranked = np.cumsum(hits[::-1], axis=0)[::-1]
+    precision = ratio(ranked, ranked + negatives - below)
     return Ranking(
         ratio(won, positives * negatives, np.nan),
         ratio((hits * precision).sum(0), positives, np.nan),
@@ -60,7 +60,7 @@ def one_vs_rest(
     weights: np.ndarray | None = None,
     classes: Sequence[int] | None = None,
 ) -> Ranking:
-    """Each class against the others: `Ranking` of float64[C, R].
+    """Ranks each class against the others: `Ranking` of float64[C, R].
 
     label: int[N]; score: float[N, C]; classes: which the columns are, by default 0 to C - 1.
     """

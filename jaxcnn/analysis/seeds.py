@@ -34,7 +34,7 @@ class SeedStatistics(NamedTuple):
 
     @property
     def half_width(self) -> float | None:
-        """What stands after the "±": half the length of the interval."""
+        """Half the length of the interval: the number after the "±"."""
         return None if self.high is None else self.high - self.mean
 
 
@@ -76,7 +76,7 @@ def seeds_eval(metrics: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     metrics: the content of `eval.json` by seed. ValueError where seeds were evaluated on different
     images.
     """
-    found = over_seeds(metrics)
+    statistics = over_seeds(metrics)
     seeds = sorted(metrics)
     same = ("split", "num_examples")
     for name in same:
@@ -85,10 +85,11 @@ def seeds_eval(metrics: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     return {
         **{name: metrics[seeds[0]].get(name) for name in same},
         "seeds": seeds,
-        **{name: one.mean for name, one in found.items()},
-        "std": {name: one.std for name, one in found.items()},
+        **{name: one.mean for name, one in statistics.items()},
+        "std": {name: one.std for name, one in statistics.items()},
         "ci95": {
-            name: None if one.low is None else [one.low, one.high] for name, one in found.items()
+            name: None if one.low is None else [one.low, one.high]
+            for name, one in statistics.items()
         },
     }
 
@@ -100,13 +101,13 @@ def seeds_headline(evaluated: Mapping[str, Any]) -> str:
     evaluated: what `seeds_eval` gives, the parent's `eval.json`.
     """
     count, mean = len(evaluated["seeds"]), 100 * evaluated["accuracy"]
-    told = f"{evaluated['split']} accuracy {mean:.2f} %"
+    headline = f"{evaluated['split']} accuracy {mean:.2f} %"
     if (interval := evaluated["ci95"]["accuracy"]) is None:
-        return f"{told} (1 seed: how much of it is luck is not known)"
+        return f"{headline} (1 seed: how much of it is luck is not known)"
     if not evaluated["std"]["accuracy"]:
-        return f"{told} (all {count} seeds alike, on {evaluated['num_examples']:,} images)"
+        return f"{headline} (all {count} seeds alike, on {evaluated['num_examples']:,} images)"
     half = 100 * interval[1] - mean
-    return f"{told} ± {half:.2f} (95 % interval of the mean of {count} seeds)"
+    return f"{headline} ± {half:.2f} (95 % interval of the mean of {count} seeds)"
 
 
 def _is_finite(value: Any) -> bool:

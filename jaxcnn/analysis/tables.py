@@ -1,4 +1,4 @@
-"""What was measured, for a terminal and as a table of predictions."""
+"""Metrics as a text for a terminal, their names and titles; and the table of predictions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
@@ -103,7 +103,7 @@ def _overall(measured: Measured) -> list[str]:
 
 
 def _reasons(measured: Measured) -> list[str]:
-    """Why values or intervals are missing: each reason once, with the metrics it is for."""
+    """Reasons why values or intervals are missing, each once, with the metrics it is for."""
     reasons: dict[str, list[str]] = {}
     for name, title in (_LEFT | _RIGHT).items():
         if name in measured.metrics and (reason := measured.metrics[name].reason):
@@ -154,15 +154,12 @@ def _parts(
 
 def _confusions(measured: Measured) -> list[str]:
     names = list(measured.classes)
-    worst = measured.confusions[:_CONFUSIONS]
-    return [
-        *(["most often taken for another class"] if worst else []),
-        *(
-            f"  {_name(names[c.label])} taken for {_name(names[c.prediction])}: "
-            f"{c.count:,} ({100 * c.share:.1f} %)"
-            for c in worst
-        ),
+    lines = [
+        f"  {_name(names[c.label])} taken for {_name(names[c.prediction])}: "
+        f"{c.count:,} ({100 * c.share:.1f} %)"
+        for c in measured.confusions[:_CONFUSIONS]
     ]
+    return ["most often taken for another class", *lines] if lines else []
 
 
 def _groups(measured: Measured) -> list[str]:
@@ -177,20 +174,20 @@ def _groups(measured: Measured) -> list[str]:
     return [*lines, f"and {_many(more, 'group')} more"] if more > 0 else lines
 
 
-def _shown(name: str, found: Estimate) -> str:
+def _shown(name: str, estimate: Estimate) -> str:
     """A value with its interval, if there is one."""
-    value = _value(name, found)
-    if found.low is None or found.high is None:
+    value = _value(name, estimate)
+    if estimate.low is None or estimate.high is None:
         return f"{value:>9}"
     if is_share(name):
-        return f"{value:>9}  ({100 * found.low:.1f} to {100 * found.high:.1f})"
-    return f"{value:>9}  ({found.low:.3f} to {found.high:.3f})"
+        return f"{value:>9}  ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+    return f"{value:>9}  ({estimate.low:.3f} to {estimate.high:.3f})"
 
 
-def _value(name: str, found: Estimate) -> str:
-    if found.value is None or (found.reason or "").startswith(BY_CONVENTION):
+def _value(name: str, estimate: Estimate) -> str:
+    if estimate.value is None or (estimate.reason or "").startswith(BY_CONVENTION):
         return "-"
-    return f"{100 * found.value:.2f} %" if is_share(name) else f"{found.value:.4f}"
+    return f"{100 * estimate.value:.2f} %" if is_share(name) else f"{estimate.value:.4f}"
 
 
 def _name(name: str) -> str:
@@ -234,7 +231,7 @@ def predictions_csv(
 
 
 def _cell(content: object) -> str:
-    """As RFC 4180 wants it: quoted where it holds a comma, a quote or a line break."""
+    """A cell as in RFC 4180: quoted where it holds a comma, a quote or a line break."""
     text = str(content)
     if any(mark in text for mark in ',"\r\n'):
         return '"' + text.replace('"', '""') + '"'

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 # A probability that was written as 0 still has a logarithm.
 _LEAST = 1e-30
+# What a comparison takes from a `metrics.json` beside the metrics.
+_FACTS = ("split", "num_examples", "num_classes", "checkpoint_step")
 
 
 class Answers(NamedTuple):
@@ -58,8 +60,11 @@ def compare_runs(runs: Sequence[str | Path], output: str | Path) -> str:
     pairs, different = _pairs({name: read_answers(run) for name, run in folders.items()})
     histories = {name: history(run) for name, run in folders.items()}
     content = Compared(
-        metrics={name: estimates(found) for name, found in metrics.items()},
-        facts={name: _facts(found) for name, found in metrics.items()},
+        metrics={
+            name: {metric: Estimate(**value) for metric, value in own["metrics"].items()}
+            for name, own in metrics.items()
+        },
+        facts={name: {key: own[key] for key in _FACTS} for name, own in metrics.items()},
         pairs=pairs,
         different=different,
         config=_configs(folders),
@@ -67,7 +72,7 @@ def compare_runs(runs: Sequence[str | Path], output: str | Path) -> str:
     )
     files: dict[str, bytes | None] = {
         "compare.html": compare_page(content).encode(),
-        "compare.json": json.dumps(_to_json(content, metrics), indent=2).encode() + b"\n",
+        "compare.json": json.dumps(_to_json(content), indent=2).encode() + b"\n",
         "curves.png": content.curves.light,
     }
     write_files(output, files, "output")
@@ -75,7 +80,7 @@ def compare_runs(runs: Sequence[str | Path], output: str | Path) -> str:
 
 
 def short_names(runs: Sequence[Path]) -> list[str]:
-    """As much of the ends of the paths as tells them apart; UserError for the same one twice."""
+    """Names for runs: the ends of their paths, as short as differ; UserError for the same twice."""
     paths = [absolute(run).parts for run in runs]
     for first, second in combinations(range(len(runs)), 2):
         if paths[first] == paths[second]:
@@ -89,15 +94,10 @@ def short_names(runs: Sequence[Path]) -> list[str]:
 def read_metrics(run: Path) -> dict[str, Any]:
     """A run's `report/metrics.json`; UserError if there is none."""
     run_config(run)
-    found = read_json(run / REPORT / "metrics.json")
-    if found is None:
+    metrics = read_json(run / REPORT / "metrics.json")
+    if metrics is None:
         raise UserError(f"{run}: has no report; make one with jaxcnn evaluate --workdir={run}")
-    return found
-
-
-def estimates(metrics: Mapping[str, Any]) -> dict[str, Estimate]:
-    """The metrics in a `metrics.json`."""
-    return {name: Estimate(**value) for name, value in metrics["metrics"].items()}
+    return metrics
 
 
 def read_answers(run: Path) -> Answers:
@@ -123,7 +123,7 @@ def read_answers(run: Path) -> Answers:
 
 
 def _same_examples(one: Answers, other: Answers) -> np.ndarray | None:
-    """Where the examples of `one` are in `other`, int64[N]; None if those are not the same."""
+    """Positions in `other` of the examples of `one`, int64[N]; None if those are not the same."""
     place = {name: i for i, name in enumerate(other.name)}
     if len(place) != len(other.name) or place.keys() != set(one.name):
         return None
@@ -135,7 +135,7 @@ def _pairs(answers: Mapping[str, Answers]) -> tuple[list[Pair], list[tuple[str, 
     """Every two runs with the same test images, p-values adjusted for how many there are; and
     every two with different ones.
     """
-    found: list[tuple[str, str, Comparison]] = []
+    compared: list[tuple[str, str, Comparison]] = []
     different: list[tuple[str, str]] = []
     for first, second in combinations(answers, 2):
         a, b = answers[first], answers[second]
@@ -143,18 +143,13 @@ def _pairs(answers: Mapping[str, Answers]) -> tuple[list[Pair], list[tuple[str, 
             different.append((first, second))
             continue
         paired = compare_paired(a.label, a.prediction, b.prediction[order], a.loss, b.loss[order])
-        found.append((first, second, paired))
-    adjusted = holm([paired.p_value for *_, paired in found])
-    return [Pair(*one, p) for one, p in zip(found, adjusted, strict=True)], different
-
-
-def _facts(metrics: Mapping[str, Any]) -> dict[str, object]:
-    keys = ("split", "num_examples", "num_classes", "checkpoint_step")
-    return {key: metrics[key] for key in keys}
+        compared.append((first, second, paired))
+    adjusted = holm([paired.p_value for *_, paired in compared])
+    return [Pair(*one, p) for one, p in zip(compared, adjusted, strict=True)], different
 
 
 def _configs(runs: Mapping[str, Path]) -> dict[str, list[str]]:
-    """What the configs differ in: the values of all runs by key; "" where it is not given."""
+    """Keys in which the configs differ, with the values of all runs; "" where a run has none."""
     configs = {name: run_config(run) for name, run in runs.items()}
     first = next(iter(configs.values()))
     keys = sorted({key for config in configs.values() for key in differences(first, config)})
@@ -166,12 +161,12 @@ def _configs(runs: Mapping[str, Path]) -> dict[str, list[str]]:
     }
 
 
-def _to_json(content: Compared, metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _to_json(content: Compared) -> dict[str, Any]:
     """The content of `compare.json`."""
     return {
         "runs": {
-            name: {**content.facts[name], "metrics": found["metrics"]}
-            for name, found in metrics.items()
+            name: {**content.facts[name], "metrics": {k: v.to_json() for k, v in own.items()}}
+            for name, own in content.metrics.items()
         },
         "pairs": [
             {"a": pair.first, "b": pair.second, "p_value_holm": pair.p_value}

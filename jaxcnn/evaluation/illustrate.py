@@ -53,23 +53,23 @@ def illustrate(
     chosen = _some_of_both(spread, wrong, EXPLAINED)
     show = partial(predictions, assessment)
     shown = show(chosen)
-    found = {
+    result = {
         "predictions": galleries.sample_predictions(show(spread)),
         "misclassified": galleries.misclassified(show(wrong)),
     }
     if explain.has_features(assessment.trained.model):
         heat = grad_cam(assessment, chosen)
         maps = feature_maps(assessment, chosen[:MAPPED])
-        found["grad_cam"] = activations.heat_maps(
+        result["grad_cam"] = activations.heat_maps(
             "Grad-CAM: what speaks for the predicted class", shown, heat
         )
-        found["feature_maps"] = activations.feature_maps(shown[:MAPPED], maps)
-        found["neighbours"] = neighbours(assessment, _some_of_both(spread, wrong, QUERIES))
+        result["feature_maps"] = activations.feature_maps(shown[:MAPPED], maps)
+        result["neighbours"] = neighbours(assessment, _some_of_both(spread, wrong, QUERIES))
     if (kernels := filters(assessment)) is not None:
-        found["filters"] = activations.filters(kernels)
+        result["filters"] = activations.filters(kernels)
     if assessment.trained.config.report.occlusion:
         heat = occlusion(assessment, chosen)
-        found["occlusion"] = activations.heat_maps(
+        result["occlusion"] = activations.heat_maps(
             "Occlusion: what the predicted class cannot do without", shown, heat
         )
     if doubtful:
@@ -80,8 +80,8 @@ def illustrate(
             )
             for one, suspect in zip(show([s.position for s in doubtful]), doubtful, strict=True)
         ]
-        found["label_errors"] = galleries.likely_label_errors(suggested)
-    return found
+        result["label_errors"] = galleries.likely_label_errors(suggested)
+    return result
 
 
 def suspects(assessment: Assessment) -> list[Suspect]:
@@ -92,23 +92,22 @@ def suspects(assessment: Assessment) -> list[Suspect]:
 def images(assessment: Assessment, positions: Positions) -> np.ndarray:
     """The assessed images at `positions` as the model sees them, uint8[n, H, W, C]."""
     order = np.argsort(positions, kind="stable")
-    found = np.empty((len(positions), *assessment.trained.image_shape), np.uint8)
-    done = 0
-    for part in parts_at(assessment.data.parts, np.asarray(positions, np.int64)[order]):
-        (batch,) = eval_batches(part, len(part))
-        found[order[done : done + len(part)]] = batch["image"]
-        done += len(part)
-    return found
+    result = np.empty((len(positions), *assessment.trained.image_shape), np.uint8)
+    parts = parts_at(assessment.data.parts, np.asarray(positions, np.int64)[order])
+    if parts:
+        batches = (batch for part in parts for batch in eval_batches(part, len(part)))
+        result[order] = np.concatenate([batch["image"] for batch in batches])
+    return result
 
 
 def pictures(assessment: Assessment, positions: Positions) -> list[np.ndarray]:
     """The assessed images at `positions` for people: what the model sees, but of files with as
     many pixels as are shown, uint8[h, w, C] each.
     """
-    found: list[np.ndarray] = list(images(assessment, positions))
+    result: list[np.ndarray] = list(images(assessment, positions))
     model_size = min(assessment.trained.image_shape[:2])
     if assessment.paths is None or model_size >= _SHOWN:
-        return found
+        return result
     order, decoding = np.argsort(positions, kind="stable"), assessment.data.decoding
     parts = parts_at(assessment.data.parts, np.asarray(positions, np.int64)[order])
     rows = [(part.source, row) for part in parts if part.source for row in part.rows.tolist()]
@@ -120,8 +119,8 @@ def pictures(assessment: Assessment, positions: Positions) -> list[np.ndarray]:
             continue
         size = min(_SHOWN, *image.shape[:2])
         if size > model_size:
-            found[place] = fit(image, decoding._replace(image_size=size))
-    return found
+            result[place] = fit(image, decoding._replace(image_size=size))
+    return result
 
 
 def predictions(assessment: Assessment, positions: Positions) -> list[Prediction]:
@@ -180,7 +179,7 @@ def occlusion(assessment: Assessment, positions: Positions) -> np.ndarray:
 
 
 def feature_maps(assessment: Assessment, positions: Positions) -> dict[str, np.ndarray]:
-    """What each stage gives for the images at `positions`: float32[n, h, w, c] by name."""
+    """Outputs of each stage for the images at `positions`: float32[n, h, w, c] by name."""
     maps = explained(assessment, positions, explain.feature_maps)
     return {name: np.asarray(value) for name, value in maps.items()}
 
@@ -194,23 +193,23 @@ def filters(assessment: Assessment) -> np.ndarray | None:
 
 
 def neighbours(assessment: Assessment, queries: Sequence[int]) -> Gallery:
-    """Of each query the assessed images most like it, by the features before the last layer."""
+    """A gallery of the assessed images nearest to each query in the features."""
     candidates = np.union1d(featured(assessment), queries)
     vectors = features(assessment, candidates)
     own = np.searchsorted(candidates, queries)
     rows, distances = nearest(vectors, vectors[own], NEIGHBOURS + 1)
-    names, found = assessment.trained.class_names, []
+    names, result = assessment.trained.class_names, []
     for me, near, distance in zip(own, rows, distances, strict=True):
-        others = candidates[near[near != me]][:NEIGHBOURS]
-        found.append(
+        others = np.flatnonzero(near != me)[:NEIGHBOURS]
+        positions = candidates[near[others]]
+        shown = zip(positions, pictures(assessment, positions), distance[others], strict=True)
+        result.append(
             [
                 Neighbour(image, name_of(assessment, i), names[assessment.label[i]], float(far))
-                for i, image, far in zip(
-                    others, pictures(assessment, others), distance[near != me], strict=False
-                )
+                for i, image, far in shown
             ]
         )
-    return galleries.nearest_neighbours(predictions(assessment, queries), found)
+    return galleries.nearest_neighbours(predictions(assessment, queries), result)
 
 
 def projection(assessment: Assessment, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -225,11 +224,11 @@ def featured(assessment: Assessment) -> np.ndarray:
 
 
 def features(assessment: Assessment, positions: np.ndarray) -> np.ndarray:
-    """What the last layer sees of the images at `positions` (in order), float32[n, D]."""
+    """Features before the last layer of the images at `positions` (in order), float32[n, D]."""
     trained = assessment.trained
     run = on_devices(trained, predict_step_of(trained, features=True))
-    found = [run(part)["penultimate"] for part in parts_at(assessment.data.parts, positions)]
-    return np.concatenate(found)
+    result = [run(part)["penultimate"] for part in parts_at(assessment.data.parts, positions)]
+    return np.concatenate(result)
 
 
 def _spread(label: np.ndarray, count: int) -> list[int]:

@@ -83,7 +83,7 @@ def write_report(assessment: Assessment, output: str | Path) -> tuple[str, dict[
 
 
 def _json(content: dict[str, Any]) -> bytes:
-    """To read; with many classes, whose confusion matrix has a million lines, without breaks."""
+    """JSON to read; of many classes, whose confusion matrix has a million lines, without breaks."""
     return json.dumps(content, indent=2 if content["num_classes"] <= 100 else None).encode() + b"\n"
 
 
@@ -92,25 +92,25 @@ def metrics(assessment: Assessment, robustness: Robustness | None = None) -> dic
     `views`: the metrics with test-time augmentation; `calibration`: metrics by temperature.
     """
     trained = assessment.trained
-    found: dict[str, Any] = {
+    content: dict[str, Any] = {
         "split": assessment.data.split,
         "checkpoint_step": trained.step,
         "data": "the run's own" if assessment.data.own else "others",
     }
-    found |= assessment.measured.to_json()
-    found["calibration"] = {
+    content |= assessment.measured.to_json()
+    content["calibration"] = {
         str(temperature): {name: one.to_json() for name, one in numbers.items()}
         for temperature, numbers in assessment.calibration.items()
     }
-    found["fitted_temperature"] = assessment.fitted
+    content["fitted_temperature"] = assessment.fitted
     if assessment.views is not None:
-        found["views"] = {
+        content["views"] = {
             "tta": list(trained.config.report.tta),
             "metrics": {name: one.to_json() for name, one in assessment.views.metrics.items()},
         }
     if robustness is not None:
-        found["robustness"] = robustness.to_json()
-    return found
+        content["robustness"] = robustness.to_json()
+    return content
 
 
 def write_predictions(assessment: Assessment, file: Any) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of a model when images are worse than those it was tested on.
+"""Robustness: a model's accuracy on images that are worse than those it was tested on.
 
 Accuracy under corruptions and under attack, and whether it notices images of no class it knows.
 All are made on the device from at most a thousand of the assessed images.
@@ -44,23 +44,20 @@ class Robustness(NamedTuple):
 
     def estimates(self) -> dict[str, Estimate]:
         """The rows of a table, by name."""
-        mean = float(np.mean(list(self.corruptions.values()))) if self.corruptions else None
-        corrupted = {} if mean is None else {"corrupted, mean of all": Estimate(mean)}
-        clean = {} if self.clean is None else {f"clean, {self.num_examples:,} images": self.clean}
-        outliers = {
-            f"{self.num_outliers:,} other images told apart by {name} (ROC-AUC)": area
-            for name, area in self.outliers.items()
-        }
-        attacked = {f"attacked: {name}": one for name, one in self.attacks.items()}
-        return clean | corrupted | attacked | outliers
+        rows: dict[str, Estimate] = {}
+        if self.clean is not None:
+            rows[f"clean, {self.num_examples:,} images"] = self.clean
+        if self.corruptions:
+            mean = float(np.mean(list(self.corruptions.values())))
+            rows["corrupted, mean of all"] = Estimate(mean)
+        rows |= {f"attacked: {name}": accuracy for name, accuracy in self.attacks.items()}
+        other = f"{self.num_outliers:,} other images told apart by"
+        return rows | {f"{other} {name} (ROC-AUC)": area for name, area in self.outliers.items()}
 
     def to_json(self) -> dict[str, Any]:
         """The fields, with estimates as `Estimate.to_json` gives them."""
-        return {
-            "num_examples": self.num_examples,
-            "num_outliers": self.num_outliers,
+        return self._asdict() | {
             "clean": self.clean and self.clean.to_json(),
-            "corruptions": self.corruptions,
             "attacks": {name: one.to_json() for name, one in self.attacks.items()},
             "outliers": {name: one.to_json() for name, one in self.outliers.items()},
         }
@@ -87,7 +84,7 @@ def assess_robustness(assessment: Assessment) -> Robustness | None:
 def corrupted(assessment: Assessment, positions: np.ndarray) -> dict[str, list[float]]:
     """Accuracy at each severity by the corruption's name."""
     predict_step = predict_step_of(assessment.trained)
-    found = {}
+    result = {}
     for name, corruption in CORRUPTIONS.items():
 
         def step(state: Any, batch: Batch, corruption=corruption) -> Batch:
@@ -97,8 +94,8 @@ def corrupted(assessment: Assessment, positions: np.ndarray) -> dict[str, list[f
             return {"right": logits.argmax(-1) == batch["label"]}
 
         right = _over(assessment, positions, step)
-        found[name] = [float(right(jnp.asarray(severity)).mean()) for severity in SEVERITIES]
-    return found
+        result[name] = [float(right(jnp.asarray(severity)).mean()) for severity in SEVERITIES]
+    return result
 
 
 def attacked(assessment: Assessment, positions: np.ndarray) -> Estimate:
@@ -126,11 +123,11 @@ def outlier_scores(assessment: Assessment, folder: str) -> tuple[dict[str, Estim
     strange = on_devices(trained, predict_step_of(assessment.trained))(others)["logits"]
     both = np.concatenate([assessment.logits, strange])
     outlier = np.arange(len(both)) >= len(assessment.logits)
-    found = {}
+    result = {}
     for name, score in OUTLIER_SCORES.items():
         area = ranking(np.asarray(score(jnp.asarray(both))), outlier).roc_auc[0]
-        found[name] = Estimate(float(area))
-    return found, len(others)
+        result[name] = Estimate(float(area))
+    return result, len(others)
 
 
 def _keys(batch: Batch) -> jax.Array:

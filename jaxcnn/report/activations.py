@@ -38,7 +38,7 @@ def filters(kernels: np.ndarray, at_most: int = 64) -> Gallery:
 def feature_maps(
     predictions: Sequence[Prediction], stages: Mapping[str, np.ndarray], at_most: int = 16
 ) -> Gallery:
-    """What each stage of the network makes of the images.
+    """A gallery of feature maps: the outputs of each stage of the network for some images.
 
     stages: float[B, h, w, c] for the B images; what is no map (features without h and w) is left
     out. The `at_most` channels that vary most over all images are shown, each channel with one

@@ -27,10 +27,10 @@ class Pair(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """What a comparison holds, by the names of the runs.
+    """The content of a comparison, by the names of the runs.
 
-    different: pairs of runs that were tested on different images. config: the values of all runs
-    by each key in which they differ.
+    facts: what else of each run's `metrics.json` is compared. different: pairs of runs that were
+    tested on different images. config: the values of all runs by each key in which they differ.
     """
 
     metrics: Mapping[str, Mapping[str, "Estimate"]]
@@ -42,17 +42,17 @@ class Compared(NamedTuple):
 
 
 def verdict(pair: Pair) -> str:
-    """What a pair tells, in one sentence."""
-    found, p_value = pair.comparison.accuracy_difference, pair.p_value
-    if p_value is None or found.value is None:
+    """The result of a pair, in one sentence."""
+    estimate, p_value = pair.comparison.accuracy_difference, pair.p_value
+    if p_value is None or estimate.value is None:
         return f"{pair.first} and {pair.second} have no image to be compared on."
     ahead, behind = pair.second, pair.first
-    if found.value < 0:
+    if estimate.value < 0:
         ahead, behind = behind, ahead
-    told = f"p = {p_value:.2g}"
+    chance = f"p = {p_value:.2g}"
     if p_value >= _LEVEL:
-        return f"{ahead} and {behind} differ no more than luck explains ({told})."
-    return f"{ahead} is better than {behind} by {_points(abs(found.value))} ({told})."
+        return f"{ahead} and {behind} differ no more than luck explains ({chance})."
+    return f"{ahead} is better than {behind} by {_points(abs(estimate.value))} ({chance})."
 
 
 def compare_page(content: Compared) -> str:
@@ -100,7 +100,7 @@ def compare_page(content: Compared) -> str:
 
 
 def compare_text(content: Compared) -> str:
-    """What the command prints."""
+    """A comparison as a text for a terminal."""
     width = max(len(name) for name in content.metrics)
     titles = [name.removesuffix("_macro").replace("expected_", "") for name in _COLUMNS]
     lines = ["run".ljust(width) + "".join(f"  {t.replace('_', ' '):>17}" for t in titles)]
@@ -144,13 +144,13 @@ def _config(content: Compared) -> Html:
     return table(("key", *content.metrics), rows)
 
 
-def _difference(found: "Estimate | None", points: bool) -> str:
-    if found is None or found.value is None:
+def _difference(estimate: "Estimate | None", points: bool) -> str:
+    if estimate is None or estimate.value is None:
         return "–"
     written = _points if points else "{:+.3f}".format
-    if found.low is None or found.high is None:
-        return written(found.value)
-    return f"{written(found.value)} ({written(found.low)} to {written(found.high)})"
+    if estimate.low is None or estimate.high is None:
+        return written(estimate.value)
+    return f"{written(estimate.value)} ({written(estimate.low)} to {written(estimate.high)})"
 
 
 def _points(share: float) -> str:

@@ -59,7 +59,7 @@ class Gallery(NamedTuple):
         return f"Gallery({self.title!r}, {count} tiles)"
 
     def _repr_png_(self) -> bytes:
-        """How a notebook shows it."""
+        """The picture that a notebook shows."""
         return gallery_png(self)
 
 
@@ -97,7 +97,7 @@ def gallery_html(gallery: Gallery) -> Html:
 
 
 def _arrange(gallery: Gallery) -> tuple[list[tuple[int, int, Tile | str]], int]:
-    """What stands where, in pixels from the top left corner; and the height of it all.
+    """Places of titles and tiles, in pixels from the top left corner; and the height of it all.
 
     Tiles stand from left to right, each group on a line of its own.
     """
@@ -236,12 +236,12 @@ def confidently_wrong(
 
 
 def sample_predictions(predictions: Iterable[Prediction]) -> Gallery:
-    """Images as they are given, each marked as right or wrong."""
+    """A gallery of predictions in their order, each marked as right or wrong."""
     return Gallery("Predictions", [Group([tile_of(one) for one in predictions])])
 
 
 def misclassified(predictions: Iterable[Prediction]) -> Gallery:
-    """The wrong ones among the given, the most confident first."""
+    """A gallery of the wrong ones among predictions, the most confident first."""
     wrong = sorted((p for p in predictions if not p.right), key=lambda p: -p.probability)
     return Gallery(
         "Misclassified, the most confidently wrong first",

@@ -2,7 +2,7 @@
 
     page("Title", [Section("Counts", table(("class", "images"), [("cat", 3)]))])
 
-Functions give `Html`; any other text they are given is escaped.
+Functions return `Html`; other text among their arguments is escaped.
 """
 
 import base64
@@ -83,8 +83,8 @@ def table(header: Sequence[object], rows: Iterable[Sequence[object]], caption: s
         for cell, on_right in zip(header, right, strict=True)
     )
     body = "".join(f"<tr>{''.join(_cells(row))}</tr>" for row in rows)
-    told = f"<caption>{text(caption)}</caption>" if caption else ""
-    inside = f"{told}<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    title = f"<caption>{text(caption)}</caption>" if caption else ""
+    inside = f"{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
     label = text(caption or "table")
     reach = f' tabindex="0" role="region" aria-label="{label}"'
     return Html(
@@ -113,7 +113,7 @@ def note(label: str, what: object, advice: object, serious: bool) -> Html:
 
 
 def summary(verdict: str, answers: Mapping[str, object], notes: Iterable[Note]) -> Html:
-    """What stands before the first section: a sentence, short answers, and what to mind."""
+    """The part of a page before its sections: a sentence, short answers, and notes."""
     return join(
         [
             # A percent sign stays with its number.

@@ -31,7 +31,7 @@ _NAME = 40
 
 
 class Report(NamedTuple):
-    """What a report holds. What is empty has no section.
+    """The content of a report. What is empty has no section.
 
     verdict: see `verdict`. split: what the images are ("test").
     facts: short answers under the verdict: model, data, checkpoint.
@@ -308,7 +308,7 @@ _SPLIT_NOTES = {
 
 
 def split_note(split: str) -> Note | None:
-    """What is wrong with judging a model by these images; None where they are a test."""
+    """A warning where a model is judged by other images than a test's; None where it is not."""
     return _SPLIT_NOTES.get(split)
 
 

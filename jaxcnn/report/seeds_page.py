@@ -48,7 +48,7 @@ def seeds_files(
     config: the flat config that all seeds share. command_line: that repeats the runs.
     link_to: where each seed's own report is, from this page; "" where there are none.
     """
-    seeds, found = sorted(metrics), over_seeds(metrics)
+    seeds, statistics = sorted(metrics), over_seeds(metrics)
     # At most so many, with the first and the last.
     places = np.linspace(0, len(seeds) - 1, min(len(seeds), _CURVES)).round().astype(int)
     shown = [seeds[k] for k in np.unique(places)]
@@ -60,13 +60,13 @@ def seeds_files(
     sections = [
         Section(
             "The numbers",
-            _metrics_table(found),
+            _metrics_table(statistics),
             "Standard deviation: how far a single seed is from the mean. Interval: where the mean "
             "of very many seeds is, in 19 cases of 20.",
         ),
         Section(
             "Each seed",
-            join([chart(*dots), _seeds_table(found, seeds, link_to)]),
+            join([chart(*dots), _seeds_table(statistics, seeds, link_to)]),
             "The same recipe, data and splits; the first parameters, the order of examples and "
             "all other draws differ.",
         ),
@@ -87,35 +87,35 @@ def seeds_files(
             "This command repeats the runs.",
         ),
     ]
-    lead = summary(seeds_verdict(metrics), _answers(metrics, found), seeds_notes(metrics))
+    lead = summary(seeds_verdict(metrics), _answers(metrics, statistics), seeds_notes(metrics))
     pictures = {"seeds.png": dots.light} | ({"curves.png": curves.light} if curves else {})
     return {"report.html": page(title, sections, lead, "Made by jaxcnn.").encode(), **pictures}
 
 
 def seeds_verdict(metrics: Mapping[int, Mapping[str, Any]]) -> str:
     """One sentence: the mean accuracy, its interval, and how far a single seed is from it."""
-    found = over_seeds(metrics)["accuracy"]
-    count, split = len(found.values), _shared(metrics, "split")
-    mean = number("accuracy", found.mean, 2)
-    if found.std is None or found.half_width is None:
+    accuracy = over_seeds(metrics)["accuracy"]
+    count, split = len(accuracy.values), _shared(metrics, "split")
+    mean = number("accuracy", accuracy.mean, 2)
+    if accuracy.std is None or accuracy.half_width is None:
         return (
             f"{mean} of the {split} images are right with one seed; how much of that is luck is "
             "not known."
         )
-    if found.std == 0:
+    if accuracy.std == 0:
         return f"All {count} seeds have {mean} of the {split} images right."
-    half = 100 * found.half_width
+    half = 100 * accuracy.half_width
     return (
         f"{mean} ± {half:.2f} of the {split} images are right on average of {count} seeds (95 % "
-        f"interval of the mean: {_interval('accuracy', found)}); a single seed is typically "
-        f"{100 * found.std:.2f} points away from it."
+        f"interval of the mean: {_interval('accuracy', accuracy)}); a single seed is typically "
+        f"{100 * accuracy.std:.2f} points away from it."
     )
 
 
 def seeds_notes(metrics: Mapping[int, Mapping[str, Any]]) -> list[Note]:
-    """What to know before the numbers are believed."""
-    found = over_seeds(metrics)["accuracy"]
-    count, doubt = len(found.values), split_note(str(_shared(metrics, "split")))
+    """Notes that weaken the numbers."""
+    accuracy = over_seeds(metrics)["accuracy"]
+    count, doubt = len(accuracy.values), split_note(str(_shared(metrics, "split")))
     notes = [] if doubt is None else [doubt]
     if count == 1:
         what = "One seed has no deviation and no interval."
@@ -123,7 +123,7 @@ def seeds_notes(metrics: Mapping[int, Mapping[str, Any]]) -> list[Note]:
     if count < _FEW:
         what = f"{count} seeds say little about how much seeds differ, so the interval is wide."
         notes.append(Note(what, "Five or more make it a good deal shorter."))
-    if found.std == 0:
+    if accuracy.std == 0:
         what = "All seeds have the same accuracy, so the interval has no length."
         notes.append(Note(what, "The loss tells more; so would more test images."))
     what = "The interval is about the luck of training; all seeds see the same images."
@@ -133,7 +133,7 @@ def seeds_notes(metrics: Mapping[int, Mapping[str, Any]]) -> list[Note]:
     ]
 
 
-def _metrics_table(found: Mapping[str, SeedStatistics]) -> Html:
+def _metrics_table(statistics: Mapping[str, SeedStatistics]) -> Html:
     rows = {
         name: (
             _title(name),
@@ -142,7 +142,7 @@ def _metrics_table(found: Mapping[str, SeedStatistics]) -> Html:
             Number(_interval(name, one)),
             Number(f"{number(name, min(one.values), 2)} to {number(name, max(one.values), 2)}"),
         )
-        for name, one in found.items()
+        for name, one in statistics.items()
     }
     header = ("", "mean", "standard deviation", "95 % interval of the mean", "seeds from, to")
     first = [rows[name] for name in _FIRST if name in rows]
@@ -154,13 +154,15 @@ def _title(name: str) -> str:
     return name.removesuffix("_macro").replace("top5", "top-5").replace("_", " ")
 
 
-def _seeds_table(found: Mapping[str, SeedStatistics], seeds: Sequence[int], link_to: str) -> Html:
+def _seeds_table(
+    statistics: Mapping[str, SeedStatistics], seeds: Sequence[int], link_to: str
+) -> Html:
     """A row a seed, with a link to its own report."""
-    names = [name for name in _FIRST if name in found]
+    names = [name for name in _FIRST if name in statistics]
     rows = [
         (
             link(link_to.format(seed=seed), f"seed {seed}") if link_to else f"seed {seed}",
-            *(Number(number(name, found[name].values[k], 2)) for name in names),
+            *(Number(number(name, statistics[name].values[k], 2)) for name in names),
         )
         for k, seed in enumerate(seeds)
     ]
@@ -168,10 +170,10 @@ def _seeds_table(found: Mapping[str, SeedStatistics], seeds: Sequence[int], link
 
 
 def _answers(
-    metrics: Mapping[int, Mapping[str, Any]], found: Mapping[str, SeedStatistics]
+    metrics: Mapping[int, Mapping[str, Any]], statistics: Mapping[str, SeedStatistics]
 ) -> dict[str, object]:
     """Short answers for under the verdict."""
-    values, answers = found["accuracy"].values, dict[str, object](seeds=len(metrics))
+    values, answers = statistics["accuracy"].values, dict[str, object](seeds=len(metrics))
     if (count := _shared(metrics, "num_examples")) is not None:
         answers[f"{_shared(metrics, 'split')} images"] = count
     if len(metrics) > 1:
@@ -181,7 +183,7 @@ def _answers(
 
 
 def _shared(metrics: Mapping[int, Mapping[str, Any]], key: str) -> Any:
-    """What all seeds have in common."""
+    """A value that all seeds have in common."""
     return next(iter(metrics.values())).get(key)
 
 

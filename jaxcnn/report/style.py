@@ -72,7 +72,7 @@ class Chart(NamedTuple):
 
 
 def in_both_themes(draw: Callable[[Theme], "Figure"]) -> Chart:
-    """What `draw(theme)` makes, in both themes. Its figure's label becomes the description."""
+    """Draws `draw(theme)` in both themes. Its figure's label becomes the description."""
     light, dark = draw(LIGHT), draw(DARK)
     width, height = light.get_size_inches()
     size = round(width * _PAGE_DPI), round(height * _PAGE_DPI)
@@ -123,14 +123,10 @@ def dress_legend(axes: "Axes", theme: Theme, *, outside: str = "", **style: Any)
 
     outside: where it stands beside the axes ("right upper", "lower center"), or "" for inside.
     """
-    handles = axes.get_legend_handles_labels()[0]
-    if handles:
+    if handles := axes.get_legend_handles_labels()[0]:
         style |= {"frameon": False, "fontsize": _FONT_SIZE, "labelcolor": theme.ink}
-        if outside:
-            style["loc"] = f"outside {outside}"
-            legend = axes.figure.legend(handles=handles, **style)
-        else:
-            legend = axes.legend(**style)
+        style |= {"loc": f"outside {outside}"} if outside else {}
+        legend = (axes.figure if outside else axes).legend(handles=handles, **style)
         for words in legend.get_texts():
             words.set_parse_math(False)
 
@@ -139,20 +135,15 @@ def percent_ticks(axes: "Axes", which: str) -> None:
     """Shares of the "x" or "y" axis as percentages."""
     from matplotlib.ticker import PercentFormatter
 
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    getattr(axes, f"{which}axis").set_major_formatter(PercentFormatter(1.0, symbol=" %"))
 
 
 def name_ticks(axes: "Axes", which: str, names: dict[float, str], turn: float = 0) -> None:
     """Writes names at places of the "x" or "y" axis. turn: degrees."""
-    place = axes.set_xticks if which == "x" else axes.set_yticks
-    place(list(names), list(names.values()), rotation=turn)
-    labels = axes.get_xticklabels() if which == "x" else axes.get_yticklabels()
-    for words in labels:
-        words.set_parse_math(False)
-        if turn not in (0, 90):
-            words.set_rotation_mode("anchor")
-            words.set_horizontalalignment("right")
+    look = {"rotation": turn, "parse_math": False}
+    if turn not in (0, 90):
+        look |= {"rotation_mode": "anchor", "horizontalalignment": "right"}
+    getattr(axes, f"set_{which}ticks")(list(names), list(names.values()), **look)
 
 
 def ink_on(theme: Theme, value: float) -> str:
@@ -163,7 +154,7 @@ def ink_on(theme: Theme, value: float) -> str:
 
 
 def color_map(theme: Theme) -> "Colormap":
-    """Of numbers from 0 to 1: nothing is the paper, and more has more contrast with it."""
+    """Colours of numbers from 0 to 1: 0 is the paper, and more has more contrast with it."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list(theme.name, theme.ramp)

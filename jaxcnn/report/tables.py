@@ -22,12 +22,12 @@ def metrics_table(measured: "Measured") -> Html:
     """The numbers of the whole split; those that repeat or refine others are folded."""
 
     def row(name: str, title: str, meaning: str) -> tuple[object, ...]:
-        found = measured.metrics[name]
+        estimate = measured.metrics[name]
         note = text(meaning)
-        if found.reason is not None:
-            lack = "not defined: " if found.value is None else "no interval: "
-            note = Html(f'{note}<br><span class="between">{lack}{text(found.reason)}</span>')
-        return title, Number(show(name, found)), Number(_interval(name, found)), note
+        if estimate.reason is not None:
+            lack = "not defined: " if estimate.value is None else "no interval: "
+            note = Html(f'{note}<br><span class="between">{lack}{text(estimate.reason)}</span>')
+        return title, Number(show(name, estimate)), Number(_interval(name, estimate)), note
 
     header = ("", "value", "95 % interval", "what it says")
     first = [row(name, *words) for name, words in METRICS.items() if name in measured.metrics]
@@ -103,23 +103,23 @@ def folded(header: Sequence[object], rows: Sequence[Sequence[object]], noun: str
     return details(title, table(header, rows[:MOST]))
 
 
-def cell(name: str, found: "Estimate") -> Number:
+def cell(name: str, estimate: "Estimate") -> Number:
     """A value with its interval below."""
-    below = _interval(name, found)
+    below = _interval(name, estimate)
     return Number(
-        text(show(name, found)) + f'<br><span class="between">{below}</span>' * bool(below)
+        text(show(name, estimate)) + f'<br><span class="between">{below}</span>' * bool(below)
     )
 
 
-def show(name: str, found: "Estimate") -> str:
+def show(name: str, estimate: "Estimate") -> str:
     """A value as it is read: a percentage, or a plain number; "–" where there is none."""
-    return "–" if found.value is None else number(name, found.value)
+    return "–" if estimate.value is None else number(name, estimate.value)
 
 
-def _interval(name: str, found: "Estimate") -> str:
-    if found.low is None or found.high is None:
+def _interval(name: str, estimate: "Estimate") -> str:
+    if estimate.low is None or estimate.high is None:
         return ""
-    return f"{number(name, found.low).removesuffix(' %')} to {number(name, found.high)}"
+    return f"{number(name, estimate.low).removesuffix(' %')} to {number(name, estimate.high)}"
 
 
 def number(name: str, value: float, digits: int = 1) -> str:
