@@ -140,7 +140,7 @@ def percent_ticks(axes: "Axes", which: str) -> None:
 
 def name_ticks(axes: "Axes", which: str, names: dict[float, str], turn: float = 0) -> None:
     """Writes names at places of the "x" or "y" axis. turn: degrees."""
-    look = {"rotation": turn, "parse_math": False}
+    look: dict[str, Any] = {"rotation": turn, "parse_math": False}
     if turn not in (0, 90):
         look |= {"rotation_mode": "anchor", "horizontalalignment": "right"}
     getattr(axes, f"set_{which}ticks")(list(names), list(names.values()), **look)
