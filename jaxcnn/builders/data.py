@@ -30,6 +30,7 @@ from jaxcnn.data.cache import choose_mode, decoded_bytes, load_images, survey
 from jaxcnn.data.copies import with_copies
 from jaxcnn.data.decode import Decoding
 from jaxcnn.data.folder import load_unlabelled
+from jaxcnn.data.labels import check_twice, name_classes, warn_of_names
 from jaxcnn.data.listing import notes
 from jaxcnn.data.load import check_bad
 from jaxcnn.data.pipeline import SAMPLINGS, Sampling
@@ -55,8 +56,11 @@ _STREAMED = {
 }
 
 
-def build_sources(config: ConfigDict) -> dict[str, Source]:
-    """The splits of the data set a config names, not yet decoded."""
+def build_sources(config: ConfigDict, facts: Mapping[str, Any] | None = None) -> dict[str, Source]:
+    """The splits of the data set a config names, not yet decoded.
+
+    facts: the content of `dataset.json` of the run that they are for; None for a new run.
+    """
     load = chosen(config, "data")
     shared = {name: config.data[name] for name in ("image_size", "channels", "num_classes")}
     accepted = inspect.signature(load).parameters
@@ -77,7 +81,13 @@ def build_sources(config: ConfigDict) -> dict[str, Source]:
     found, expected = len(sources["train"].class_names), config.data.num_classes
     if expected is not None and expected != found:
         raise UserError(f"config.data.num_classes={expected}: the data have {found} classes")
-    return sources
+    named = sources["train"].class_names
+    check_twice(f"config.data.source={config.data.source!r}", named)
+    # A run knows its classes as they were called when it began.
+    if facts is None or not {*named} <= {*facts.get("class_names", ())}:
+        folder = Path(given["dir"]).expanduser() if config.data.source == "folder" else None
+        named = name_classes(named, config.data.class_names, folder)
+    return {role: source._replace(class_names=named) for role, source in sources.items()}
 
 
 def build_decoding(config: ConfigDict, facts: Mapping[str, Any] | None = None) -> Decoding:
@@ -123,8 +133,10 @@ def build_dataset(
     device_memory: bytes of one accelerator, None without one.
     facts: the content of `dataset.json` of the run that they are for; None for a new run.
     """
-    sources, data = build_sources(config), config.data
+    sources, data = build_sources(config, facts), config.data
     _tell_left_out(f"config.data.dir={data.get('dir')!r}", sources["train"])
+    if facts is None:
+        warn_of_names(sources["train"].class_names)
     how = (
         choose_decoding(config, sources["train"])
         if facts is None

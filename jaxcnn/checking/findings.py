@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxcnn.checking.examples import Copies, Examples
+from jaxcnn.data.labels import alike, several_in_one
 from jaxcnn.data.listing import LeftOut, notes
 from jaxcnn.data.splits import ROLES
 from jaxcnn.errors import first_few
@@ -47,6 +48,7 @@ def find(
         *unreadable(examples, on_bad_image),
         *copied(examples, roles, copies),
         *(crossing_groups(examples, roles) if grouped else ()),
+        *names(examples),
         *classes(examples, roles),
         *sizes(examples, image_size),
         *looks(examples),
@@ -163,6 +165,27 @@ def crossing_groups(examples: Examples, roles: np.ndarray) -> Iterator[Finding]:
             True,
             f"{count_of(crossing, 'group')} in more than one split, such as {named}",
             "move each group to one split, or remove the given splits and let jaxcnn make them",
+        )
+
+
+def names(examples: Examples) -> Iterator[Finding]:
+    """Names of classes that look alike, or like several in one."""
+    if groups := alike(examples.class_names):
+        yield Finding(
+            "alike_names",
+            True,
+            f"{count_of(groups, 'name', 'names')} of classes in more than one spelling: "
+            + first_few(" and ".join(map(repr, group)) for group in groups),
+            "make them one class, or rename one where they are two",
+        )
+    if several := several_in_one(examples.class_names):
+        yield Finding(
+            "several_labels",
+            True,
+            f"{count_of(several, 'class', 'classes')} that look like several labels in one: "
+            + first_few(map(repr, several)),
+            "keep one label an image, or leave images with several out: each combination is "
+            "learned as a class of its own",
         )
 
 

@@ -125,6 +125,10 @@ COLOUR = Range(
     "(red, green, blue), whole numbers from 0 to 255",
     lambda value: len(value) == 3 and all(matches(c, int) and 0 <= c <= 255 for c in value),
 )
+NAMES = Range(
+    "a tuple of names, or the path of a file of them",
+    lambda value: bool(value) and matches(value, str | tuple[str, ...]),
+)
 WINDOW = Range(
     "(low, high), two numbers, low below high, or 'file'",
     lambda value: value == "file" or (_is_pair(value) and value[0] < value[1]),
@@ -171,6 +175,8 @@ KEYS: dict[str, Key] = {
     "data.image_size": Key(int, "pixels; None: the images' own", ABOVE_ZERO),
     "data.channels": Key(int, "1 or 3; None: the images' own", CHANNELS),
     "data.num_classes": Key(int, "an error if the data have another number"),
+    "data.class_names": Key(object, "of numbered classes, in order, or a file of them; None: a "
+        "classes.txt, labels.csv, ... beside folders that are numbers", NAMES),
     "data.holdout": Key(0.1, "validation's share of train, where there is no validation split",
         SHARE),
     "data.test_holdout": Key(0.2, "test's share, where there is no test split", SHARE),

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcnn.data.folder import check_classes
+from jaxcnn.data.labels import class_of_labels
 from jaxcnn.data.source import Content, Source
 from jaxcnn.errors import UserError, nearest
 
@@ -129,6 +130,9 @@ def _classes(
         raise UserError(f"{where}: labels are numbers in one split and names in another")
     together = np.concatenate(list(labels.values()))
     if together.dtype.kind == "U":
+        class_of = class_of_labels(where, np.unique(together).tolist())
+        labels = {k: np.array([class_of[name] for name in v.tolist()]) for k, v in labels.items()}
+        together = np.concatenate(list(labels.values()))
         names = np.unique(labels["train"])
         check_classes(where, names.tolist(), together.tolist())
         if len(names) < 2:

@@ -14,6 +14,7 @@ from jaxcnn.data.folder import (
     match_groups,
     natural_order,
 )
+from jaxcnn.data.labels import class_of_labels, merge_spellings
 from jaxcnn.data.source import Source
 from jaxcnn.errors import UserError, nearest
 
@@ -57,7 +58,10 @@ def load_csv(
     needed += [column for column in (split_column, group_column) if column in columns]
     _check_fields(rows, needed, where)
 
-    class_names = natural_order({row[label_column] for _, row in rows})
+    class_of = class_of_labels(where, [row[label_column] for _, row in rows])
+    for _, row in rows:
+        row[label_column] = class_of[row[label_column]]
+    class_names = natural_order(set(class_of.values()))
     if len(class_names) < 2:
         only = f"only one class ({class_names[0]!r})" if rows else "no rows below the header"
         raise UserError(f"{where}: {only}, and a classifier needs two")
@@ -73,13 +77,14 @@ def load_csv(
         raise UserError(f"{where}: no line is of split train")
     check_classes(where, {row[label_column] for row in splits["train"]}, class_names)
 
+    group_of = merge_spellings(row[group_column] for _, row in rows if group_column in columns)
     number_of = {name: k for k, name in enumerate(class_names)}
     sources: dict[str, Source] = {}
     for role in [role for role in ("train", "validation", "test") if role in splits]:
         mine = splits[role]
         paths = [row[path_column] for row in mine]
         label = np.array([number_of[row[label_column]] for row in mine], np.int32)
-        groups = [row[group_column] for row in mine] if group_column in columns else None
+        groups = [group_of[row[group_column]] for row in mine] if group_column in columns else None
         if group_pattern is not None:
             groups = match_groups(paths, group_pattern)
         sources[role] = files_source(Files(file.parent, paths, label), class_names, groups)
@@ -109,7 +114,7 @@ def _check_fields(rows: list[tuple[int, dict[str, str]]], needed: list[str], whe
     """UserError for a row without text in a needed column, or with more fields than columns."""
     for number, row in rows:
         for column in needed:
-            if not row[column]:
+            if not (row[column] or "").strip():
                 raise UserError(f"{where}: line {number} has no {column}")
         if None in row:
             raise UserError(

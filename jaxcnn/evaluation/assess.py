@@ -27,6 +27,7 @@ from jaxcnn.config.keys import differences, flatten, load_config, resolve, unfla
 from jaxcnn.core.step import Batch
 from jaxcnn.core.views import with_views
 from jaxcnn.data.decode import Decoding
+from jaxcnn.data.labels import same_name
 from jaxcnn.data.pipeline import eval_batches
 from jaxcnn.data.source import Dataset, Split
 from jaxcnn.errors import UserError, first_few
@@ -304,6 +305,8 @@ def _changed(config: ConfigDict, values: dict[str, Any]) -> ConfigDict:
 def _relabelling(trained: Trained, names: tuple[str, ...]) -> Callable[[Split], Split]:
     """A function that gives the examples of classes `names` the model's labels."""
     known = {name: k for k, name in enumerate(trained.class_names)}
+    same = {same_name(name): k for name, k in known.items()}
+    known = {name: same[same_name(name)] for name in names if same_name(name) in same} | known
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UserError(
