@@ -8,8 +8,7 @@ export(load_trained("runs/digits"), "runs/digits/export", ["onnx"])
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +28,7 @@ from jaxcnn.exports.verified import (
     sha256,
     unfinished,
     write_verified,
+    writing,
 )
 from jaxcnn.files.folders import LocalFolder
 from jaxcnn.files.paths import as_path
@@ -74,23 +74,15 @@ def export(
     """
     place = LocalFolder(as_path(folder))
     try:
-        with _writing(folder):
+        with writing(folder):
             place.fetch()
         try:
             return _export(trained, place.path, formats, batch, int8, triton)
         finally:  # what was verified before one that is refused
-            with _writing(folder):
+            with writing(folder):
                 place.keep()
     finally:
         place.drop()
-
-
-@contextmanager
-def _writing(folder: str | Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
 
 
 def _export(
@@ -216,10 +208,8 @@ def _write_triton(trained: Trained, model: Model, onnx: Path) -> tuple[dict[str,
     """Writes the folder for Triton; what model.json and the last lines say of it."""
     final = onnx.with_name(TRITON)
     with unfinished(onnx.parent) as temporary:
-        try:
+        with writing(final):
             write_triton(temporary / TRITON, onnx, model)
-        except OSError as error:
-            raise UserError(f"{final}: cannot be written ({error.strerror or error})") from error
         put_in_place(temporary / TRITON, final)
     facts = facts_of(final, model, made_of=sha256(onnx))
     return facts, f"a copy of {onnx.name}, with config.pbtxt"

@@ -61,17 +61,17 @@ def trace(function: Callable[[jax.Array], jax.Array], image_shape: tuple[int, ..
 
 def walk(last: Node) -> list[Node]:
     """All nodes the last one needs, each after those it needs itself."""
-    found: dict[int, Node] = {}
+    done: dict[int, Node] = {}
     waiting: list[tuple[Node, Iterator[Operand]]] = [(last, iter(last.inputs))]
     while waiting:
         node, inputs = waiting[-1]
-        following = next((x for x in inputs if isinstance(x, Node) and id(x) not in found), None)
+        following = next((x for x in inputs if isinstance(x, Node) and id(x) not in done), None)
         if following is None:
-            found[id(node)] = node
+            done[id(node)] = node
             waiting.pop()
         else:
             waiting.append((following, iter(following.inputs)))
-    return list(found.values())
+    return list(done.values())
 
 
 def _run(jaxpr: Any, consts: list[Any], arguments: list[Operand]) -> list[Operand]:
@@ -168,42 +168,32 @@ def _elementwise(equation: Any, operands: list[Operand]) -> Node:
     return Node(equation.primitive.name, inputs, shape, np.dtype(result.aval.dtype), attributes)
 
 
-def _same(equation: Any, operands: list[Operand]) -> Operand:
-    return operands[0]
-
-
-def _square(equation: Any, operands: list[Operand]) -> Node:
-    (x,) = operands
-    return Node("mul", [x, x], x.shape, x.dtype)
-
-
-def _integer_pow(equation: Any, operands: list[Operand]) -> Node:
-    (x,), power = operands, equation.params["y"]
+def _power(x: Node, power: int) -> Node:
     if power < 1:
         raise Unsupported(f"integer_pow with the exponent {power}")
-    found = x
+    product = x
     for _ in range(power - 1):
-        found = Node("mul", [found, x], x.shape, x.dtype)
-    return found
+        product = Node("mul", [product, x], x.shape, x.dtype)
+    return product
 
 
 def _conv(equation: Any, operands: list[Operand]) -> Node:
     x, kernel = operands
-    given, (result,) = equation.params, equation.outvars
-    numbers = given["dimension_numbers"]
+    params, (result,) = equation.params, equation.outvars
+    numbers = params["dimension_numbers"]
     plain = (numbers.lhs_spec, numbers.out_spec) == ((0, 3, 1, 2),) * 2
-    if isinstance(kernel, Node) or not plain or set(given["lhs_dilation"]) != {1}:
+    if isinstance(kernel, Node) or not plain or set(params["lhs_dilation"]) != {1}:
         raise Unsupported("a convolution that is transposed, or not of [B, H, W, C] by a constant")
-    if given["batch_group_count"] != 1:
+    if params["batch_group_count"] != 1:
         raise Unsupported("a convolution with groups of images")
     out, into, *space = numbers.rhs_spec
     attributes = {
         "kernel": np.asarray(kernel).transpose(*space, into, out),  # HWIO
         "bias": None,
-        "strides": tuple(given["window_strides"]),
-        "padding": tuple(map(tuple, given["padding"])),
-        "dilation": tuple(given["rhs_dilation"]),
-        "groups": given["feature_group_count"],
+        "strides": tuple(params["window_strides"]),
+        "padding": tuple(map(tuple, params["padding"])),
+        "dilation": tuple(params["rhs_dilation"]),
+        "groups": params["feature_group_count"],
     }
     return Node("conv", [x], result.aval.shape, x.dtype, attributes)
 
@@ -224,15 +214,15 @@ def _dense(equation: Any, operands: list[Operand]) -> Node:
 
 
 def _pool(equation: Any, operands: list[Operand]) -> Node:
-    (x,), given = operands, equation.params
-    window, strides = given["window_dimensions"], given["window_strides"]
-    dilated = {*given["base_dilation"], *given["window_dilation"]} != {1}
+    (x,), params = operands, equation.params
+    window, strides = params["window_dimensions"], params["window_strides"]
+    dilated = {*params["base_dilation"], *params["window_dilation"]} != {1}
     if len(window) != 4 or (window[0], window[3]) != (1, 1) or dilated:
         raise Unsupported("pooling that is not over height and width")
     attributes = {
         "window": tuple(window[1:3]),
         "strides": tuple(strides[1:3]),
-        "padding": tuple(map(tuple, given["padding"][1:3])),
+        "padding": tuple(map(tuple, params["padding"][1:3])),
     }
     op = {"reduce_window_max": "max_pool", "reduce_window_sum": "sum_pool"}
     shape = equation.outvars[0].aval.shape
@@ -251,14 +241,6 @@ def _keeping(*names: str) -> Callable[[Any, list[Operand]], Node]:
     return rule
 
 
-def _reshape(equation: Any, operands: list[Operand]) -> Node:
-    return _reshape_to(operands[0], equation.outvars[0].aval.shape)
-
-
-def _broadcast(equation: Any, operands: list[Operand]) -> Operand:
-    return _spread(equation, operands[0])
-
-
 def _clamp(equation: Any, operands: list[Operand]) -> Node:
     low, x, high = operands
     raised = Node("max", [x, np.asarray(low)], x.shape, x.dtype)
@@ -273,24 +255,22 @@ ELEMENTWISE = frozenset({*_ARITHMETIC, *_COMPARISONS, *_FUNCTIONS, "copy", "copy
 
 RULES: dict[str, Callable[[Any, list[Operand]], Any]] = {
     **dict.fromkeys((*_ARITHMETIC, *_COMPARISONS, *_FUNCTIONS), _elementwise),
-    "broadcast_in_dim": _broadcast,
+    **dict.fromkeys(("copy", "copy_p", "stop_gradient"), lambda equation, operands: operands[0]),
+    **dict.fromkeys(("reduce_max", "reduce_min", "reduce_sum"), _keeping("axes")),
+    **dict.fromkeys(
+        ("reshape", "squeeze"),
+        lambda equation, operands: _reshape_to(operands[0], equation.outvars[0].aval.shape),
+    ),
+    "broadcast_in_dim": lambda equation, operands: _spread(equation, operands[0]),
     "clamp": _clamp,
     "concatenate": _keeping("dimension"),
     "conv_general_dilated": _conv,
-    "copy": _same,
-    "copy_p": _same,
     "dot_general": _dense,
-    "integer_pow": _integer_pow,
+    "integer_pow": lambda equation, operands: _power(operands[0], equation.params["y"]),
     "pad": _keeping("padding_config"),
-    "reduce_max": _keeping("axes"),
-    "reduce_min": _keeping("axes"),
-    "reduce_sum": _keeping("axes"),
     "reduce_window_max": _pool,
     "reduce_window_sum": _pool,
-    "reshape": _reshape,
     "slice": _keeping("start_indices", "limit_indices", "strides"),
-    "square": _square,
-    "squeeze": _reshape,
-    "stop_gradient": _same,
+    "square": lambda equation, operands: _power(operands[0], 2),
     "transpose": _keeping("permutation"),
 }

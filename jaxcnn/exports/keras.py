@@ -139,24 +139,24 @@ def _padded(node: Node, name: str, tensor: Tensor) -> Tensor:
 
 
 def _conv(node: Node, name: str, tensor: Tensor) -> Tensor:
-    given, kernel = node.attributes, node.attributes["kernel"]
+    options, kernel = node.attributes, node.attributes["kernel"]
     tensor = _padded(node, name, tensor)
     height, width, into, out = kernel.shape
     keywords = {
-        "strides": given["strides"],
-        "dilation_rate": given["dilation"],
-        "use_bias": given["bias"] is not None,
+        "strides": options["strides"],
+        "dilation_rate": options["dilation"],
+        "use_bias": options["bias"] is not None,
         "name": name,
     }
-    if given["groups"] == node.inputs[0].shape[-1] > 1 and into == 1:
+    if options["groups"] == node.inputs[0].shape[-1] > 1 and into == 1:
         layer = _layer("DepthwiseConv2D")(
-            (height, width), depth_multiplier=out // given["groups"], **keywords
+            (height, width), depth_multiplier=out // options["groups"], **keywords
         )
-        kernel = kernel.reshape(height, width, given["groups"], -1)
+        kernel = kernel.reshape(height, width, options["groups"], -1)
     else:
-        keywords["groups"] = given["groups"]
+        keywords["groups"] = options["groups"]
         layer = _layer("Conv2D")(out, (height, width), **keywords)
-    return _with_weights(layer, tensor, kernel, given["bias"])
+    return _with_weights(layer, tensor, kernel, options["bias"])
 
 
 def _dense(node: Node, name: str, tensor: Tensor) -> Tensor:
@@ -177,9 +177,9 @@ def _affine(node: Node, name: str, tensor: Tensor) -> Tensor:
 
 
 def _layer_norm(node: Node, name: str, tensor: Tensor) -> Tensor:
-    given = node.attributes
-    layer = _layer("LayerNormalization")(epsilon=given["epsilon"], name=name)
-    return _with_weights(layer, tensor, given["scale"], given["bias"])
+    options = node.attributes
+    layer = _layer("LayerNormalization")(epsilon=options["epsilon"], name=name)
+    return _with_weights(layer, tensor, options["scale"], options["bias"])
 
 
 def _cast(node: Node, name: str, tensor: Tensor) -> Tensor:
@@ -195,15 +195,15 @@ def _clip(node: Node, name: str, tensor: Tensor) -> Tensor:
 
 
 def _pool(node: Node, name: str, tensor: Tensor) -> Tensor:
-    given, (x,) = node.attributes, node.inputs
+    options, (x,) = node.attributes, node.inputs
     positive = isinstance(x, Node) and x.op == "clip" and x.attributes["low"] == 0
-    if node.op == "max_pool" and np.any(given["padding"]) and not positive:
+    if node.op == "max_pool" and np.any(options["padding"]) and not positive:
         raise _no_layer("padded maxima of values below zero")
     layer = "MaxPooling2D" if node.op == "max_pool" else "AveragePooling2D"
     tensor = _padded(node, name, tensor)
-    tensor = _layer(layer)(given["window"], strides=given["strides"], name=name)(tensor)
+    tensor = _layer(layer)(options["window"], strides=options["strides"], name=name)(tensor)
     if node.op == "sum_pool":
-        return _layer("Rescaling")(float(np.prod(given["window"])), name=f"{name}_sum")(tensor)
+        return _layer("Rescaling")(float(np.prod(options["window"])), name=f"{name}_sum")(tensor)
     return tensor
 
 
@@ -216,9 +216,9 @@ def _reduce(node: Node, name: str, tensor: Tensor) -> Tensor:
 
 
 def _slice(node: Node, name: str, tensor: Tensor) -> Tensor:
-    (x,), given = node.inputs, node.attributes
-    starts, ends = given["start_indices"], given["limit_indices"]
-    _, down, across, step = given["strides"] or (1,) * len(starts)
+    (x,), options = node.inputs, node.attributes
+    starts, ends = options["start_indices"], options["limit_indices"]
+    _, down, across, step = options["strides"] or (1,) * len(starts)
     if len(starts) != 4 or step != 1 or (starts[3], ends[3]) != (0, x.shape[3]):
         raise _no_layer("some of the channels")
     cropping = [(starts[axis], x.shape[axis] - ends[axis]) for axis in (1, 2)]

@@ -1,4 +1,4 @@
-"""What the writers of formats are given: a classifier without its config."""
+"""What the writers of formats take: a classifier without its config."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

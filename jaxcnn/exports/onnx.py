@@ -40,8 +40,8 @@ class Writer:
         from onnx import helper
 
         name = name or f"{op}_{len(self.nodes)}".lower()
-        given = {key: value for key, value in attributes.items() if value is not None}
-        self.nodes.append(helper.make_node(op, inputs, [name], name=f"{name}_node", **given))
+        options = {key: value for key, value in attributes.items() if value is not None}
+        self.nodes.append(helper.make_node(op, inputs, [name], name=f"{name}_node", **options))
         return name
 
     def constant(self, array: Any) -> str:
@@ -71,8 +71,17 @@ class Writer:
         return self._names[id(x), first]
 
 
-def _one(op: str, **attributes: Any) -> Callable[..., str]:
-    return lambda writer, node, *names: writer.node(op, list(names), **attributes)
+def _op(*steps: str | tuple[str, float]) -> Callable[..., str]:
+    """One operation after the other; (operation, number) has the number as its last input."""
+
+    def write(writer: Writer, node: Node, *names: str) -> str:
+        for step in steps:
+            op, *numbers = (step,) if isinstance(step, str) else step
+            constants = [writer.constant(np.float32(number)) for number in numbers]
+            names = (writer.node(op, [*names, *constants]),)
+        return names[0]
+
+    return write
 
 
 def _cast(writer: Writer, node: Node, x: str) -> str:
@@ -107,32 +116,20 @@ def _select(writer: Writer, node: Node, which: str, *cases: str) -> str:
     return writer.node("Where", [which, cases[1], cases[0]])
 
 
-def _rsqrt(writer: Writer, node: Node, x: str) -> str:
-    return writer.node("Reciprocal", [writer.node("Sqrt", [x])])
-
-
 def _erfc(writer: Writer, node: Node, x: str) -> str:
     return writer.node("Sub", [writer.constant(np.float32(1)), writer.node("Erf", [x])])
 
 
-def _expm1(writer: Writer, node: Node, x: str) -> str:
-    return writer.node("Sub", [writer.node("Exp", [x]), writer.constant(np.float32(1))])
-
-
-def _log1p(writer: Writer, node: Node, x: str) -> str:
-    return writer.node("Log", [writer.node("Add", [x, writer.constant(np.float32(1))])])
-
-
 # (writer, node, names of its inputs) -> name of its output; in the layout of the inputs.
 OPERATIONS: dict[str, Callable[..., str]] = {
-    "abs": _one("Abs"), "add": _one("Add"), "clip": _clip, "convert_element_type": _cast,
-    "div": _one("Div"), "elu": _one("Elu"), "eq": _one("Equal"), "erf": _one("Erf"),
-    "erfc": _erfc, "exp": _one("Exp"), "expm1": _expm1, "ge": _one("GreaterOrEqual"),
-    "gelu": _gelu, "gt": _one("Greater"), "le": _one("LessOrEqual"), "leaky_relu": _leaky_relu,
-    "log": _one("Log"), "log1p": _log1p, "logistic": _one("Sigmoid"), "lt": _one("Less"),
-    "max": _one("Max"), "min": _one("Min"), "mul": _one("Mul"), "neg": _one("Neg"),
-    "pow": _one("Pow"), "rsqrt": _rsqrt, "select_n": _select, "sign": _one("Sign"),
-    "sqrt": _one("Sqrt"), "sub": _one("Sub"), "tanh": _one("Tanh"),
+    "abs": _op("Abs"), "add": _op("Add"), "clip": _clip, "convert_element_type": _cast,
+    "div": _op("Div"), "elu": _op("Elu"), "eq": _op("Equal"), "erf": _op("Erf"), "erfc": _erfc,
+    "exp": _op("Exp"), "expm1": _op("Exp", ("Sub", 1)), "ge": _op("GreaterOrEqual"),
+    "gelu": _gelu, "gt": _op("Greater"), "le": _op("LessOrEqual"), "leaky_relu": _leaky_relu,
+    "log": _op("Log"), "log1p": _op(("Add", 1), "Log"), "logistic": _op("Sigmoid"),
+    "lt": _op("Less"), "max": _op("Max"), "min": _op("Min"), "mul": _op("Mul"), "neg": _op("Neg"),
+    "pow": _op("Pow"), "rsqrt": _op("Sqrt", "Reciprocal"), "select_n": _select,
+    "sign": _op("Sign"), "sqrt": _op("Sqrt"), "sub": _op("Sub"), "tanh": _op("Tanh"),
 }  # fmt: skip
 
 
@@ -198,33 +195,29 @@ def _plain(writer: Writer, node: Node) -> Written:
 
 def _on_images(writer: Writer, node: Node, names: list[str], op: str, **attributes: Any) -> str:
     """A convolution or a pooling, with the attributes they share."""
-    given = node.attributes
-    (top, bottom), (left, right) = given["padding"]
+    options = node.attributes
+    (top, bottom), (left, right) = options["padding"]
     pads = [top, left, bottom, right]
-    return writer.node(op, names, strides=given["strides"], pads=pads, **attributes)
+    return writer.node(op, names, strides=options["strides"], pads=pads, **attributes)
 
 
 def _conv(writer: Writer, node: Node) -> Written:
-    given = node.attributes
-    kernel = np.asarray(given["kernel"]).transpose(3, 2, 0, 1)
+    options = node.attributes
+    kernel = np.asarray(options["kernel"]).transpose(3, 2, 0, 1)
     names = [writer.layout(node.inputs[0], True), writer.constant(kernel)]
-    if given["bias"] is not None:
-        names.append(writer.constant(given["bias"]))
-    shape, group = kernel.shape[2:], given["groups"]
-    sizes = {"kernel_shape": shape, "dilations": given["dilation"], "group": group}
+    if options["bias"] is not None:
+        names.append(writer.constant(options["bias"]))
+    shape, group = kernel.shape[2:], options["groups"]
+    sizes = {"kernel_shape": shape, "dilations": options["dilation"], "group": group}
     return _on_images(writer, node, names, "Conv", **sizes), True
 
 
-def _max_pool(writer: Writer, node: Node) -> Written:
-    names = [writer.layout(node.inputs[0], True)]
-    window = node.attributes["window"]
-    return _on_images(writer, node, names, "MaxPool", kernel_shape=window), True
-
-
-def _avg_pool(writer: Writer, node: Node) -> Written:
+def _pool(writer: Writer, node: Node) -> Written:
     names, window = [writer.layout(node.inputs[0], True)], node.attributes["window"]
-    how = {"kernel_shape": window, "count_include_pad": 1}
-    name = _on_images(writer, node, names, "AveragePool", **how)
+    if node.op == "max_pool":
+        return _on_images(writer, node, names, "MaxPool", kernel_shape=window), True
+    options = {"kernel_shape": window, "count_include_pad": 1}
+    name = _on_images(writer, node, names, "AveragePool", **options)
     if node.op == "sum_pool":
         name = writer.node("Mul", [name, writer.constant(np.float32(np.prod(window)))])
     return name, True
@@ -241,10 +234,10 @@ def _dense(writer: Writer, node: Node) -> Written:
 
 
 def _layer_norm(writer: Writer, node: Node) -> Written:
-    given = node.attributes
+    options = node.attributes
     names = [writer.layout(node.inputs[0], False)]
-    names += [writer.constant(given[key]) for key in ("scale", "bias")]
-    return writer.node("LayerNormalization", names, axis=-1, epsilon=given["epsilon"]), False
+    names += [writer.constant(options[key]) for key in ("scale", "bias")]
+    return writer.node("LayerNormalization", names, axis=-1, epsilon=options["epsilon"]), False
 
 
 def _softmax(writer: Writer, node: Node) -> Written:
@@ -252,11 +245,11 @@ def _softmax(writer: Writer, node: Node) -> Written:
 
 
 def _affine(writer: Writer, node: Node) -> Written:
-    (x,), given = node.inputs, node.attributes
+    (x,), options = node.inputs, node.attributes
     first = writer.made_first(x)
     name = writer.layout(x, first)
     for op, key, nothing in (("Mul", "scale", 1), ("Add", "bias", 0)):
-        numbers = given[key]
+        numbers = options[key]
         if (numbers == numbers[0]).all():
             numbers = numbers[0]
         if (numbers != nothing).any():
@@ -309,10 +302,10 @@ def _pad(writer: Writer, node: Node) -> Written:
 
 
 def _slice(writer: Writer, node: Node) -> Written:
-    (x,), given = node.inputs, node.attributes
+    (x,), options = node.inputs, node.attributes
     first = writer.made_first(x)
-    starts, ends = given["start_indices"], given["limit_indices"]
-    steps = given["strides"] or (1,) * len(starts)
+    starts, ends = options["start_indices"], options["limit_indices"]
+    steps = options["strides"] or (1,) * len(starts)
     if (starts[0], ends[0], steps[0]) != (0, node.shape[0], 1):
         raise Unsupported("a part of the images of a batch")
     axes = [_PLACE[axis] if first else axis for axis in range(1, len(starts))]
@@ -336,22 +329,17 @@ def _transpose(writer: Writer, node: Node) -> Written:
 # (writer, node) -> name of its output, and whether that is [B, C, H, W].
 WRITERS: dict[str, Callable[[Writer, Node], Written]] = {
     "affine": _affine,
-    "avg_pool": _avg_pool,
+    **dict.fromkeys(("avg_pool", "max_pool", "sum_pool"), _pool),
     "concatenate": _concatenate,
     "conv": _conv,
     "dense": _dense,
     "expand": _expand,
     "image": _image,
     "layer_norm": _layer_norm,
-    "max_pool": _max_pool,
-    "mean": _reduce,
+    **dict.fromkeys(("mean", "reduce_max", "reduce_min", "reduce_sum"), _reduce),
     "pad": _pad,
-    "reduce_max": _reduce,
-    "reduce_min": _reduce,
-    "reduce_sum": _reduce,
     "reshape": _reshape,
     "slice": _slice,
     "softmax": _softmax,
-    "sum_pool": _avg_pool,
     "transpose": _transpose,
 }

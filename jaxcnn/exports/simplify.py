@@ -5,8 +5,10 @@ onnxruntime does the latter itself when it loads a file (on 2 CPU cores ResNet-2
 with and without, within 5 %); Keras does not, and files are shorter.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
+from itertools import repeat
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -96,7 +98,7 @@ def _clip(node: Node, uses: Counter[int]) -> Node | None:
 
 
 def _mean(node: Node, uses: Counter[int]) -> Node | None:
-    """A sum divided by how many; of a window, or over axes which are kept with size 1 or not."""
+    """A sum divided by its count; of a window, or over axes which are kept with size 1 or not."""
     if node.op != "div" or not isinstance(node.inputs[0], Node):
         return None
     total, count = node.inputs[0], scalar(node.inputs[1])
@@ -113,112 +115,86 @@ def _mean(node: Node, uses: Counter[int]) -> Node | None:
     return _like(node, "mean", total.inputs, axes=axes, keep=keep)
 
 
+def _matches(x: Operand, pattern: Any, known: dict[str, Any]) -> bool:
+    """Whether an operand is as a pattern says: (operation, pattern of each input, ...); a number,
+    for a constant of that value; a name, for an operand that is the same wherever the name stands,
+    and which `known` keeps. "name=operation" keeps the node itself.
+    """
+    if isinstance(pattern, str):
+        return known.setdefault(pattern, x) is x
+    if not isinstance(pattern, tuple):
+        number = scalar(x)
+        return number is not None and math.isclose(number, pattern, rel_tol=1e-6)
+    name, _, op = pattern[0].rpartition("=")
+    if not is_op(x, op) or len(x.inputs) != len(pattern) - 1:
+        return False
+    if name:
+        known[name] = x
+    return all(map(_matches, x.inputs, pattern[1:], repeat(known)))
+
+
 def _softmax(node: Node, uses: Counter[int]) -> Node | None:
     """exp(x - m) / sum(exp(x - m)), the same for any m."""
-    if node.op != "div" or not is_op(node.inputs[0], "exp") or not is_op(node.inputs[1], "reshape"):
+    known: dict[str, Any] = {}
+    exponentials, total = ("e=exp", ("sub", "x", "m")), ("reshape", ("total=reduce_sum", "e"))
+    if not _matches(node, ("div", exponentials, total), known):
         return None
-    exponentials, total = node.inputs[0], node.inputs[1].inputs[0]
-    if not is_op(total, "reduce_sum") or total.inputs[0] is not exponentials:
-        return None
-    lowered = exponentials.inputs[0]
-    if total.attributes["axes"] != (len(node.shape) - 1,) or not is_op(lowered, "sub"):
-        return None
-    logits, most = lowered.inputs
-    same = isinstance(most, Node) and most.shape[-1] == 1
-    return _like(node, "softmax", [logits]) if same else None
+    last = known["total"].attributes["axes"] == (len(node.shape) - 1,)
+    same = isinstance(known["m"], Node) and known["m"].shape[-1] == 1
+    return _like(node, "softmax", [known["x"]]) if last and same else None
 
 
 def _layer_norm(node: Node, uses: Counter[int]) -> Node | None:
-    """(x - mean(x)) * (rsqrt(variance + epsilon) * scale) + bias over the last axis, as Flax
-    computes it.
+    """(x - mean(x)) * (rsqrt(variance + epsilon) * scale) + bias over the last axis, with the
+    variance max(0, mean(x * x) - mean(x) * mean(x)), as Flax computes it.
     """
-    if node.op != "add" or not is_op(node.inputs[0], "mul"):
+    known: dict[str, Any] = {}
+    factor = ("mul", ("rsqrt", ("add", "variance", "epsilon")), "scale")
+    if not _matches(node, ("add", ("mul", ("sub", "x", "mean"), factor), "bias"), known):
         return None
-    (centred, factor), bias = node.inputs[0].inputs, channels(node.inputs[1], node.shape[-1])
-    if not is_op(centred, "sub") or not is_op(factor, "mul") or bias is None:
+    squared = ("clip", ("sub", ("mean", ("mul", "x", "x")), ("mul", "other", "other")))
+    if not _matches(_reshaped(known["variance"]), squared, known):
         return None
-    (x, mean), (inverse, scale) = centred.inputs, factor.inputs
-    if not is_op(inverse, "rsqrt") or not is_op(inverse.inputs[0], "add"):
+    scale, bias = (channels(known[name], node.shape[-1]) for name in ("scale", "bias"))
+    epsilon, x = scalar(known["epsilon"]), known["x"]
+    means = [_reshaped(known[name]) for name in ("mean", "other")]
+    axes = (len(x.shape) - 1,)
+    right = all(_matches(m, ("mean", "x"), known) and m.attributes["axes"] == axes for m in means)
+    if scale is None or bias is None or epsilon is None or not right:
         return None
-    variance, epsilon = inverse.inputs[0].inputs
-    scale = channels(scale, node.shape[-1])
-    if scalar(epsilon) is None or scale is None or not _is_mean_of(mean, x):
-        return None
-    if not _is_variance(variance, x):
-        return None
-    return _like(node, "layer_norm", [x], scale=scale, bias=bias, epsilon=scalar(epsilon))
+    return _like(node, "layer_norm", [x], scale=scale, bias=bias, epsilon=epsilon)
 
 
-def _is_mean_of(mean: Operand, x: Operand) -> bool:
-    """Whether it is x's mean over the last axis, with or without that axis."""
-    if is_op(mean, "reshape"):
-        mean = mean.inputs[0]
-    if not is_op(mean, "mean") or mean.inputs[0] is not x:
-        return False
-    return mean.attributes["axes"] == (len(x.shape) - 1,)
-
-
-def _is_variance(variance: Operand, x: Operand) -> bool:
-    """Whether it is max(0, mean(x * x) - mean(x) * mean(x))."""
-    if is_op(variance, "reshape"):
-        variance = variance.inputs[0]
-    if not is_op(variance, "clip") or not is_op(variance.inputs[0], "sub"):
-        return False
-    squares, square = variance.inputs[0].inputs
-    if not is_op(squares, "mean") or not is_op(square, "mul"):
-        return False
-    both, means = squares.inputs[0], square.inputs
-    return (
-        is_op(both, "mul")
-        and both.inputs == [x, x]
-        and means[0] is means[1]
-        and _is_mean_of(means[0], x)
-    )
+def _reshaped(x: Operand) -> Operand:
+    """What was reshaped to an operand, or the operand."""
+    return x.inputs[0] if is_op(x, "reshape") else x
 
 
 def _gelu(node: Node, uses: Counter[int]) -> Node | None:
     """The exact GELU, x / 2 * erfc(-x / sqrt(2))."""
-    if node.op != "mul" or not all(isinstance(x, Node) for x in node.inputs):
-        return None
-    half, tail = node.inputs
-    if not is_op(half, "mul") or not is_op(tail, "erfc"):
-        return None
-    x, inner = half.inputs[0], tail.inputs[0]
-    if scalar(half.inputs[1]) != 0.5 or not is_op(inner, "mul"):
-        return None
-    negative, root = inner.inputs[0], scalar(inner.inputs[1])
-    right = root is not None and abs(root - 0.5**0.5) < 1e-6
-    same = is_op(negative, "neg") and negative.inputs[0] is x
-    return _like(node, "gelu", [x]) if right and same else None
+    known: dict[str, Any] = {}
+    tail = ("erfc", ("mul", ("neg", "x"), 0.5**0.5))
+    found = _matches(node, ("mul", ("mul", "x", 0.5), tail), known)
+    return _like(node, "gelu", [known["x"]]) if found else None
 
 
 def _leaky_relu(node: Node, uses: Counter[int]) -> Node | None:
     """LeakyReLU: x where it is at least 0, else x * slope."""
-    if node.op != "select_n" or not is_op(node.inputs[0], "ge") or len(node.inputs) != 3:
+    known: dict[str, Any] = {}
+    pattern = ("select_n", ("ge", "x", 0), ("mul", "x", "slope"), "x")
+    if not _matches(node, pattern, known) or (slope := scalar(known["slope"])) is None:
         return None
-    asked, scaled, x = node.inputs
-    if scalar(asked.inputs[1]) != 0 or asked.inputs[0] is not x or not is_op(scaled, "mul"):
-        return None
-    slope = scalar(scaled.inputs[1])
-    if slope is None or scaled.inputs[0] is not x:
-        return None
-    return _like(node, "leaky_relu", [x], slope=slope)
+    return _like(node, "leaky_relu", [known["x"]], slope=slope)
 
 
 def _elu(node: Node, uses: Counter[int]) -> Node | None:
-    """ELU: x where it is above 0, else expm1(x)."""
-    if node.op != "select_n" or not is_op(node.inputs[0], "gt") or len(node.inputs) != 3:
-        return None
-    asked, below, x = node.inputs
-    if scalar(asked.inputs[1]) != 0 or asked.inputs[0] is not x:
-        return None
-    if is_op(below, "mul") and scalar(below.inputs[1]) == 1:
-        below = below.inputs[0]
-    if not is_op(below, "expm1") or not is_op(below.inputs[0], "select_n"):
-        return None
-    _, negative, zero = below.inputs[0].inputs
-    right = negative is x and scalar(zero) == 0
-    return _like(node, "elu", [x]) if right else None
+    """ELU: x where it is above 0, else expm1(x), perhaps times 1."""
+    below = ("expm1", ("select_n", "which", "x", 0))
+    for case in (below, ("mul", below, 1)):
+        known: dict[str, Any] = {}
+        if _matches(node, ("select_n", ("gt", "x", 0), case, "x"), known):
+            return _like(node, "elu", [known["x"]])
+    return None
 
 
 def _affine(node: Node, uses: Counter[int]) -> Node | None:

@@ -43,8 +43,9 @@ def write_verified(
     with unfinished(folder) as temporary:
         path = temporary / chosen.file
         try:
-            chosen.write(path, model)
-            result = answers(chosen.load(path, model), image, model.batch)
+            with writing(folder):
+                chosen.write(path, model)
+                result = answers(chosen.load(path, model), image, model.batch)
         except UserError:
             raise
         except Unsupported as error:
@@ -54,8 +55,6 @@ def write_verified(
             raise UserError(
                 f"{name}: takes the package {error.name}; pip install 'jaxcnn[{extra}]'"
             ) from error
-        except OSError as error:
-            raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
         except Exception as error:  # each runtime has its own kinds
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"{name}: is refused by its own runtime ({reason})") from error
@@ -95,33 +94,38 @@ def largest_difference(result: np.ndarray, expected: np.ndarray) -> float:
 
 
 @contextmanager
+def writing(place: Path | str) -> Iterator[None]:
+    """UserError where a disk refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{place}: cannot be written ({error.strerror or error})") from error
+
+
+@contextmanager
 def unfinished(folder: Path) -> Iterator[Path]:
     """A place beside a folder's files for what is not whole yet; gone at the end."""
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         temporary = tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
     with temporary as name:
         yield Path(name)
 
 
 def put_in_place(path: Path, final: Path) -> None:
     """Renames a file or a folder; what had the name before goes."""
-    try:
-        if final.is_dir():  # a folder does not replace one that has content
-            aside = path.with_name(f"{path.name}.before")
-            final.replace(aside)
-            try:
-                path.replace(final)
-            except BaseException:
-                aside.replace(final)
-                raise
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
+    with writing(final):
+        if not final.is_dir():
             path.replace(final)
-    except OSError as error:
-        raise UserError(f"{final}: cannot be written ({error.strerror})") from error
+            return
+        aside = path.with_name(f"{path.name}.before")
+        final.replace(aside)  # a folder does not replace one that has content
+        try:
+            path.replace(final)
+        except BaseException:
+            aside.replace(final)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def size_of(path: Path) -> int:

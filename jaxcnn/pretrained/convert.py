@@ -53,7 +53,7 @@ def convert(
     like: {"params": ..., "batch_stats": ...} of the model. Arrays keep the dtypes of `like`.
     """
     ours = named_arrays(like)
-    found: dict[str, np.ndarray] = {}
+    taken: dict[str, np.ndarray] = {}
     loaded, misfits, left_over = [], [], []
     for name, tensor in state_dict.items():
         if name.endswith(_IGNORED):
@@ -66,10 +66,10 @@ def convert(
         if value.shape != ours[place].shape:
             misfits.append((name, value.shape, place, ours[place].shape))
             continue
-        found[place] = value.astype(ours[place].dtype)
+        taken[place] = value.astype(ours[place].dtype)
         loaded.append((name, place))
-    missing = [place for place in ours if place not in found]
-    return Converted(replace_arrays(like, found), loaded, misfits, left_over, missing)
+    missing = [place for place in ours if place not in taken]
+    return Converted(replace_arrays(like, taken), loaded, misfits, left_over, missing)
 
 
 def in_our_layout(tensor: np.ndarray, name: str) -> np.ndarray:

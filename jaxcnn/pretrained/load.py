@@ -11,12 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcnn.errors import UserError
-from jaxcnn.pretrained.convert import (
-    Converted,
-    convert,
-    named_arrays,
-    replace_arrays,
-)
+from jaxcnn.pretrained.convert import Converted, convert, named_arrays, replace_arrays
 from jaxcnn.pretrained.names import Rules
 
 PyTree = Any
@@ -140,19 +135,21 @@ def _check_channels(converted: Converted, channels: int) -> None:
 def _not_one_architecture(
     converted: Converted, missing: list[str], misfits: list[Any], count: int
 ) -> str:
-    told = []
+    reasons = []
     if missing:
-        told.append(f"{len(missing)} of the model's {count} arrays are not there{_some(missing)}")
+        reasons.append(
+            f"{len(missing)} of the model's {count} arrays are not there{_some(missing)}"
+        )
     if misfits:
         shapes = [f"{n} is {_size(theirs)}, not {_size(o)}" for n, theirs, _, o in misfits]
-        told.append(f"{len(misfits)} have another shape{_some(shapes)}")
+        reasons.append(f"{len(misfits)} have another shape{_some(shapes)}")
     if converted.left_over:
         names = converted.left_over
-        told.append(f"{len(names)} tensors have no place in the model{_some(names)}")
+        reasons.append(f"{len(names)} tensors have no place in the model{_some(names)}")
     do = "is it another architecture? Names can be given in config.pretrained.names"
     if not (missing or misfits):
         do = "give the model they are of, or list what to leave out in config.pretrained.ignore"
-    return f"the weights do not fit: {', '.join(told)}; {do}"
+    return f"the weights do not fit: {', '.join(reasons)}; {do}"
 
 
 def _some(names: Sequence[str]) -> str:

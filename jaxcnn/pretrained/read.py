@@ -2,19 +2,24 @@
 
 No format here runs code when it is read. A pickle (`torch.save`) does, whoever sent it, so that
 none is opened.
+
+In the `.weights.h5` files of Keras 3 a layer's arrays stand in its group by number, in the order in
+which the layer made them. They get the names and the layout that they have in PyTorch, so that one
+kind of rules does for both: conv1/0 (H, W, I, O) -> conv1.weight (O, I, H, W).
 """
 
+import re
 import zipfile
 import zlib
 from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.errors import UserError
-from jaxcnn.pretrained.hdf5 import read_hdf5
 
 StateDict = dict[str, np.ndarray]
 
@@ -107,10 +112,73 @@ def _read_npz(path: Path) -> StateDict:
     return tensors
 
 
+def _depthwise(kernel: np.ndarray) -> np.ndarray:
+    """(H, W, channels, multiplier) -> (channels * multiplier, 1, H, W)."""
+    height, width, *_ = kernel.shape
+    return kernel.transpose(2, 3, 0, 1).reshape(-1, 1, height, width)
+
+
+# The arrays of a layer of Keras, by what its class is called in the file, and the layout of the
+# first one in PyTorch.
+_AFFINE = ("weight", "bias")
+_KERAS: dict[str, tuple[tuple[str, ...], Callable[[np.ndarray], np.ndarray]]] = {
+    "conv2d": (_AFFINE, lambda kernel: kernel.transpose(3, 2, 0, 1)),
+    "depthwise_conv2d": (_AFFINE, _depthwise),
+    "dense": (_AFFINE, np.transpose),
+    "batch_normalization": ((*_AFFINE, "running_mean", "running_var"), np.asarray),
+    "layer_normalization": (_AFFINE, np.asarray),
+    "layer_scale": (("layer_scale",), np.asarray),
+}
+# Input statistics (config.data.mean and .std are ours) and the state of random draws.
+_SKIPPED = ("normalization", "seed_generator")
+
+
+def _keras_tensor(path: Path, name: str, entry: Any) -> StateDict:
+    """The name and the value of a dataset `.../<class>[_<count>]/vars/<number>`."""
+    *_, layer, _, number = name.split("/")
+    kind = re.sub(r"_\d+$", "", layer)
+    if kind in _SKIPPED:
+        return {}
+    ours = entry.parent.attrs.get("name")
+    if ours is None:
+        raise UserError(f"{path}: has no names of layers; write it again with a newer Keras 3")
+    arrays, turn = _KERAS.get(kind, ((), np.asarray))
+    # Without its scale or its shift, a norm's arrays are not told apart by their number.
+    partial = kind == "batch_normalization" and len(entry.parent) != 4
+    if int(number) >= len(arrays) or partial:
+        raise UserError(f"{path}: layer {ours!r} is a {kind} that cannot be read here")
+    value = np.asarray(entry)
+    if entry.attrs.get("dtype") == "bfloat16":
+        value = value.view(jnp.bfloat16)
+    return {f"{ours}.{arrays[int(number)]}": value if int(number) else turn(value)}
+
+
+def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
+    try:
+        import h5py
+    except ImportError as error:
+        raise UserError(f"{path}: reading it takes h5py, pip install 'jaxcnn[export]'") from error
+
+    tensors: StateDict = {}
+
+    def visit(name: str, entry: Any) -> None:
+        if isinstance(entry, h5py.Dataset):
+            tensors.update(_keras_tensor(path, name, entry))
+
+    with h5py.File(path) as file:
+        if "layers" not in file:
+            raise UserError(
+                f"{path}: not the weights of Keras 3; load the model there and write them with "
+                "model.save_weights('weights.weights.h5')"
+            )
+        file["layers"].visititems(visit)
+    return tensors
+
+
 FORMATS: dict[str, Callable[[Path], StateDict]] = {
     ".safetensors": _read_safetensors,
     ".npz": _read_npz,
-    ".h5": read_hdf5,
+    ".h5": _read_hdf5,
 }
 
 _DAMAGE = (

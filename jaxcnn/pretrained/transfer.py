@@ -50,25 +50,25 @@ def load_pretrained(
 
     fresh: {"params": ..., "batch_stats": ...} as they were drawn. Raises UserError.
     """
-    given = config.pretrained
-    if not given.path:
+    options = config.pretrained
+    if not options.path:
         return fresh, None
-    how: dict[str, Any] = {
+    checks: dict[str, Any] = {
         "head": head_arrays(config, num_classes, image_shape),
-        "take_head": given.head,
+        "take_head": options.head,
         "channels": image_shape[2],
     }
-    with _named(given.path) as path:
+    with _named(options.path) as path:
         if path.is_dir():
             trained = load_trained(path)
-            loaded = load_variables(trained.variables, fresh, **how)
+            loaded = load_variables(trained.variables, fresh, **checks)
             source = path / CHECKPOINTS / f"{trained.step}.sha256"  # of all files of it
             facts = {key: trained.facts[key] for key in ("mean", "std")}
         else:
             source, facts = path, {}
-            rules = (*given.names, *rules_of(config.model.name, path))
-            loaded = load_tensors(read_weights(path), rules, fresh, ignore=given.ignore, **how)
-    origin = _origin(given.path, source, loaded) | facts
+            rules = (*options.names, *rules_of(config.model.name, path))
+            loaded = load_tensors(read_weights(path), rules, fresh, ignore=options.ignore, **checks)
+    origin = _origin(options.path, source, loaded) | facts
     _tell(config, origin, loaded)
     return loaded.variables, origin
 
@@ -150,9 +150,9 @@ def _tell(config: ConfigDict, origin: dict[str, Any], loaded: Loaded) -> None:
 
 
 @contextmanager
-def _named(given: str) -> Iterator[Path]:
+def _named(text: str) -> Iterator[Path]:
     """The path; the config's key is put before what a UserError says of it."""
-    path = as_path(given)
+    path = as_path(text)
     try:
         if path.is_dir():
             yield path
@@ -160,8 +160,8 @@ def _named(given: str) -> Iterator[Path]:
             with local_file(path) as file:
                 yield file
     except FileNotFoundError as error:  # in a bucket
-        raise UserError(f"config.pretrained.path={given}: no such file") from error
+        raise UserError(f"config.pretrained.path={text}: no such file") from error
     except UserError as error:
-        told = str(error).removeprefix("--workdir=")
-        told = told if told.startswith(str(path)) else f"{given}: {told}"
-        raise UserError(f"config.pretrained.path={told}") from error
+        reason = str(error).removeprefix("--workdir=")
+        reason = reason if reason.startswith(str(path)) else f"{text}: {reason}"
+        raise UserError(f"config.pretrained.path={reason}") from error

@@ -1,4 +1,4 @@
-"""What a client may ask for, and how it is told that it has asked for too much."""
+"""The limits of a request, and the refusals: what a client gets in place of an answer."""
 
 from typing import NamedTuple
 
