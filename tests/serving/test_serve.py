@@ -4,6 +4,7 @@ one line what is wrong.
 
 import http.client
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -152,6 +153,42 @@ def test_head_gets_the_status_and_the_headers_of_get_without_a_body(server):
             if path != "/metrics":  # which counts requests
                 assert heads["HEAD"] == heads["GET"], path
             assert heads["HEAD"]["status"] == heads["GET"]["status"], path
+
+
+FETCH = """
+const [address, path] = process.argv.slice(1);
+const form = new FormData();
+form.append("file", new Blob([require("fs").readFileSync(path)]), "blob");
+fetch(address + "/predict", {method: "POST", body: form})
+  .then(answer => answer.text()).then(text => process.stdout.write(text));
+"""
+CLIENTS = {
+    "curl with a form": ["curl", "-sS", "-F", "file=@{image}", "{address}/predict"],
+    "curl without a name": ["curl", "-sS", "-F", "file=<{image}", "{address}/predict"],
+    "curl with base64": [
+        "sh", "-c", """base64 {image} | awk '{{printf "%s\\\\n", $0}}' |
+        (printf '{{"images": ["'; cat; printf '"]}}') |
+        curl -sS -H 'Content-Type: application/json' --data-binary @- {address}/predict""",
+    ],
+    "fetch of JavaScript": ["node", "-e", FETCH.replace("{", "{{").replace("}", "}}"),
+                            "{address}", "{image}"],
+}  # fmt: skip
+
+
+def test_clients_of_the_day_get_the_same_answer(server, numbers, tmp_path):
+    _, port = server
+    content = saved(numbers[0], "PNG")
+    expected = ask(port, "POST", "/predict", form(content), HEADERS)[1]
+    image = tmp_path / "0.png"
+    image.write_bytes(content)
+    for name, line in CLIENTS.items():
+        if shutil.which(line[0]) is None or shutil.which("curl") is None:
+            continue
+        filled = [one.format(image=image, address=f"http://127.0.0.1:{port}") for one in line]
+        done = subprocess.run(filled, capture_output=True, text=True, timeout=60)
+        assert json.loads(done.stdout or "{}") == expected, (name, done.stdout, done.stderr)
+    probe = {"User-Agent": "kube-probe/1.31", "Accept": "*/*", "Connection": "close"}
+    assert ask(port, "GET", "/readyz", headers=probe) == (200, {"status": "ready"})
 
 
 def test_ctrl_c_ends_it_too(server):
