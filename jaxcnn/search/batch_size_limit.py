@@ -27,10 +27,9 @@ from jaxcnn.files.folders import check_writable, write_files
 from jaxcnn.runtime.compile import compile_step, enable_compile_cache
 from jaxcnn.runtime.memory import seconds_a_step
 from jaxcnn.runtime.mesh import device_memory
-from jaxcnn.training.build_run import build_run
 from jaxcnn.training.first_state import describe_parameters, state_maker
 from jaxcnn.training.loop import load_data
-from jaxcnn.training.run import Run
+from jaxcnn.training.run import Run, build_run
 
 logger = logging.getLogger(__name__)
 

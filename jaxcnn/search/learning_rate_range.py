@@ -22,10 +22,9 @@ from jaxcnn.files.folders import check_writable, write_files
 from jaxcnn.pretrained.transfer import check_pretrained, load_pretrained
 from jaxcnn.report.style import LIGHT, dress, dress_legend, new_figure, to_png
 from jaxcnn.runtime.compile import compile_step, enable_compile_cache
-from jaxcnn.training.build_run import build_run
 from jaxcnn.training.first_state import describe_parameters
 from jaxcnn.training.loop import load_data
-from jaxcnn.training.run import Run
+from jaxcnn.training.run import Run, build_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

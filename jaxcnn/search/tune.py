@@ -33,11 +33,11 @@ from jaxcnn.search.sampler import check_sampler, grid_size, make_pruner, make_sa
 from jaxcnn.search.space import Space, survey
 from jaxcnn.search.study import Study, address_of, check_installed, open_study, storing
 from jaxcnn.search.trials import config_of_trial, start_trials, train_trials, trials_of_others
-from jaxcnn.training.build_run import build_run
 from jaxcnn.training.first_state import describe_parameters
 from jaxcnn.training.loop import load_data
+from jaxcnn.training.member import describe_data
 from jaxcnn.training.population import groups, is_wanted
-from jaxcnn.training.resume import describe_data
+from jaxcnn.training.run import build_run
 
 logger = logging.getLogger(__name__)
 

@@ -37,9 +37,8 @@ from jaxcnn.runtime.memory import memory_peak, seconds_a_call
 from jaxcnn.runtime.progress import quiet
 from jaxcnn.runtime.window import MetricWindow
 from jaxcnn.timing.speed_table import Spread, in_rounds, spread
-from jaxcnn.training.build_run import build_run, compile_run
 from jaxcnn.training.loop import Training, load_data
-from jaxcnn.training.run import Run
+from jaxcnn.training.run import Run, build_run, compile_run
 
 logger = logging.getLogger(__name__)
 

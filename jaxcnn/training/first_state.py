@@ -39,10 +39,7 @@ BeginWith = Callable[[dict[str, Any]], tuple[dict[str, Any], dict[str, Any] | No
 def state_maker(
     config: ConfigDict, num_train: int, num_classes: int, image_shape: tuple[int, int, int]
 ) -> StateMaker:
-    """What makes the first state of a run.
-
-    num_train: examples in an epoch; schedules depend on it.
-    """
+    """Returns what makes a run's first state. num_train: examples in an epoch, for schedules."""
     plan, model = make_plan(flatten(config), num_train), build_model(config, num_classes)
     rules = build_rules(config, plan, model, image_shape)
     tx = build_optimizer(config, build_schedule(config, plan), rules, model, image_shape)
@@ -57,7 +54,7 @@ def state_makers(
     averaged: bool,
     image_shape: tuple[int, int, int],
 ) -> tuple[StateMaker, ...]:
-    """A maker for each seed; all run one compiled program."""
+    """Returns a maker for each seed; all run one compiled program."""
 
     @jax.jit
     def make_state(key: jax.Array, variables: dict[str, Any] | None = None) -> TrainState:
@@ -67,7 +64,7 @@ def state_makers(
 
 
 def state_shapes(make_state: StateMaker) -> TrainState:
-    """What a state looks like when one device holds it: how checkpoints are written and read."""
+    """Returns the shapes of a state on one device: how checkpoints are written and read."""
     sharding = one_copy_sharding()
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -76,7 +73,7 @@ def state_shapes(make_state: StateMaker) -> TrainState:
 
 
 def describe_parameters(make_state: StateMaker, rules: tuple[Rule, ...]) -> None:
-    """Logs a model's parameters and what is said of them; UserError for what does not fit."""
+    """Logs a model's parameters and their rules; UserError for what does not fit."""
     try:
         params = state_shapes(make_state).params
     except RuleMismatch as error:
@@ -94,11 +91,11 @@ def first_state(
     checkpoints: Checkpoints,
     begin_with: BeginWith,
 ) -> tuple[TrainState, int, dict[str, Any] | None]:
-    """The newest whole checkpoint, or what a run begins with; with its step, and where the weights
-    are from if others have trained them.
+    """Returns the newest whole checkpoint, or what a run begins with; its step; and where the
+    weights are from if others have trained them.
 
     from_data: first variables -> those with what the model takes from the training images.
-    begin_with: asked where there is no checkpoint.
+    begin_with: called where there is no checkpoint.
     """
     clock = time.perf_counter()
     if (restored := checkpoints.restore_latest(state_shapes(make_state))) is not None:
@@ -117,19 +114,18 @@ def first_state(
 
 
 def checksum(states: Sequence[TrainState]) -> str:
-    """Of the bytes of their parameters, to be compared between processes."""
+    """Returns one of the bytes of their parameters, to be compared between processes."""
     number = 0
-    for state in states:
-        for leaf in jax.tree.leaves(local_copy(state.params)):
-            number = zlib.crc32(np.asarray(leaf).tobytes(), number)
+    for leaf in jax.tree.leaves([local_copy(state.params) for state in states]):
+        number = zlib.crc32(np.asarray(leaf).tobytes(), number)
     return f"{number:08x}"
 
 
 def from_images(
     model: Any, preprocess: Normalize, split: Split, variables: dict[str, Any]
 ) -> dict[str, Any]:
-    """The same variables for a model that takes nothing from the training images. A function of
-    the data and the variables, whatever the devices, so that every process gets the same.
+    """Returns the variables with what the model takes from the training images, if anything. A
+    function of data and variables, whatever the devices: every process gets the same.
     """
     if not hasattr(model, "init_from_data"):
         return variables

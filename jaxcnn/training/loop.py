@@ -25,15 +25,8 @@ from jaxcnn.core.state import TrainState
 from jaxcnn.core.step_wrappers import StepInput, last_of_scan
 from jaxcnn.data.source import Dataset
 from jaxcnn.errors import UserError
+from jaxcnn.files import rundir
 from jaxcnn.files.paths import as_path
-from jaxcnn.files.rundir import (
-    DATASET,
-    ENVIRONMENT,
-    environment,
-    lock_directory,
-    read_json,
-    write_json,
-)
 from jaxcnn.pretrained.transfer import keep_origin, load_pretrained
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.distributed import check_alike, check_shared, is_first
@@ -44,11 +37,15 @@ from jaxcnn.runtime.profile import Profile
 from jaxcnn.runtime.progress import Progress, setup_logging
 from jaxcnn.runtime.window import MetricWindow, NonFiniteLoss
 from jaxcnn.runtime.writers import MetricWriter, TensorBoard
-from jaxcnn.training.build_run import build_run, compile_run
 from jaxcnn.training.first_state import checksum, describe_parameters, first_state
-from jaxcnn.training.member import Member, open_member
-from jaxcnn.training.resume import check_same_data, describe_data, what_is_alike
-from jaxcnn.training.run import Run
+from jaxcnn.training.member import (
+    Member,
+    check_same_data,
+    describe_data,
+    open_member,
+    what_is_alike,
+)
+from jaxcnn.training.run import Run, build_run, compile_run
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +99,7 @@ class Training:
                 stack.callback(self._tensorboard.close)
             for config, workdir in self._runs:
                 if is_first():
-                    stack.enter_context(lock_directory(workdir))
+                    stack.enter_context(rundir.lock_directory(workdir))
                 check_shared(workdir)
                 self.members.append(open_member(config, workdir))
                 stack.callback(self.members[-1].close)
@@ -115,7 +112,7 @@ class Training:
 
     @property
     def failed(self) -> dict[int, str]:
-        """Why members ended that did not do so as planned, in one line each."""
+        """Returns why members failed, by number, in one line each."""
         return {n: one.failed for n, one in enumerate(self.members) if one.failed is not None}
 
     def stop(self, number: int) -> None:
@@ -161,14 +158,14 @@ class Training:
                     continue
                 lines = self._log(step, window)
                 inputs = inputs if count == 1 else last_of_scan(inputs)
-                found = self._validate(step, inputs) if evaluating else {}
+                validations = self._validate(step, inputs) if evaluating else {}
                 if evaluating:
-                    progress.note(step, run.epoch(step), lines, found)
-                self.save(step, found, saving or signal is not None)
+                    progress.note(step, run.epoch(step), lines, validations)
+                self.save(step, validations, saving or signal is not None)
                 if signal is not None:
                     self._interrupt(signal, step)
                 if evaluating:
-                    yield step, found
+                    yield step, validations
                 if not self._going():
                     break
                 window.restart_clock()
@@ -176,7 +173,7 @@ class Training:
                 self._interrupt(signal, step)
 
     def _interrupt(self, signal: int, step: int) -> None:
-        """Ends all; but if they have all failed, that is what is told."""
+        """Raises Interrupted when all is saved; not where all have failed: that comes first."""
         if len(self.failed) < len(self.members):
             for member in self.members:
                 member.checkpoints.wait()
@@ -190,9 +187,9 @@ class Training:
 
     def _log(self, step: int, window: MetricWindow) -> dict[int, dict[str, float]]:
         """Writes the lines of the steps since the last ones; a loss that is none ends its run."""
-        lines, found = window.collect(step), {}
+        collected, lines = window.collect(step), {}
         for number in self._going():
-            line = lines[number]
+            line = collected[number]
             if isinstance(line, NonFiniteLoss):
                 self._fail(number, line)
                 continue
@@ -203,38 +200,40 @@ class Training:
             if line.get("skipped"):
                 message = "%s: %d updates up to step %d were not finite and are left out"
                 logger.warning(message, self.members[number].workdir, line["skipped"], step)
-            self.members[number].write(step, self.run.epoch(step), "train", line)
-            found[number] = line
-        return found
+            self.members[number].writer.write(step, self.run.epoch(step), "train", line)
+            lines[number] = line
+        return lines
 
     def _validate(self, step: int, inputs: StepInput) -> dict[int, dict[str, float]]:
-        """Writes the metrics on validation, and histograms where they are asked for."""
-        run, found = self.run, {}
+        """Writes the metrics on validation, and histograms where the config wants them."""
+        run, results = self.run, {}
         if "validation" in run.dataset.splits and self._going():
             metrics = run.evaluate(self.state, "validation")
             for number in self._going():
                 if not math.isfinite(loss := metrics[number]["loss"]):
                     self._fail(number, NonFiniteLoss(step, loss, "validation loss"))
                     continue
-                self.members[number].write(step, run.epoch(step), "validation", metrics[number])
-                found[number] = metrics[number]
+                writer = self.members[number].writer
+                writer.write(step, run.epoch(step), "validation", metrics[number])
+                results[number] = metrics[number]
         if self._histograms and self._going():
             histograms = run.histograms(self.state, inputs)  # all processes take part in this
             if self._tensorboard is not None:
                 for number in self._going():
                     workdir = self.members[number].workdir
                     self._tensorboard.histograms(workdir, step, histograms[number])
-        return found
+        return results
 
-    def save(self, step: int, found: dict[int, dict[str, float]], saving: bool) -> None:
+    def save(self, step: int, validations: dict[int, dict[str, float]], saving: bool) -> None:
         """Saves all, or those that stop here; once in a step."""
         for number in self._going():
             member = self.members[number]
-            stopping = number in found and member.stops(self.run.plan)
+            stopping = number in validations and member.stops(self.run.plan)
             if not (saving or stopping):
                 continue
             try:
-                member.save(step, self.run.parallel.saved(self.state, number), found.get(number))
+                state = self.run.parallel.saved(self.state, number)
+                member.save(step, state, validations.get(number))
             except NonFiniteLoss as error:
                 self._fail(number, error)
             if stopping:
@@ -247,7 +246,8 @@ class Training:
         """Loads data, builds, restores or initialises, compiles; writes what describes a run."""
         configs = [member.config for member in self.members]
         previous = next((member.workdir for member in self.members if member.has_checkpoint), None)
-        dataset = load_data(configs[0], read_json(previous / DATASET) if previous else None)
+        known = rundir.read_json(previous / rundir.DATASET) if previous else None
+        dataset = load_data(configs[0], known)
         check_alike(what_is_alike(configs[0], dataset))
         for member in self.members:
             if member.has_checkpoint:
@@ -258,10 +258,10 @@ class Training:
         self._place_first_states()
         for member in self.members if is_first() else ():
             save_config(member.config, member.workdir)
-            write_json(member.workdir / DATASET, facts)
-            native = {"native_layers": has_native_layers(member.config)}
-            own = experiment_record(member.config.experiment)
-            write_json(member.workdir / ENVIRONMENT, environment() | native | own)
+            rundir.write_json(member.workdir / rundir.DATASET, facts)
+            environment = rundir.environment() | experiment_record(member.config.experiment)
+            environment |= {"native_layers": has_native_layers(member.config)}
+            rundir.write_json(member.workdir / rundir.ENVIRONMENT, environment)
         self.run = compile_run(run, self.state)
         for member in self.members:
             member.writer = MetricWriter(member.workdir, self._start, self._tensorboard)
@@ -273,9 +273,8 @@ class Training:
         for make_state, member in zip(run.make_states, self.members, strict=True):
             classes, shape = len(run.dataset.class_names), run.dataset.image_shape
             begin_with = partial(load_pretrained, member.config, classes, shape)
-            state, start, origin = first_state(
-                make_state, run.from_data, member.checkpoints, begin_with
-            )
+            begun = first_state(make_state, run.from_data, member.checkpoints, begin_with)
+            state, start, origin = begun
             states.append(state)
             starts.append(start)
             if start == 0 and is_first():
@@ -294,12 +293,12 @@ class Training:
 
 
 def _agreed(stop: StopRequest, window: MetricWindow) -> int | None:
-    """The signal to stop for; of several processes, one that all know of."""
+    """Returns the signal to stop for; of several processes, one that all know of."""
     return stop.signal if jax.process_count() == 1 else window.signal
 
 
 def load_data(config: ConfigDict, facts: dict[str, Any] | None = None) -> Dataset:
-    """The data set of a config; the log says what it is. facts: see `build_dataset`."""
+    """Returns the data set of a config, and logs what it is. facts: see `build_dataset`."""
     clock = time.perf_counter()
     dataset = build_dataset(config, device_memory(), facts)
     logger.info(

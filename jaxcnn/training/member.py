@@ -9,16 +9,33 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxcnn.config.choices import own_names
 from jaxcnn.config.durations import Plan
+from jaxcnn.config.experiment import definitions, source_of
+from jaxcnn.config.keys import differences, flatten, load_config
+from jaxcnn.config.table import FREE_ON_RESUME
 from jaxcnn.core.state import TrainState, all_finite
-from jaxcnn.files.rundir import CHECKPOINTS, make_writable
+from jaxcnn.data.source import Dataset
+from jaxcnn.data.splits import describe
+from jaxcnn.errors import UserError, command
+from jaxcnn.files.rundir import (
+    CHECKPOINTS,
+    CONFIG,
+    DATASET,
+    EXPERIMENT,
+    git_commit,
+    make_writable,
+    read_json,
+    versions,
+)
 from jaxcnn.pretrained.transfer import check_pretrained
 from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.window import NonFiniteLoss
-from jaxcnn.runtime.writers import MetricWriter
-from jaxcnn.training.resume import check_same_config
 
 logger = logging.getLogger(__name__)
+
+# Keys that each process of a run may have its own values of.
+_OWN = ("experiment", "data.dir", "data.manual_dir", "data.cache_", "data.num_workers")
 
 # (step, value) of each evaluation, in order.
 History = Sequence[tuple[int, float]]
@@ -26,7 +43,7 @@ History = Sequence[tuple[int, float]]
 
 @dataclasses.dataclass
 class Member:
-    """A run directory and how its run fares.
+    """A run directory and the state of its run.
 
     has_checkpoint: whether there is a checkpoint to go on from. going: whether it still learns.
     failed: why it does not, in one line for the user; None if that was as planned.
@@ -38,12 +55,7 @@ class Member:
     has_checkpoint: bool
     going: bool = True
     failed: str | None = None
-    writer: Any = None
-
-    def write(self, step: int, epoch: float, split: str, metrics: dict[str, float]) -> None:
-        """Appends a line to `metrics.jsonl`."""
-        writer: MetricWriter = self.writer
-        writer.write(step, epoch, split, metrics)
+    writer: Any = None  # a MetricWriter, when the run has begun
 
     def stops(self, plan: Plan) -> bool:
         """Whether the validation on record says that training shall end, see `should_stop`."""
@@ -54,12 +66,8 @@ class Member:
         rule = {"lower_is_better": metric == "loss", "min_delta": self.config.early_stop.min_delta}
         stops = should_stop(history, plan.patience, **rule)
         if stops and history[-1][0] < plan.num_steps:
-            logger.info(
-                "stopping at step %d: validation %s has not improved since step %d",
-                history[-1][0],
-                metric,
-                best_step(history, **rule),
-            )
+            message = "stopping at step %d: validation %s has not improved since step %d"
+            logger.info(message, history[-1][0], metric, best_step(history, **rule))
         return stops
 
     def save(self, step: int, state: TrainState, validation: dict[str, float] | None) -> None:
@@ -76,10 +84,9 @@ class Member:
         """Ends this member for a loss that is no number."""
         self.checkpoints.wait()
         saved = self.checkpoints.latest_step()
-        dtype = "--config.dtype=float32, " if self.config.dtype != "float32" else ""
-        skip = ""
-        if self.config.on_nonfinite == "stop":
-            skip = ", or --config.on_nonfinite=skip if it is rare"
+        dtype = "--config.dtype=float32, " * (self.config.dtype != "float32")
+        rare = self.config.on_nonfinite == "stop"
+        skip = ", or --config.on_nonfinite=skip if it is rare" * rare
         self.going = False
         self.failed = (
             f"{error} (learning rate {learning_rate:.3g}): try {dtype}a lower "
@@ -98,8 +105,8 @@ class Member:
 
 
 def open_member(config: ConfigDict, workdir: Path) -> Member:
-    """A run in its directory, which may have begun; UserError where that has another config, or
-    cannot be written.
+    """Opens a run in its directory, which may have begun; UserError where that has another config,
+    or cannot be written.
     """
     make_writable(workdir)
     checkpoints = Checkpoints(
@@ -136,3 +143,74 @@ def should_stop(
         return False
     best = best_step(history, lower_is_better=lower_is_better, min_delta=min_delta)
     return history[-1][0] - best >= patience
+
+
+def check_same_config(config: ConfigDict, workdir: Path, finished: bool) -> None:
+    """UserError where the run in `workdir` has another config; what may change is logged."""
+    _warn_of_other_definitions(config, workdir)
+    changed = differences(load_config(workdir / CONFIG), config)
+    for key in [key for key in changed if key.startswith(FREE_ON_RESUME)]:
+        old, new = changed.pop(key)
+        logger.info("config.%s was %r, is %r now", key, old, new)
+    if not changed:
+        return
+    listed = ", ".join(f"config.{k} was {old!r}, is {new!r}" for k, (old, new) in changed.items())
+    if finished and all(key.startswith("num_") for key in changed):
+        longer = all(None not in pair and pair[0] < pair[1] for pair in changed.values())
+        name = workdir.name + ("-longer" if longer else "-again")
+        raise UserError(
+            f"--workdir={workdir}: the run in it is finished, and its learning rate was scheduled "
+            f"to end there ({listed}): train {'for longer' if longer else 'again'} in a new "
+            f"--workdir, {command(workdir=str(workdir.with_name(name)))}"
+        )
+    raise UserError(
+        f"--workdir={workdir}: the run in it has another config ({listed}); give a new --workdir, "
+        "or the old values to resume it"
+    )
+
+
+def _warn_of_other_definitions(config: ConfigDict, workdir: Path) -> None:
+    """Warns where the experiment file defines something else than when the run began."""
+    own = {key: name for key, name in own_names(config).items() if ":" not in name}
+    kept = workdir / EXPERIMENT
+    if not own or not config.experiment or not kept.is_file():
+        return
+    if definitions(kept.read_text()) != definitions(source_of(config.experiment)):
+        used = ", ".join(f"{name} (config.{key})" for key, name in own.items())
+        message = "%s has changed since the run began, which uses its %s"
+        logger.warning(message, config.experiment, used)
+
+
+def check_same_data(dataset: Dataset, workdir: Path) -> None:
+    """UserError where the run in `workdir`, if there is one, began with other data."""
+    previous = read_json(workdir / DATASET)
+    if previous is not None and previous["identity"] != dataset.identity:
+        sizes = {role: len(split) for role, split in dataset.splits.items()}
+        raise UserError(
+            f"--workdir={workdir}: the data have changed since the run in it began (images: "
+            f"{previous['splits']} then, {sizes} now); give a new --workdir"
+        )
+
+
+def what_is_alike(config: ConfigDict, dataset: Dataset) -> dict[str, str]:
+    """Returns what all processes of a run must have in common; each may keep data elsewhere."""
+    values = {k: v for k, v in flatten(config).items() if not k.startswith(_OWN)}
+    return {
+        "an experiment file": source_of(config.experiment) if config.experiment else "",
+        "a config": repr(sorted(values.items())),
+        "data": dataset.identity,
+        "a config.data.mode": dataset.mode,
+        "versions": str(versions()),
+        "a git commit": str(git_commit()),
+    }
+
+
+def describe_data(config: ConfigDict, dataset: Dataset, workdir: Path | None) -> dict[str, Any]:
+    """Returns the content of `dataset.json`; what a run began with is kept, to normalise as it did.
+
+    workdir: of a run that goes on; None for a new run.
+    """
+    previous = None if workdir is None else read_json(workdir / DATASET)
+    if previous is not None and previous.get("identity") == dataset.identity:
+        return previous
+    return describe(dataset, config.data.mean, config.data.std)

@@ -73,7 +73,7 @@ def is_wanted(config: ConfigDict) -> bool:
 
 
 def _what_is_common(config: ConfigDict) -> tuple[Any, ...]:
-    """What runs must have in common to be one program, as text."""
+    """Returns what runs must have in common to be one program."""
     values = flatten(config)
     rest = {key: value for key, value in values.items() if key not in TOGETHER}
     left_out = [(values.get(key) is None, values.get(key) == 0) for key in TOGETHER[1:]]
@@ -89,7 +89,7 @@ def _latest_step(workdir: Path, config: ConfigDict) -> int | None:
 
 
 def differing_values(configs: Sequence[ConfigDict]) -> list[dict[str, jax.Array]]:
-    """What the steps of members differ in, {key: float[]} for each; {} for one by itself."""
+    """Returns what the steps of members differ in, {key: float[]} for each; {} for a lone one."""
     flat = [flatten(config) for config in configs]
     differing = [key for key in TOGETHER[1:] if len({config.get(key) for config in flat}) > 1]
     return [{key: jnp.asarray(float(config[key])) for key in differing} for config in flat]
@@ -98,7 +98,7 @@ def differing_values(configs: Sequence[ConfigDict]) -> list[dict[str, jax.Array]
 def step_of_members(
     make: Callable[[ConfigDict], Step], config: ConfigDict, values: Sequence[dict[str, Any]]
 ) -> InputStep:
-    """The step of all members: of (state, StepInput), whose values are the member's own.
+    """Returns the step of all members: of (state, StepInput), whose values are the member's own.
 
     make: config -> step. config: of any member; values: see `differing_values`.
     """

@@ -20,17 +20,9 @@ from jaxcnn.builders.auto import prepare
 from jaxcnn.config.keys import flatten, resolve, unflatten
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation.report import history
+from jaxcnn.files import rundir
 from jaxcnn.files.folders import write_files
 from jaxcnn.files.paths import as_path
-from jaxcnn.files.rundir import (
-    EVALUATION,
-    REPORT,
-    REPORT_PAGE,
-    has_run,
-    make_writable,
-    seed_folder,
-    write_json,
-)
 from jaxcnn.report.seeds_page import seeds_files
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.distributed import is_first
@@ -64,24 +56,24 @@ def train_seeds(
     workdir = as_path(workdir)
     if count < 1:
         raise UserError(f"--seeds={count}: expected a number of seeds, from 1")
-    if has_run(workdir):
+    if rundir.has_run(workdir):
         raise UserError(
             f"--workdir={workdir}: holds a run of one seed; give a new --workdir for several"
         )
-    config = prepare(config, workdir=seed_folder(workdir, config.seed))
+    config = prepare(config, workdir=rundir.seed_folder(workdir, config.seed))
     configs = {
         seed: resolve(unflatten(flatten(config) | {"seed": seed}))
         for seed in range(config.seed, config.seed + count)
     }
-    make_writable(workdir)
-    results, failed = _train(configs, {seed: seed_folder(workdir, seed) for seed in configs})
+    rundir.make_writable(workdir)
+    results, failed = _train(configs, {seed: rundir.seed_folder(workdir, seed) for seed in configs})
     if failed:
         rest = "; the others are finished" if results else ""
         summary = f" ({len(failed)} of {count} seeds failed{rest})" if count > 1 else ""
         raise UserError(f"seed {min(failed)}: {failed[min(failed)]}{summary}")
     content = seeds_eval(results)
     if is_first():
-        write_json(workdir / EVALUATION, content)
+        rundir.write_json(workdir / rundir.EVALUATION, content)
         _report(configs[config.seed], workdir, results, command_line)
     logger.info("%s", seeds_headline(content))
     return content
@@ -94,7 +86,7 @@ def _train(
     results: dict[int, dict[str, Any]] = {}
     failed: dict[int, str] = {}
     for seed, config in configs.items():
-        make_writable(workdirs[seed])
+        rundir.make_writable(workdirs[seed])
         if (metrics := finished_run(config, workdirs[seed])) is not None:
             results[seed] = metrics
     rest = [seed for seed in configs if seed not in results]
@@ -118,8 +110,8 @@ def _train_group(
     configs: Mapping[int, ConfigDict], workdirs: Mapping[int, Path], group: Sequence[int]
 ) -> tuple[dict[int, dict[str, Any]], dict[int, str]] | None:
     """`_train` for seeds that are one program; None if the device has no room for several."""
+    own = [configs[seed] for seed in group], [workdirs[seed] for seed in group]
     try:
-        own = [configs[seed] for seed in group], [workdirs[seed] for seed in group]
         results, failed = _train_population(*own)
         by_seed = {group[number]: metrics for number, metrics in results.items()}
         return by_seed, {group[number]: reason for number, reason in failed.items()}
@@ -153,9 +145,9 @@ def _report(
     files = seeds_files(
         title=f"{config.model.name} on {config.data.get('name') or config.data.source}",
         metrics=results,
-        histories={seed: history(seed_folder(workdir, seed)) for seed in results},
+        histories={seed: history(rundir.seed_folder(workdir, seed)) for seed in results},
         config={k: str(v) for k, v in flatten(config).items() if v is not None and k != "seed"},
         command_line=command_line,
     )
-    write_files(workdir / REPORT, dict(files), "workdir")
-    logger.info("report: %s", workdir / REPORT / REPORT_PAGE)
+    write_files(workdir / rundir.REPORT, dict(files), "workdir")
+    logger.info("report: %s", workdir / rundir.REPORT / rundir.REPORT_PAGE)

@@ -29,17 +29,8 @@ from jaxcnn.core.views import with_views
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation.assess import Predictions, assess, select_data
 from jaxcnn.evaluation.report import write_report
+from jaxcnn.files import rundir
 from jaxcnn.files.paths import as_path
-from jaxcnn.files.rundir import (
-    CONFIG,
-    DATASET,
-    EVALUATION,
-    REPORT,
-    REPORT_PAGE,
-    make_writable,
-    read_json,
-    write_json,
-)
 from jaxcnn.inference.trained import Trained
 from jaxcnn.runtime.compile import compile_step, enable_compile_cache
 from jaxcnn.runtime.distributed import is_first
@@ -47,7 +38,7 @@ from jaxcnn.runtime.mesh import local_copy
 from jaxcnn.runtime.progress import setup_logging
 from jaxcnn.training.first_state import state_shapes
 from jaxcnn.training.loop import Training, load_data
-from jaxcnn.training.resume import check_same_config, check_same_data
+from jaxcnn.training.member import check_same_config, check_same_data
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +60,7 @@ def train(config: ConfigDict, workdir: str | Path, profile: bool = False) -> dic
     enable_compile_cache()
     workdir = as_path(workdir)
     config = prepare(config, workdir=workdir)
-    make_writable(workdir)
+    rundir.make_writable(workdir)
     if (finished := finished_run(config, workdir)) is not None:
         return finished
     with Training([config], [workdir], profile=profile) as training:
@@ -82,24 +73,24 @@ def train(config: ConfigDict, workdir: str | Path, profile: bool = False) -> dic
 
 
 def finished_run(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
-    """The metrics of a run of this config that has already ended; None if it has not.
+    """Returns the metrics of a run of this config that has already ended; None if it has not.
 
     UserError if there is one, but of another config or on other data.
     """
-    metrics = read_json(workdir / EVALUATION)
+    metrics = rundir.read_json(workdir / rundir.EVALUATION)
     if metrics is None:
         return None
     check_same_config(config, workdir, finished=True)
-    if "data.dir" in differences(load_config(workdir / CONFIG), config):
-        check_same_data(load_data(config, read_json(workdir / DATASET)), workdir)
+    if "data.dir" in differences(load_config(workdir / rundir.CONFIG), config):
+        check_same_data(load_data(config, rundir.read_json(workdir / rundir.DATASET)), workdir)
     logger.info("%s is finished: %s", workdir, _headline(metrics))
-    if config.report.at_end and not (workdir / REPORT / REPORT_PAGE).is_file():
+    if config.report.at_end and not (workdir / rundir.REPORT / rundir.REPORT_PAGE).is_file():
         logger.info("it has no report; make it with: %s", _evaluate(workdir))
     return metrics
 
 
 def finish(training: Training) -> dict[int, dict[str, Any]]:
-    """The final test of all members that have not failed: each one's `eval.json` and `report/`.
+    """Makes the final test of all members that have not failed: `eval.json` and `report/` of each.
 
     Returns {number of a member: the content of its eval.json}.
 
@@ -135,16 +126,17 @@ def finish(training: Training) -> dict[int, dict[str, Any]]:
         state = run.parallel.member(training.state, number) if reporting else None
         if not is_first():
             continue
-        write_json(member.workdir / EVALUATION, content)
+        rundir.write_json(member.workdir / rundir.EVALUATION, content)
         logger.info("%s", _headline(content))
         if predictions is not None and state is not None:
             variables = local_copy(state.variables)
-            _report(training, number, variables, step, role, predictions[number])
+            trained = Trained(member.workdir, member.config, training.facts, step, variables)
+            _report(training, number, trained, role, predictions[number])
     return metrics
 
 
 def _test(training: Training, role: str) -> tuple[list[dict[str, float]], list[Predictions] | None]:
-    """The metrics of each member on the examples of a role, and what it says of each of them.
+    """Returns the metrics of each member on the examples of a role, and its predictions.
 
     One pass over all devices and processes gives both. Where there is no report and no test-time
     augmentation, metrics come from sums on the devices, and predictions are None: the step for that
@@ -156,8 +148,8 @@ def _test(training: Training, role: str) -> tuple[list[dict[str, float]], list[P
     try:
         predictions = _predictions(training, role)
     except MemoryError:
-        told = "no report, no test-time augmentation: predictions of %s images do not fit in memory"
-        logger.warning(told, f"{len(run.dataset.splits[role]):,}")
+        line = "no report, no test-time augmentation: predictions of %s images do not fit in memory"
+        logger.warning(line, f"{len(run.dataset.splits[role]):,}")
         return run.evaluate(training.state, role), None
     label, metrics = run.dataset.splits[role].label, []
     for one in predictions:
@@ -169,7 +161,7 @@ def _test(training: Training, role: str) -> tuple[list[dict[str, float]], list[P
 
 
 def _predictions(training: Training, role: str) -> list[Predictions]:
-    """What each member says of the examples of a role, and of validation if this is the test."""
+    """Returns what each member predicts for a role, and for validation if this is the test."""
     run, parallel = training.run, training.run.parallel
     step = make_predict_step(
         build_model(run.config, len(run.dataset.class_names), parallel.axis_name),
@@ -180,7 +172,7 @@ def _predictions(training: Training, role: str) -> list[Predictions]:
 
     def predict(role: str, views: tuple[str, ...]) -> dict[str, Any]:
         transformed = parallel.transform(with_input(with_views(step, views)), donate=False)
-        # As in `jaxcnn.training.build_run`: ahead, `pmap` would not take a process' own part.
+        # As in `jaxcnn.training.run`: ahead, `pmap` would not take a process' own part.
         if parallel.axis_name is None or jax.process_count() == 1:
             example = run.example_batch(role, own=False)
             transformed = compile_step(transformed, training.state, example)
@@ -214,8 +206,8 @@ def _place_best(training: Training) -> list[int]:
 
 
 def _best(training: Training, number: int, now: int) -> tuple[TrainState | None, int]:
-    """A member's best checkpoint, and its step; None in place of the state it is at now, which is
-    also that of one that failed.
+    """Returns a member's best checkpoint and its step. In place of the state it is at now, and of
+    that of a member that failed: None.
     """
     member = training.members[number]
     if member.failed is not None:
@@ -227,7 +219,7 @@ def _best(training: Training, number: int, now: int) -> tuple[TrainState | None,
 
 
 def _role_of_test(training: Training) -> str:
-    """Test; validation (else train) if there is none."""
+    """Returns "test"; "validation" (else "train") where there are no test images."""
     role = next(r for r in ("test", "validation", "train") if r in training.run.dataset.splits)
     if role == "validation":
         logger.warning("no test images: those of validation chose the checkpoint, and flatter it")
@@ -237,33 +229,24 @@ def _role_of_test(training: Training) -> str:
 
 
 def _report(
-    training: Training,
-    number: int,
-    variables: dict[str, Any],
-    step: int,
-    role: str,
-    predictions: Predictions,
+    training: Training, number: int, trained: Trained, role: str, predictions: Predictions
 ) -> None:
     """Makes `report/` and shows its pictures in TensorBoard; a run does not fail for its sake."""
-    member = training.members[number]
+    member, step = training.members[number], trained.step
     try:
-        trained = Trained(member.workdir, member.config, training.facts, step, variables)
         data = select_data(trained, training.run.dataset, role)
         assessment = assess(trained, data, predictions)
-        _, pictures = write_report(assessment, member.workdir / REPORT)
+        _, pictures = write_report(assessment, member.workdir / rundir.REPORT)
         training.show(number, step, {f"report/{name}": png for name, png in pictures.items()})
     except Exception as error:  # of figures, files, memory: the training itself is done and saved
         logger.debug("the report", exc_info=True)
-        logger.warning(
-            "no report (%s: %s); the run is whole, try again with: %s",
-            type(error).__name__,
-            " ".join(str(error).split()),
-            _evaluate(member.workdir),
-        )
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        message = "no report (%s); the run is whole, try again with: %s"
+        logger.warning(message, reason, _evaluate(member.workdir))
 
 
 def _evaluate(workdir: Path) -> str:
-    """The command that makes a run's report."""
+    """Returns the command that makes a run's report."""
     return shlex.join(["jaxcnn", "evaluate", f"--workdir={workdir}"])
 
 

@@ -24,8 +24,8 @@ from jaxcnn.inference.trained import load_trained
 from jaxcnn.pretrained.transfer import check_pretrained, load_pretrained, rules_of
 from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.mesh import make_parallel
-from jaxcnn.training.build_run import build_run
 from jaxcnn.training.first_state import first_state, state_maker
+from jaxcnn.training.run import build_run
 from jaxcnn.training.train import train
 from tests.pretrained.resnet20_reference import FILE, MEAN, STD
 from tests.processes import command_line, finish

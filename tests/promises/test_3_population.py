@@ -15,9 +15,9 @@ from jaxcnn.core.optim import SCHEDULES
 from jaxcnn.core.step_wrappers import StepInput, with_values
 from jaxcnn.errors import UserError
 from jaxcnn.runtime.mesh import make_parallel, population_parallel
-from jaxcnn.training.build_run import build_run
 from jaxcnn.training.loop import Training
 from jaxcnn.training.population import MOST, TOGETHER, groups
+from jaxcnn.training.run import build_run
 from jaxcnn.training.train import finish, train
 from tests.configs import given, message_of
 from tests.steps import SHAPE, leaves, real_batch

@@ -10,7 +10,7 @@ from jaxcnn.builders.data import build_dataset
 from jaxcnn.config.keys import resolve
 from jaxcnn.data.splits import describe
 from jaxcnn.runtime.mesh import make_parallel
-from jaxcnn.training.build_run import build_run
+from jaxcnn.training.run import build_run
 from tests.processes import ROOT
 from tests.steps import leaves
 from tests.test_experiments import load

@@ -9,9 +9,9 @@ from jaxcnn.config.keys import resolve
 from jaxcnn.errors import UserError
 from jaxcnn.runtime.mesh import make_parallel
 from jaxcnn.search.batch_size_limit import find_batch_size, memory_limit, search, try_batch
-from jaxcnn.training.build_run import build_run
 from jaxcnn.training.loop import load_data
-from jaxcnn.training.resume import describe_data
+from jaxcnn.training.member import describe_data
+from jaxcnn.training.run import build_run
 
 ENOUGH = 10**12
 

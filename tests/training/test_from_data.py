@@ -12,8 +12,8 @@ from jaxcnn.data.pipeline import sample_images
 from jaxcnn.data.splits import describe
 from jaxcnn.runtime.checkpoint import Checkpoints
 from jaxcnn.runtime.mesh import make_parallel
-from jaxcnn.training.build_run import build_run
 from jaxcnn.training.first_state import first_state
+from jaxcnn.training.run import build_run
 
 
 @pytest.fixture
