@@ -149,7 +149,7 @@ class Run:
         return placed._replace(store=self.stores.get(role), values=values or None)
 
     def epoch(self, step: int) -> float:
-        """Returns how often each training example has been seen after `step` updates, on average."""
+        """Returns how often, on average, a training example has been seen after `step` updates."""
         return step * self.config.batch_size / len(self._train)
 
     def histograms(self, state: TrainState, inputs: StepInput) -> list[dict[str, np.ndarray]]:
@@ -163,7 +163,7 @@ class Run:
         return [{name: leaf[i] for name, leaf in leaves.items()} for i in range(len(self.configs))]
 
     def evaluate(self, state: TrainState, role: str) -> list[dict[str, float]]:
-        """Returns the metrics of each member on the examples of a role, from sums on the devices."""
+        """Returns the metrics of each member on a role's examples, from sums on the devices."""
         return evaluate(self.eval_steps[role], state, self._eval_inputs(role), self.parallel)
 
     def predict(self, step: Callable[..., Any], state: TrainState, role: str) -> dict[str, Any]:
