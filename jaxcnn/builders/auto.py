@@ -29,7 +29,7 @@ _NAMES = ("model.name", "optimizer.name", "schedule.name")
 
 
 class Looks(NamedTuple):
-    """What a data set looks like.
+    """The looks of a data set.
 
     num_train: images to train on, before any is held out of them. shape: (height, width) of the
     median image. one_size: all have that. grey: none has colours, whatever its channels.
@@ -45,7 +45,7 @@ class Looks(NamedTuple):
 def prepare(
     config: ConfigDict, overrides: Collection[str] = (), workdir: Path | None = None
 ) -> ConfigDict:
-    """The config resolved; with `auto`, what it leaves open is chosen first. Raises UserError.
+    """Resolves a config; with `auto`, what it leaves open is chosen first. Raises UserError.
 
     overrides: keys given on the command line. They, and what the file sets to anything but the
       default, stay as they are.
@@ -57,23 +57,25 @@ def prepare(
     values["auto"] = False
     defaults = flatten(default_config())
     kept = {*overrides, *(k for k, v in values.items() if v is not None and v != defaults.get(k))}
-    looks = look_at(resolve(unflatten({"num_epochs": 1} | _given(values)), overrides))
+    looks = look_at(resolve(unflatten(values | _any_length(values)), overrides))
     image_size = values.get("data.image_size")
     chosen = choose(looks, jax.default_backend(), image_size)
-    if workdir is not None and has_run(workdir):
-        before = flatten(load_config(workdir / CONFIG))
+    begun = workdir is not None and has_run(workdir)
+    if workdir is not None and begun:
+        previous = flatten(load_config(workdir / CONFIG))
         # It may have begun on another device.
         keys = {*choose(looks, "cpu", image_size), *choose(looks, "gpu", image_size)}
-        chosen = {key: before[key] for key in keys & before.keys() if _is_open(key, kept)}
-    else:
-        chosen = {key: value for key, value in chosen.items() if _is_open(key, kept)}
-        logger.info("chosen for %s: %s", _told(looks), " ".join(starmap(_flag, chosen.items())))
+        chosen = {key: previous[key] for key in keys & previous.keys()}
+    chosen = {key: value for key, value in chosen.items() if _is_open(key, kept)}
+    if not begun:
+        message = " ".join(starmap(_flag, chosen.items()))
+        logger.info("chosen for %s: %s", _describe(looks), message)
     return resolve(unflatten(values | chosen), overrides)
 
 
 def look_at(config: ConfigDict) -> Looks:
-    """Decodes a hundred training images of a resolved config's data; what cannot be decoded is left
-    to loading or checking to tell of.
+    """Decodes a hundred training images of a resolved config's data, without those that cannot be
+    decoded: loading and checking name them.
     """
     source = build_sources(config)["train"]
     how = build_decoding(config)._replace(image_size=None, channels=None)
@@ -98,7 +100,7 @@ def look_at(config: ConfigDict) -> Looks:
 
 
 def choose(looks: Looks, platform: str, image_size: int | None = None) -> dict[str, Any]:
-    """{key of the config: value} for data like these on a "cpu", "gpu" or "tpu".
+    """Returns {key of the config: value} for data like these on a "cpu", "gpu" or "tpu".
 
     image_size: in pixels, where that is decided already.
     """
@@ -113,7 +115,7 @@ def choose(looks: Looks, platform: str, image_size: int | None = None) -> dict[s
 
 
 def _for_cpu(looks: Looks, image_size: int | None) -> dict[str, Any]:
-    """A small net on small images, for minutes."""
+    """Chooses a small net on small images, for minutes."""
     size = image_size or max(8, min(*looks.shape, 64 if looks.num_train < 20_000 else 32))
     stages = max(1, min(4, int(np.log2(size / 4))))
     widths = (32, 64, 128, 256) if size > 32 else (64, 128, 256)
@@ -134,7 +136,7 @@ def _for_cpu(looks: Looks, image_size: int | None) -> dict[str, Any]:
 
 
 def _for_accelerator(looks: Looks, image_size: int | None) -> dict[str, Any]:
-    """A ResNet-18 on images of up to 224 pixels. Not measured."""
+    """Chooses a ResNet-18 on images of up to 224 pixels. Not measured."""
     side = min(looks.shape)
     size = image_size or (min(side // 32 * 32, 224) if side > 64 else max(8, side))
     return {
@@ -152,33 +154,28 @@ def _for_accelerator(looks: Looks, image_size: int | None) -> dict[str, Any]:
 
 
 def _batch_size(looks: Looks, at_most: int) -> int:
-    """A power of two with which an epoch has at least twenty steps or so."""
+    """Returns a power of two with which an epoch has about twenty steps or more."""
     return int(np.clip(2 ** int(np.log2(looks.num_train / 20 + 1)), 8, at_most))
 
 
 def _augmentation(looks: Looks, size: int) -> tuple[Any, ...]:
-    """Colour photographs may be mirrored and seen in other light; grey images (digits, X-rays) may
-    not, and are only shifted.
+    """Mirrors colour photographs and changes their light; grey images (digits, X-rays) are only
+    shifted.
     """
     if looks.grey or size < 32:
         return (("crop", max(1, size // 8)),)
-    return (
-        ("resized_crop", {"scale": (0.35, 1.0)}),
-        "flip",
-        ("brightness", 0.2),
-        ("saturation", 0.3),
-    )
+    crop = ("resized_crop", {"scale": (0.35, 1.0)})
+    return (crop, "flip", ("brightness", 0.2), ("saturation", 0.3))
 
 
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    """Values with a length, for `resolve` to have one, unless they have one already."""
-    lengths = [f"num_{unit}" for unit in ("epochs", "steps", "examples")]
-    given = {k: v for k, v in values.items() if k not in lengths or v is not None}
-    return given | ({"num_epochs": None} if any(values.get(k) for k in lengths[1:]) else {})
+def _any_length(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns a length for `resolve`, which wants one, where none is given yet."""
+    lengths = ("num_epochs", "num_steps", "num_examples")
+    return {} if any(values.get(key) is not None for key in lengths) else {"num_epochs": 1}
 
 
 def _is_open(key: str, kept: Collection[str]) -> bool:
-    """Whether nobody has said what `key` is, nor chosen the thing it is a keyword of."""
+    """Whether nobody has set `key`, nor chosen what it is a keyword of."""
     part = key.split(".")[0]
     if f"{part}.name" in _NAMES and f"{part}.name" in kept:
         return False
@@ -188,14 +185,12 @@ def _is_open(key: str, kept: Collection[str]) -> bool:
 
 
 def _flag(key: str, value: Any) -> str:
-    """A choice as a flag, to copy and change."""
+    """Returns a choice as a flag, to copy and change."""
     quote = '"' if isinstance(value, tuple) else ""
     return f"--config.{key}={quote}{value}{quote}"
 
 
-def _told(looks: Looks) -> str:
-    size = "x".join(map(str, looks.shape))
-    return (
-        f"{looks.num_train:,} {'grey' if looks.grey else 'colour'} images of "
-        f"{'' if looks.one_size else 'about '}{size} pixels in {looks.num_classes} classes"
-    )
+def _describe(looks: Looks) -> str:
+    size = ("" if looks.one_size else "about ") + "x".join(map(str, looks.shape))
+    images = f"{looks.num_train:,} {'grey' if looks.grey else 'colour'} images"
+    return f"{images} of {size} pixels in {looks.num_classes} classes"

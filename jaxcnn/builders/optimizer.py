@@ -1,4 +1,4 @@
-"""From a config to how a model learns: schedule, rules, optimiser, average."""
+"""From a config to a model's training: schedule, rules, optimiser, average."""
 
 import logging
 from collections.abc import Sequence
@@ -23,18 +23,17 @@ _OWN_KEYS = ("weight_decay", "clip_value", "clip_adaptive", "clip_norm", "lookah
 
 
 def build_schedule(config: ConfigDict, plan: Plan) -> optax.Schedule:
-    """The learning rate as a function of the step."""
-    given = keywords(config, "schedule")
+    """Returns the learning rate as a function of the step."""
+    options, schedule = keywords(config, "schedule"), chosen(config, "schedule")
     if plan.warmup_steps is not None:
-        given["warmup_steps"] = plan.warmup_steps
-        if "warmup_steps" not in parameters_of(chosen(config, "schedule")):
+        options["warmup_steps"] = plan.warmup_steps
+        if "warmup_steps" not in parameters_of(schedule):
             raise UserError(
                 f"config.schedule.warmup: schedule {config.schedule.name!r} has no parameter "
                 "'warmup_steps'"
             )
-    schedule = chosen(config, "schedule")
     try:
-        return schedule(config.optimizer.learning_rate, plan.num_steps, **given)
+        return schedule(config.optimizer.learning_rate, plan.num_steps, **options)
     except ValueError as error:
         raise UserError(f"config.schedule: {error}") from error
 
@@ -42,7 +41,7 @@ def build_schedule(config: ConfigDict, plan: Plan) -> optax.Schedule:
 def build_rules(
     config: ConfigDict, plan: Plan, model: nn.Module, image_shape: tuple[int, int, int]
 ) -> tuple[Rule, ...]:
-    """What `config.optimizer` says of some parameters only; () if nothing."""
+    """Returns the rules of `config.optimizer` for some parameters; () if there are none."""
     if config.optimizer.layer_decay is not None:
         stages = _stages(config, "layer_decay", model, image_shape)
         return layer_decay_rules(stages, config.optimizer.layer_decay)
@@ -66,12 +65,12 @@ def build_optimizer(
     model: nn.Module,
     image_shape: tuple[int, int, int],
 ) -> optax.GradientTransformation:
-    """The Optax chain `config.optimizer` names."""
-    given = keywords(config, "optimizer") | {key: config.optimizer[key] for key in _OWN_KEYS}
+    """Returns the Optax chain `config.optimizer` names."""
+    options = keywords(config, "optimizer") | {key: config.optimizer[key] for key in _OWN_KEYS}
     if config.optimizer.clip_adaptive is not None:
-        given["head"] = head_of(_stages(config, "clip_adaptive", model, image_shape))
+        options["head"] = head_of(_stages(config, "clip_adaptive", model, image_shape))
     try:
-        return make_optimizer(chosen(config, "optimizer"), schedule, rules=rules, **given)
+        return make_optimizer(chosen(config, "optimizer"), schedule, rules=rules, **options)
     except (TypeError, ValueError) as error:  # Optax's, of a value it cannot use
         raise UserError(f"config.optimizer: {config.optimizer.name}: {error}") from error
 
@@ -79,7 +78,7 @@ def build_optimizer(
 def _stages(
     config: ConfigDict, key: str, model: nn.Module, image_shape: tuple[int, int, int]
 ) -> dict[str, str]:
-    """The stages of a model's parameters; UserError for the key that needs them."""
+    """Returns the stages of a model's parameters; UserError for the key that needs them."""
     try:
         return parameter_stages(model, image_shape)
     except ValueError as error:
@@ -88,17 +87,17 @@ def _stages(
 
 
 def build_average(config: ConfigDict, plan: Plan) -> Average | None:
-    """The average of the model that `config.ema` asks for, if it does."""
+    """Returns the average of the model that `config.ema` asks for, or None."""
     if config.ema.kind == "exponential" and config.ema.decay is None:
         return None
-    if plan.average_from + config.ema.every > plan.num_steps:
-        told = (
+    every, lookahead = config.ema.every, config.ema.lookahead
+    if plan.average_from + every > plan.num_steps:
+        line = (
             "config.ema: nothing is averaged in the %d steps of the run, from step %d on every %d"
         )
-        logger.warning(told, plan.num_steps, plan.average_from, config.ema.every)
-    given = {} if config.ema.decay is None else {"decay": config.ema.decay}
+        logger.warning(line, plan.num_steps, plan.average_from, every)
+    options = {} if config.ema.decay is None else {"decay": config.ema.decay}
     if config.ema.kind == "rising":
-        given["total"] = max(plan.num_steps - plan.average_from, 1) / config.ema.every
-    share = AVERAGES[config.ema.kind](**given)
-    every, lookahead = config.ema.every, config.ema.lookahead
+        options["total"] = max(plan.num_steps - plan.average_from, 1) / every
+    share = AVERAGES[config.ema.kind](**options)
     return make_average(share, plan.average_from, every=every, lookahead=lookahead)

@@ -1,4 +1,4 @@
-"""Experiment files: our recipes and files of one's own, and what such a file defines itself.
+"""Experiment files: recipes and files of one's own, and what such a file defines itself.
 
 A name in a config (of a model, a loss, an optimizer, a schedule, a data source, an augmentation) is
 looked up in three places, in this order:
@@ -18,7 +18,7 @@ import linecache
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -38,14 +38,11 @@ from jaxcnn.files.rundir import CONFIG, has_run
 _REGISTRIES: tuple[dict[str, Any], ...] = (MODELS, LOSSES, SCHEDULES, SOURCES, AUGMENTATIONS)
 
 
-def _is_made_here(value: Any) -> bool:
-    """Whether a class or function is of jaxcnn; one's own may be registered before this module is
-    imported.
-    """
-    return str(getattr(value, "func", value).__module__).startswith("jaxcnn.")
-
-
-_OURS = [frozenset(k for k, v in one.items() if _is_made_here(v)) for one in _REGISTRIES]
+# The names of each that are jaxcnn's; one's own may be registered before this module is imported.
+_OURS = [
+    frozenset(k for k, v in one.items() if getattr(v, "func", v).__module__.startswith("jaxcnn."))
+    for one in _REGISTRIES
+]
 
 # The experiment files that were executed, by their paths.
 _modules: dict[str, ModuleType] = {}
@@ -55,10 +52,10 @@ _set: list[str] = []
 
 
 def recipes() -> dict[str, Path]:
-    """{name: file} of the recipes that come with jaxcnn; in a checkout, the folder experiments/."""
+    """Returns {name: file} of jaxcnn's recipes; in a checkout, of the folder experiments/."""
     package = Path(__file__).parents[1]
-    folder = package / "recipes"
-    folder = folder if folder.is_dir() else package.parent / "experiments"
+    folders = package / "recipes", package.parent / "experiments"
+    folder = next(filter(Path.is_dir, folders), folders[0])
     return {path.stem: path for path in sorted(folder.glob("*.py"))}
 
 
@@ -94,7 +91,7 @@ def find_experiment(name: str) -> Path:
 
 
 def load_experiment(name: str) -> ConfigDict:
-    """What the get_config() of an experiment file returns, unresolved; raises UserError.
+    """Returns what the get_config() of an experiment file gives, unresolved; raises UserError.
 
     name: a file or a recipe; what follows a colon is an argument of get_config().
     """
@@ -138,7 +135,7 @@ def _has(module: ModuleType, name: str) -> bool:
 
 
 def load_module(path: str, reload: bool = False) -> ModuleType:
-    """The module that an experiment file is, executed once in a process; raises UserError.
+    """Returns an experiment file as a module, executed once in a process; raises UserError.
 
     reload: execute it again where it has changed since.
     """
@@ -173,16 +170,14 @@ def load_module(path: str, reload: bool = False) -> ModuleType:
 def find_name(
     key: str, name: str, registry: Mapping[str, Any], experiment: str
 ) -> Callable[..., Any] | None:
-    """What a name in a config stands for, None for an unknown one; raises UserError.
+    """Returns what a name in a config stands for, None for an unknown one; raises UserError.
 
     key: of the config, for messages. experiment: the path of the experiment file, or "".
     """
     if ":" in name:
         return _imported(key, name)
     if is_ours(name, registry):
-        module = _modules.get(experiment)
-        own = getattr(module, name, None)
-        if module is not None and getattr(own, "__module__", None) == module.__name__:
+        if experiment in _modules and _defines(_modules[experiment], name):
             raise UserError(
                 f"config.{key}={name!r}: {experiment} defines {name!r}, and so does jaxcnn; rename "
                 "it there"
@@ -202,32 +197,31 @@ def find_name(
 
 
 def known_names(registry: Mapping[str, Any], experiment: str) -> list[str]:
-    """The names that `find_name` knows, for messages."""
+    """Returns the names that `find_name` knows, for messages."""
     module = _modules.get(experiment, ModuleType(""))
-    own = [
-        name
-        for name, value in vars(module).items()
-        if callable(value) and getattr(value, "__module__", None) == module.__name__
-    ]
-    return [*registry, *own]
+    return [*registry, *(name for name in vars(module) if _defines(module, name))]
+
+
+def _defines(module: ModuleType, name: str) -> bool:
+    """Whether a class or function is defined in an experiment file, not imported there."""
+    own = getattr(module, name, None)
+    return callable(own) and getattr(own, "__module__", None) == module.__name__
 
 
 def is_ours(name: str, registry: Mapping[str, Any]) -> bool:
     """Whether a name is one that jaxcnn comes with."""
-    for one, ours in zip(_REGISTRIES, _OURS, strict=True):
-        if one is registry:
-            return name in ours
-    return name in registry
+    pairs = zip(_REGISTRIES, _OURS, strict=True)
+    return name in next((ours for one, ours in pairs if one is registry), registry)
 
 
 def source_of(experiment: str) -> str:
-    """The text of an experiment file, as it was executed if it was."""
+    """Returns the text of an experiment file, as it was executed if it was."""
     module = _modules.get(experiment)
     return module.__source__ if module is not None else _read(experiment)
 
 
 def experiment_record(experiment: str) -> dict[str, Any]:
-    """What `environment.json` says of an experiment file: its path and SHA-256."""
+    """Returns the part of `environment.json` about an experiment file: its path and SHA-256."""
     if not experiment:
         return {}
     digest = sha256(source_of(experiment).encode()).hexdigest()
@@ -235,7 +229,7 @@ def experiment_record(experiment: str) -> dict[str, Any]:
 
 
 def definitions(source: str) -> str:
-    """What an experiment file defines, to compare: not its docstring, get_config() and search()."""
+    """Returns what a file defines, to compare: without its docstring, get_config() and search()."""
     try:
         nodes = ast.parse(source).body
     except (SyntaxError, ValueError):  # a damaged copy; who executes it says so
@@ -250,7 +244,7 @@ def definitions(source: str) -> str:
 
 
 def line_of(error: Exception, path: str) -> str:
-    """What the code in a file raised, in one line with the place."""
+    """Returns what the code in a file raised, in one line with the place."""
     text = " ".join(f"{error}".split())
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: {error.msg}"
@@ -272,7 +266,7 @@ def _read(path: str) -> str:
 
 
 def _imported(key: str, name: str) -> Callable[..., Any]:
-    """What "package.module:Name" stands for; raises UserError."""
+    """Returns what "package.module:Name" stands for; raises UserError."""
     where = f"config.{key}={name!r}"
     module_name, _, attribute = name.partition(":")
     if not re.fullmatch(r"\w+(\.\w+)*:\w+", name) or module_name.endswith(".py"):
@@ -297,9 +291,6 @@ def _imported(key: str, name: str) -> Callable[..., Any]:
         raise UserError(f"{where}: {module_name} cannot be imported: {reason}") from error
     value = getattr(module, attribute, None)
     if not callable(value):
-        known: Iterable[str] = [n for n, v in vars(module).items() if callable(v)]
-        raise UserError(
-            f"{where}: {module_name} has no class or function {attribute!r}"
-            f"{nearest(attribute, known)}"
-        )
+        close = nearest(attribute, [n for n, v in vars(module).items() if callable(v)])
+        raise UserError(f"{where}: {module_name} has no class or function {attribute!r}{close}")
     return value
