@@ -33,11 +33,6 @@ _OUTPUT = flags.DEFINE_string(
 )
 
 
-def check() -> None:
-    if _OUTPUT.value == "":
-        raise UserError("--output: is empty; give a folder, or leave the flag out")
-
-
 def main() -> None:
     from jaxcnn.checking.check import check
 

@@ -14,7 +14,7 @@ model's, or some of them. More is made on request: see the report.* keys.
 from absl import flags
 
 from jaxcnn.cli.parsing import define_run, trained_from_flags
-from jaxcnn.errors import UserError, printable
+from jaxcnn.errors import printable
 from jaxcnn.files.folders import check_writable
 from jaxcnn.files.paths import as_path
 
@@ -25,11 +25,6 @@ _SPLIT = flags.DEFINE_string(
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Where the results go. Default: report, in the run directory."
 )
-
-
-def check() -> None:
-    if _OUTPUT.value == "":
-        raise UserError("--output: is empty; give a folder, or leave the flag out")
 
 
 def main() -> None:

@@ -47,8 +47,6 @@ _OUTPUT = flags.DEFINE_string(
 
 def check() -> None:
     _formats()
-    if _OUTPUT.value == "":
-        raise UserError("--output: is empty; give a folder, or leave the flag out")
 
 
 def main() -> None:

@@ -42,6 +42,9 @@ _NO_CONFIG = (
     "--config: give an experiment file or the name of a recipe, for example --config digits"
 )
 
+# Flags that name a folder or an address.
+_PLACES = ("workdir", "output", "storage")
+
 # Whether the command needs --config; `define_config` puts it here.
 _required: list[bool] = []
 
@@ -173,10 +176,10 @@ def parse(argv: list[str], verb: ModuleType) -> list[str]:
     """Parses the flags; returns the words that are none. For --help, prints it and exits.
 
     verb: a file of this folder. Its docstring is what --help prints above the flags and keys.
-      ARGUMENTS, if it takes such words: what they are. check(*words): raises UserError for what
-      its flags and words alone show to be wrong.
+      ARGUMENTS, if it takes such words: what they are. check(*words), if there is one: raises
+      UserError for what its flags and words alone show to be wrong.
     """
-    check, takes_words = verb.check, hasattr(verb, "ARGUMENTS")
+    check, takes_words = getattr(verb, "check", lambda: None), hasattr(verb, "ARGUMENTS")
     if {"--help", "-h", "--helpfull", "-?"} & set(argv):
         print(_help(verb))
         sys.exit(0)
@@ -221,7 +224,10 @@ def _is_about_a_run() -> bool:
 
 
 def _check_flags(words: list[str], of_run: bool, takes_words: bool) -> None:
-    """UserError where --config or --workdir is missing; of_run: whether the latter is needed."""
+    """UserError where --config or --workdir is missing, or what shall name a place is empty.
+
+    of_run: whether --workdir is needed.
+    """
     of_file = "config" in FLAGS and FLAGS.config is None
     missing = "config" if of_file and _required[0] else "workdir" * (of_run and not FLAGS.workdir)
     if missing and words and not takes_words:
@@ -233,6 +239,9 @@ def _check_flags(words: list[str], of_run: bool, takes_words: bool) -> None:
         raise UserError(
             f"--workdir: give the folder of a trained model, --workdir=runs/digits{other}"
         )
+    for name in _PLACES:
+        if name in FLAGS and FLAGS[name].value == "":
+            raise UserError(f"--{name}: is empty; give it a value, or leave the flag out")
 
 
 def _nearest(name: str) -> str:
@@ -245,7 +254,7 @@ def _nearest(name: str) -> str:
 
 
 def _take(argv: list[str], flag: str) -> tuple[str | None, list[str]]:
-    """What the command line gives for a flag, before flags are parsed, and all other words."""
+    """Returns a flag's value, before flags are parsed, and all other words."""
     values, others = [], []
     words = iter(argv)
     for word in words:

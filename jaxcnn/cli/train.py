@@ -55,8 +55,6 @@ _PROFILE = flags.DEFINE_bool(
 
 
 def check() -> None:
-    if _WORKDIR.value == "":
-        raise UserError("--workdir: is empty; give a folder, or leave the flag out")
     if _PROFILE.value and _SEEDS.value is not None:
         raise UserError("--profile: traces one run; leave --seeds out")
 

@@ -85,9 +85,6 @@ def check(*words: str) -> None:
         of_rates = words[0] == "learning_rate"
         return _refuse([*_OF_SEARCHES, *_SEARCHED, *(() if of_rates else _OF_RANGES)], words[0])
     _refuse(_OF_RANGES, "a search")
-    for flag in (_WORKDIR, _STORAGE):
-        if flag.value == "":
-            raise UserError(f"--{flag.name}: is empty; give it a value, or leave it out")
     if _MINUTES.value is not None and not 0 < _MINUTES.value < float("inf"):
         raise UserError(f"--minutes={_MINUTES.value}: expected a number above 0")
     for name in _SEARCHED:
