@@ -251,9 +251,10 @@ def build_run(
         step_of_members(make, config, values) for make in (train_step_of, gradients_of)
     )
     train_step = with_signal(train_step, parallel.axis_name)
-    eval_options = {"normalize": preprocess, "axis_name": parallel.axis_name}
-    interceptor = build_interceptor(config, training=False)
-    eval_step = with_input(make_eval_step(model, interceptor=interceptor, **eval_options))
+    axis_name, interceptor = parallel.axis_name, build_interceptor(config, training=False)
+    eval_step = with_input(
+        make_eval_step(model, normalize=preprocess, axis_name=axis_name, interceptor=interceptor)
+    )
     # Parameters do not depend on how a step is mapped over devices: this model has no axis.
     bare, averaged = build_model(config, num_classes), average is not None
     seeds, shape = [one.seed for one in configs], dataset.image_shape
