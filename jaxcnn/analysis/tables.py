@@ -1,7 +1,7 @@
 """Metrics as a text for a terminal, their names and titles; and the table of predictions."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import zip_longest
+from itertools import repeat, zip_longest
 from textwrap import wrap
 from typing import TextIO
 
@@ -209,24 +209,30 @@ def predictions_csv(
     class_names: Sequence[str],
     *,
     first_column: str = "index",
+    groups: Sequence[str] | None = None,
 ) -> bool:
     """Writes a line for each example: its name, label, prediction and each class's probability.
 
     file: open for text with newline="" (and errors="surrogateescape" where names are paths).
     names: N paths or numbers; first_column: "path" or "index".
     label, prediction: int[N]; probabilities: float[N, K], written to 6 significant digits.
-    Columns: first_column, label, prediction, and p_<class> of each class. Above 20 million
+    groups: N names, which stand in a column before the probabilities.
+    Columns: first_column, label, prediction[, group], and p_<class> of each class. Above 20 million
     probabilities only p_label and p_prediction are written. Returns whether all were.
     """
     complete = probabilities.size <= _PROBABILITIES
     columns = class_names if complete else ("label", "prediction")
-    header = [first_column, "label", "prediction", *(f"p_{name}" for name in columns)]
+    header = [first_column, "label", "prediction", *["group"] * (groups is not None)]
+    header += [f"p_{name}" for name in columns]
     file.write(",".join(map(_cell, header)) + "\n")
     cells = [_cell(name) for name in class_names]
     row = ",".join(["%.6g"] * len(columns)) + "\n"
-    for name, own, called, share in zip(names, label, prediction, probabilities, strict=True):
+    known = repeat("") if groups is None else (f"{_cell(group)}," for group in groups)
+    examples = zip(names, label, prediction, probabilities, strict=True)
+    for (name, own, called, share), group in zip(examples, known, strict=False):
         shown = share if complete else share[[own, called]]
-        file.write(f"{_cell(name)},{cells[own]},{cells[called]},{row % tuple(shown.tolist())}")
+        start = f"{_cell(name)},{cells[own]},{cells[called]},{group}"
+        file.write(start + row % tuple(shown.tolist()))
     return complete
 
 

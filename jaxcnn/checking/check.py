@@ -23,10 +23,23 @@ from jaxcnn.builders.data import (
     build_workers,
     choose_decoding,
 )
-from jaxcnn.checking.examples import Copies, Examples, find_copies, inspect_sources, roles_of
+from jaxcnn.checking.examples import (
+    Copies,
+    Examples,
+    find_copies,
+    find_leaks,
+    inspect_sources,
+    roles_of,
+)
 from jaxcnn.checking.findings import Finding, find
 from jaxcnn.checking.page import MOST_COPIES, MOST_GROUPS, data_page
-from jaxcnn.checking.summary import data_text, duplicates_csv, summarize, unreadable_csv
+from jaxcnn.checking.summary import (
+    data_text,
+    duplicates_csv,
+    groups_csv,
+    summarize,
+    unreadable_csv,
+)
 from jaxcnn.core.step import augmented
 from jaxcnn.data.decode import Decoding, decode
 from jaxcnn.data.load import check_labels, load_crop, load_example, require_content
@@ -78,13 +91,15 @@ def check(config: ConfigDict, output: str | Path) -> CheckResult:
 
     roles, refused = _split(config, examples)
     copies, left_out = find_copies(examples, roles), sources["train"].left_out or {}
+    grouped = _is_grouped(config, sources)
+    leaks = find_leaks(examples, roles) if grouped else []
     findings = refused + find(
         examples,
         roles,
         copies,
         image_size=decoding.image_size,
         on_bad_image=config.data.on_bad_image,
-        grouped=_is_grouped(config, sources),
+        leaks=leaks,
         left_out=left_out,
     )
     facts = summarize(examples, roles, copies, findings, left_out)
@@ -99,6 +114,7 @@ def check(config: ConfigDict, output: str | Path) -> CheckResult:
         samples=samples,
         samples_caption=caption,
         thumbnails=_thumbnails(examples, copies, decoding),
+        leaks=leaks,
         left_out=left_out,
     )
     files = {
@@ -106,6 +122,7 @@ def check(config: ConfigDict, output: str | Path) -> CheckResult:
         "report.html": html.encode(),
         "unreadable.csv": unreadable_csv(examples),
         "duplicates.csv": duplicates_csv(examples, roles, copies),
+        "groups.csv": groups_csv(examples, roles, leaks) if grouped else None,
         "samples.png": samples,
     }
     write_files(output, files, "output")

@@ -235,6 +235,35 @@ def find_copies(examples: Examples, roles: np.ndarray) -> list[Copies]:
     return sorted(copies, key=lambda c: (-len(c.labels), -len(c.roles), c.numbers))
 
 
+class Leak(NamedTuple):
+    """A group of examples that stands in more than one split. numbers: of those in any split."""
+
+    name: str
+    numbers: tuple[int, ...]
+
+
+def find_leaks(examples: Examples, roles: np.ndarray) -> list[Leak]:
+    """Returns all groups of which one split has some examples and another has others."""
+    units = [source.unit for source in examples.sources.values()]
+    if any(unit is None for unit in units):
+        return []
+    _, group = np.unique(
+        np.concatenate([unit for unit in units if unit is not None]), return_inverse=True
+    )
+    member = np.zeros((group.max() + 1, len(ROLES)), bool)
+    for k, role in enumerate(ROLES):
+        member[group[roles == role], k] = True
+    order = np.argsort(group, kind="stable")
+    ends = np.cumsum(np.bincount(group))
+    leaks = []
+    for k in np.flatnonzero(member.sum(axis=1) > 1).tolist():
+        numbers = [n for n in order[ends[k - 1] if k else 0 : ends[k]].tolist() if roles[n]]
+        part, row = examples.part(numbers[0])
+        groups = examples.sources[part].groups
+        leaks.append(Leak(groups[row] if groups else examples.name(numbers[0]), tuple(numbers)))
+    return sorted(leaks, key=lambda leak: leak.numbers)
+
+
 def _distinct_first(group: np.ndarray, label: np.ndarray, roles: np.ndarray) -> tuple[int, ...]:
     """Returns the numbers of a group, the first of each label in each split before the others."""
     numbers = group.tolist()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.checking.examples import Copies, Examples
+from jaxcnn.checking.examples import Copies, Examples, Leak
 from jaxcnn.data.labels import alike, several_in_one
 from jaxcnn.data.listing import LeftOut, notes
 from jaxcnn.data.splits import ROLES
@@ -35,19 +35,19 @@ def find(
     *,
     image_size: int | None,
     on_bad_image: str,
-    grouped: bool = False,
+    leaks: Sequence[Leak] = (),
     left_out: LeftOut | None = None,
 ) -> list[Finding]:
     """Returns all findings, the harmful ones first.
 
     roles: the split each example is in. image_size, on_bad_image: as in the config.
-    grouped: whether units are groups of examples that should stay on one side of a split.
+    leaks: groups in more than one split.
     left_out: what lies beside the examples and is none.
     """
     findings = [
         *unreadable(examples, on_bad_image),
         *copied(examples, roles, copies),
-        *(crossing_groups(examples, roles) if grouped else ()),
+        *leaking_groups(examples, roles, leaks),
         *names(examples),
         *classes(examples, roles),
         *sizes(examples, image_size),
@@ -143,28 +143,20 @@ def copied(examples: Examples, roles: np.ndarray, copies: Sequence[Copies]) -> I
         )
 
 
-def crossing_groups(examples: Examples, roles: np.ndarray) -> Iterator[Finding]:
+def leaking_groups(
+    examples: Examples, roles: np.ndarray, leaks: Sequence[Leak]
+) -> Iterator[Finding]:
     """Groups of which one split has some examples and another has others."""
-    units = [source.unit for source in examples.sources.values()]
-    if any(unit is None for unit in units):
-        return
-    unit = np.concatenate([unit for unit in units if unit is not None])
-    _, group = np.unique(unit, return_inverse=True)
-    member = np.zeros((group.max() + 1, len(ROLES)), bool)
-    for k, role in enumerate(ROLES):
-        member[group[roles == role], k] = True
-    crossing = np.flatnonzero(member.sum(axis=1) > 1)
-    if len(crossing):
-        first = np.flatnonzero((group == crossing[0]) & (roles != ""))
-        which = [
-            next(int(n) for n in first if roles[n] == role) for role in dict.fromkeys(roles[first])
-        ]
-        named = " and ".join(f"{examples.name(n)} ({roles[n]})" for n in which)
+    if leaks:
+        first = {str(roles[n]): n for n in reversed(leaks[0].numbers)}
+        named = " and ".join(f"{examples.name(n)} ({role})" for role, n in reversed(first.items()))
         yield Finding(
             "group_in_two_splits",
             True,
-            f"{count_of(crossing, 'group')} in more than one split, such as {named}",
-            "move each group to one split, or remove the given splits and let jaxcnn make them",
+            f"{count_of(leaks, 'group')} in more than one split, such as {leaks[0].name!r} of "
+            f"{named}",
+            "move each group to one split, or remove the given splits and let jaxcnn make them "
+            "(groups.csv lists all)",
         )
 
 

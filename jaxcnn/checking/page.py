@@ -5,9 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.checking.examples import Copies, Examples
+from jaxcnn.checking.examples import Copies, Examples, Leak
 from jaxcnn.checking.findings import Finding
-from jaxcnn.checking.summary import copies_line, duplicate_rows, headline, unreadable_rows
+from jaxcnn.checking.summary import (
+    copies_line,
+    duplicate_rows,
+    group_rows,
+    headline,
+    unreadable_rows,
+)
 from jaxcnn.data.listing import LeftOut
 from jaxcnn.errors import printable
 from jaxcnn.report.page import (
@@ -51,6 +57,7 @@ def data_page(
     samples: bytes | None,
     samples_caption: str,
     thumbnails: Mapping[int, bytes],
+    leaks: Sequence[Leak],
     left_out: LeftOut,
 ) -> str:
     """Returns HTML. facts: of `summarize`; samples: the contact sheet, a PNG, and a line about it;
@@ -67,6 +74,9 @@ def data_page(
     if copies:
         body = _copies(examples, roles, copies, facts["duplicates"], thumbnails)
         sections.append(Section("Identical images", body))
+    if leaks:
+        body = _list(("group", "image", "label", "split"), group_rows(examples, roles, leaks))
+        sections.append(Section("Groups in more than one split", body))
     if examples.bad:
         rows = unreadable_rows(examples)
         body = _list(("image", "label", "reason"), rows)

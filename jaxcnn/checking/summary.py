@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.checking.examples import Copies, Examples
+from jaxcnn.checking.examples import Copies, Examples, Leak
 from jaxcnn.checking.findings import Finding, class_counts
 from jaxcnn.data.listing import LeftOut, counts_of
 from jaxcnn.errors import first_few, printable
@@ -165,6 +165,22 @@ def duplicate_rows(
         )
         for k, same in enumerate(copies, 1)
         for n in same.numbers
+    ]
+
+
+def groups_csv(examples: Examples, roles: np.ndarray, leaks: Sequence[Leak]) -> bytes:
+    """Returns all examples of groups that are in more than one split, group by group."""
+    return _csv(("group", "image", "label", "split"), group_rows(examples, roles, leaks))
+
+
+def group_rows(
+    examples: Examples, roles: np.ndarray, leaks: Sequence[Leak]
+) -> list[tuple[str, str, str, str]]:
+    """Returns (group, image, label, split) of the examples of such groups."""
+    return [
+        (leak.name, examples.name(n), examples.class_name(n), str(roles[n]))
+        for leak in leaks
+        for n in leak.numbers
     ]
 
 

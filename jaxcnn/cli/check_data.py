@@ -5,7 +5,8 @@
 
 The config is a training config; splits are those training makes. No image size is needed. In the
 output folder are then report.html (everything, in one page), samples.png (images before and after
-augmentation), check.json (all numbers), unreadable.csv and duplicates.csv.
+augmentation), check.json (all numbers), unreadable.csv, duplicates.csv and, of data with groups,
+groups.csv: those in more than one split.
 
 Exit code 2, with one line on stderr, if something would harm training:
   - images that cannot be decoded (unless --config.data.on_bad_image=skip leaves them out)

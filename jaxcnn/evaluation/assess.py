@@ -76,7 +76,8 @@ class Assessment(NamedTuple):
 
     label: int32[N]. logits: float32[N, K], not divided by `temperature`; probabilities:
       float32[N, K], of logits that are.
-    paths: of the examples' files, or None. rows: int64[N], each example's number in its source.
+    paths: of the examples' files, groups: what must not be split, or None where there are none.
+    rows: int64[N], each example's number in its source.
     measured: with the temperature, which is 1 unless the model has one.
     fitted: a temperature that suits the validation data; None without those.
     calibration: metrics of the probabilities by temperature: 1, and the model's own or else the
@@ -91,6 +92,7 @@ class Assessment(NamedTuple):
     probabilities: np.ndarray
     rows: np.ndarray
     paths: list[str] | None
+    groups: list[str] | None
     temperature: float
     measured: Measured
     fitted: float | None
@@ -219,6 +221,7 @@ def assess(
         probabilities=probabilities(logits, temperature),
         rows=np.concatenate([part.rows for part in data.parts]),
         paths=_joined([part.paths for part in data.parts]),
+        groups=groups,
         temperature=temperature,
         measured=numbers(logits),
         fitted=fitted,

@@ -123,6 +123,7 @@ def write_predictions(assessment: Assessment, file: Any) -> None:
         assessment.probabilities,
         assessment.trained.class_names,
         first_column="index" if assessment.paths is None else "path",
+        groups=assessment.groups,
     )
     if not complete:
         logger.info("predictions.csv: of so many classes, p_label and p_prediction only")

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.report.page import Html, figure, heading, join, marked, paragraph, picture, row
+from jaxcnn.errors import printable
+from jaxcnn.report.page import Html, figure, heading, join, marked, paragraph, picture, row, text
 from jaxcnn.report.style import LIGHT, short_name, to_png
 
 # Pixels of a tile's longer side; of the space between tiles; across a whole gallery.
@@ -17,8 +18,6 @@ _DPI = 100
 _CHARACTER = 5.8
 # Photos are kept with more pixels than are shown, for screens that have them.
 _DENSITY = 1.5
-# Characters of a file's name below its picture; the description has them all.
-_NAME = 28
 
 
 class Tile(NamedTuple):
@@ -129,15 +128,26 @@ def _size(tile: Tile) -> tuple[int, int]:
     images = _shown(tile)
     width = sum(image.shape[1] for image in images) + 4 * (len(images) - 1)
     height = max(image.shape[0] for image in images)
-    return max(width, SIDE), height + 8 + _LINE * len(tile.lines)
+    lines = len(tile.lines) + len(_broken(tile.name, across := max(width, SIDE)))
+    return across, height + 8 + _LINE * lines
+
+
+def _broken(name: str, across: int) -> list[str]:
+    """The whole name in lines of so many pixels."""
+    shown, fits = printable(name), int(across / _CHARACTER)
+    return [shown[start : start + fits] for start in range(0, len(shown), fits)]
 
 
 def _caption(tile: Tile) -> Iterator[str]:
-    """The lines as they fit below the tile. A right and a wrong one differ by their sign too."""
-    fits = int(_size(tile)[0] / _CHARACTER)
+    """The lines as they fit below the tile, and the whole name. A right and a wrong one differ by
+    their sign too.
+    """
+    across, _ = _size(tile)
+    fits = int(across / _CHARACTER)
     for line, words in enumerate(tile.lines):
         sign = "" if line or tile.right is None else "✓ " if tile.right else "✗ "
         yield sign + short_name(words, fits - len(sign))
+    yield from _broken(tile.name, across)
 
 
 def _draw_tile(canvas: np.ndarray, x: int, y: int, tile: Tile) -> None:
@@ -196,7 +206,7 @@ def _figure(tile: Tile) -> Html:
     if tile.right is not None:
         lines[0] = marked(tile.right, lines[0])
     if tile.name:
-        lines.append(Html(f'<span class="name">{join([short_name(tile.name, _NAME)])}</span>'))
+        lines.append(Html(f'<span class="name">{text(printable(tile.name))}</span>'))
     return figure(join(pictures), *lines, width=max(across, SIDE))
 
 

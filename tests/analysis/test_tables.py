@@ -74,12 +74,12 @@ def test_the_worst_groups_are_shown_first():
 ODD_NAMES = ["a,b", 'the "best"', "two\nlines", "plain"]
 
 
-def table_of(paths, label, logits, class_names):
+def table_of(paths, label, logits, class_names, groups=None):
     file = io.StringIO(newline="")
     share = probabilities(logits)
     called = logits.argmax(-1)
     complete = tables.predictions_csv(
-        file, paths, label, called, share, class_names, first_column="path"
+        file, paths, label, called, share, class_names, first_column="path", groups=groups
     )
     return complete, list(csv.reader(io.StringIO(file.getvalue(), newline=""))), share
 
@@ -94,6 +94,15 @@ def test_predictions_come_back_from_their_table():
     assert [row[1] for row in rows] == [ODD_NAMES[k] for k in label]
     assert [row[2] for row in rows] == [ODD_NAMES[k] for k in logits.argmax(-1)]
     np.testing.assert_allclose(np.array([row[3:] for row in rows], float), share, rtol=5e-6)
+
+
+def test_a_table_of_predictions_carries_the_groups():
+    label, logits = problem(25, 4)
+    groups = [f"patient {n % 3}, left" for n in range(25)]
+    _, (header, *rows), share = table_of(range(25), label, logits, ODD_NAMES, groups)
+    assert header[:5] == ["path", "label", "prediction", "group", "p_a,b"]
+    assert [row[3] for row in rows] == groups
+    np.testing.assert_allclose(np.array([row[4:] for row in rows], float), share, rtol=5e-6)
 
 
 def test_too_many_probabilities_are_cut_to_those_of_label_and_prediction(monkeypatch):

@@ -46,8 +46,8 @@ def test_every_unreadable_file_is_listed_and_the_first_ten_named(tmp_path, comma
         "cat/b.jpg": (jpeg[: len(jpeg) // 2], "is cut short"),
         "cat/c.png": (b"a poem", "is not an image (no format jaxcnn knows)"),
         "dog/d.ppm": (
-            b"P6 2 2 255\n" + b"\r\n" * 7,
-            "has 14 bytes of pixels where its header promises 12 (changed by a line-ending "
+            b"P6 2 2 255\n" + b"\r\n" * 9,
+            "has 18 bytes of pixels where its header promises 12 (changed by a line-ending "
             "conversion?)",
         ),
     } | {f"dog/x{i}.gif": (b"GIF89a", "is cut short") for i in range(8)}

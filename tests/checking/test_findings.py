@@ -94,7 +94,18 @@ def test_groups_in_two_given_splits_but_not_equal_paths(tmp_path):
         write(root / role / "cat" / f"anna_{seed}.png", encoded(picture(seed)))
     found = findings(root, tmp_path, holdout=0.0, group_pattern=r"([a-z]+|\d)[_\d]*\.png$")
     assert found["group_in_two_splits"][0] is True
-    assert "in more than one split, such as train/cat/" in found["group_in_two_splits"][1]
+    assert found["group_in_two_splits"][1] == (
+        "2 groups are in more than one split, such as '0' of train/cat/00.png (train) and "
+        "test/cat/00.png (test)"
+    )
+    listed = rows(tmp_path / "out" / "groups.csv")
+    anna = [tuple(row.values()) for row in listed if row["group"] == "anna"]
+    assert anna == [
+        ("anna", "train/cat/anna_1.png", "cat", "train"),
+        ("anna", "test/cat/anna_2.png", "cat", "test"),
+    ]
+    assert len({row["group"] for row in listed}) == 2
+    assert "Groups in more than one split" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_odd_sizes_plain_images_and_files_that_are_not_used(tmp_path):

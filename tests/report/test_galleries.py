@@ -62,6 +62,15 @@ def test_right_and_wrong_differ_by_more_than_colour():
     assert coloured[1] > 1.8 * coloured[0]  # the frame of a wrong one is twice as thick
 
 
+def test_captions_show_a_path_whole_and_below_the_folder_of_the_data():
+    path = "train/n01440764_tench/more of them/ILSVRC2012_val_00000293_from_the_second_camera.JPEG"
+    (one,) = digit_predictions(1)
+    gallery, short = (sample_predictions([one._replace(name=n)]) for n in (path, "a.png"))
+    assert f'<span class="name">{path}</span>' in gallery_html(gallery)
+    lines = -(-len(path) // 19)  # a tile is 19 characters wide
+    assert len(decode(gallery_png(gallery))) == len(decode(gallery_png(short))) + 14 * (lines - 1)
+
+
 def test_images_of_any_size_and_names_of_any_kind_are_shown():
     shapes = [(8, 8, 1), (375, 500, 3), (500, 375, 3), (1, 700, 3), (900, 1, 1)]
     predictions = [
