@@ -150,17 +150,20 @@ def picture(content: bytes, description: str, width: int | None = None) -> Html:
     return Html(f'<img alt="{text(description)}"{pixels}{size} src="{_data(content)}">')
 
 
-def chart(light: bytes, dark: bytes, description: str, width: int, height: int) -> Html:
+def chart(
+    light: bytes, dark: bytes, description: str, width: int, height: int, legend: str = ""
+) -> Html:
     """A PNG in two versions, of which the page shows the one that suits its colours; paper has
     the light one.
 
-    width, height: pixels on the page.
+    width, height: pixels on the page. legend: a line below it, or "".
     """
+    below = f"<figcaption>{text(legend)}</figcaption>" if legend else ""
     return Html(
         '<figure class="chart"><picture>'
         f'<source media="screen and (prefers-color-scheme: dark)" srcset="{_data(dark)}">'
         f'<img alt="{text(description)}" width="{width}" height="{height}" src="{_data(light)}">'
-        "</picture></figure>"
+        f"</picture>{below}</figure>"
     )
 
 

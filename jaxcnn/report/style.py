@@ -12,11 +12,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxcnn.errors import printable
+from jaxcnn.report.letters import families, legend, spelled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 # Pixels an inch of a figure in its file, and on a page: files stay sharp on screens of phones.
 _DPI, _PAGE_DPI = 150, 96
@@ -62,6 +64,7 @@ class Chart(NamedTuple):
     """A figure in both themes, as PNG files.
 
     description: for those who cannot see it; width, height: in pixels of a page.
+    legend: what the numbers stand for that are drawn for words without a font, or "".
     """
 
     light: bytes
@@ -69,6 +72,7 @@ class Chart(NamedTuple):
     description: str
     width: int
     height: int
+    legend: str = ""
 
 
 def in_both_themes(draw: Callable[[Theme], "Figure"]) -> Chart:
@@ -76,14 +80,27 @@ def in_both_themes(draw: Callable[[Theme], "Figure"]) -> Chart:
     light, dark = draw(LIGHT), draw(DARK)
     width, height = light.get_size_inches()
     size = round(width * _PAGE_DPI), round(height * _PAGE_DPI)
-    return Chart(to_png(light), to_png(dark), str(light.get_label()), *size)
+    pictures = to_png(light), to_png(dark)
+    words = legend([words.get_text() for words in _texts(light)])
+    return Chart(*pictures, str(light.get_label()), *size, words)
+
+
+def _texts(figure: "Figure") -> "list[Text]":
+    from matplotlib.text import Text
+
+    return [words for words in figure.findobj(Text) if isinstance(words, Text)]
 
 
 def to_png(figure: "Figure") -> bytes:
     """A figure as a PNG file's bytes."""
+    for words in _texts(figure):
+        if not words.get_text().isascii():
+            words.set_text(spelled(words.get_text()))
+            if fonts := families(words.get_text()):
+                words.set_fontfamily(fonts)
     content = io.BytesIO()
     with warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes; nothing can be done about it.
+        # A mark that the font lacks, above a letter that it has.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(content, format="png", dpi="figure")
     return content.getvalue()
@@ -143,7 +160,7 @@ def name_ticks(axes: "Axes", which: str, names: dict[float, str], turn: float = 
     look: dict[str, Any] = {"rotation": turn, "parse_math": False}
     if turn not in (0, 90):
         look |= {"rotation_mode": "anchor", "horizontalalignment": "right"}
-    getattr(axes, f"set_{which}ticks")(list(names), list(names.values()), **look)
+    getattr(axes, f"set_{which}ticks")(list(names), list(map(spelled, names.values())), **look)
 
 
 def ink_on(theme: Theme, value: float) -> str:
