@@ -131,6 +131,7 @@ def _answer(
     from jaxcnn.inference.answers import Table, annotated, as_json
     from jaxcnn.inference.inputs import is_camera
     from jaxcnn.inference.prediction import count, predict
+    from jaxcnn.report.letters import legend, spelled
 
     classifier, every = classifier_from_flags(), _EVERY.value
     examples = predict(
@@ -153,7 +154,7 @@ def _answer(
             stack.enter_context(film)
         for example in examples:
             if film is not None and example.pixels is not None:
-                film.write(annotated(classifier, example), example.rate)
+                film.write(annotated(classifier, example), example.rate, example.seconds or 0.0)
             if not example.asked:
                 continue
             if table is not None:
@@ -165,6 +166,8 @@ def _answer(
                 bar.update()
             answered += 1
             failed += example.error is not None
+    if film is not None and (shown := legend([spelled(name) for name in classifier.class_names])):
+        print(f"warning: in the film {shown}", file=sys.stderr)
     return answered, failed
 
 

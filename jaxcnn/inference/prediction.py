@@ -18,7 +18,7 @@ from jaxcnn.data.folder import read_file
 from jaxcnn.errors import UserError
 from jaxcnn.inference.classifier import MOST_AT_ONCE, Classifier
 from jaxcnn.inference.inputs import Input, find_inputs, is_camera
-from jaxcnn.inference.video import frames, open_video
+from jaxcnn.inference.video import even_rate, frames, open_video
 
 # How long an image waits for others to come with it: fewer sizes of batches to compile for, and
 # still soon where somebody writes one path after another.
@@ -36,8 +36,8 @@ class Example(NamedTuple):
     frame, seconds: of a video: the number from 0 and the time since its beginning.
     image: uint8[H, W, C] as the model takes it, until it is answered; None for no answer.
     probabilities: float32[K]; None where `error` says why there are none.
-    pixels: a frame as it is, uint8[h, w, 3] RGB, where it is kept; rate: of its video, frames a
-      second, 0 where not known.
+    pixels: a frame as it is, uint8[h, w, 3] RGB, where it is kept; rate: of a film that shows
+      each frame at its time, frames a second; 0 where not known.
     asked: False for frames between those that are answered; they have the previous answer.
     """
 
@@ -185,6 +185,9 @@ def _read_video(
 ) -> Iterator[Example]:
     try:
         with open_video(int(one.path) if one.kind == "camera" else one.path) as video:
+            rate = video.rate
+            if keep_frames and one.kind != "camera":
+                rate = even_rate(one.path, rate)
             for frame in frames(video, every, keep_frames):
                 yield Example(
                     one.path,
@@ -192,7 +195,7 @@ def _read_video(
                     frame.seconds,
                     image=classifier.read(frame.pixels) if frame.asked else None,
                     pixels=frame.pixels if keep_frames else None,
-                    rate=video.rate,
+                    rate=rate,
                     asked=frame.asked,
                 )
     except ValueError as error:

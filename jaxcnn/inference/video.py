@@ -102,6 +102,25 @@ def count_frames(path: str) -> int:
         return number
 
 
+def even_rate(path: str, rate: float) -> float:
+    """Frames a second with which each frame of a file can be shown at its time: `rate`, or where
+    they do not last equally long, so many that the shortest has a place of its own.
+    """
+    cv2 = silent_opencv()
+    clock: list[float] = []
+    with open_video(path) as video:
+        video.capture.set(cv2.CAP_PROP_FORMAT, -1)  # nothing is decoded from here on
+        while video.capture.grab():
+            clock.append(video.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+    times = np.unique(clock)
+    if len(times) < 2 or not np.isfinite(times).all():
+        return rate
+    counted = np.arange(len(times)) / rate if rate else np.inf
+    if np.abs(times - times[0] - counted).max() * rate < 0.5:
+        return rate
+    return float(np.clip(round(1 / np.diff(times).min(), 3), 1, _MOST_RATE))
+
+
 def _seconds(video: Video, number: int) -> float:
     """Returns a frame's time by the file's own clock, as frames differ in length; else counted."""
     seconds = video.capture.get(silent_opencv().CAP_PROP_POS_MSEC) / 1000
@@ -126,8 +145,10 @@ def _check_head(path: str) -> None:
 
 # What the FFmpeg in OpenCV's wheels can write everywhere; it has no H.264 encoder.
 CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".webm": "VP80", ".avi": "MJPG"}
-# Frames a second where a camera does not tell.
-_RATE = 25.0
+# Frames a second where a camera does not tell, and at most where they do not last equally long.
+_RATE, _MOST_RATE = 25.0, 60.0
+# Seconds that a frame lasts at most.
+_LONGEST = 600.0
 
 
 class Film:
@@ -142,24 +163,45 @@ class Film:
         self._unfinished = path.with_name(f".unfinished-{path.name}")
         self._writer: Any = None
         self._written = 0
+        self._rate = _RATE
+        self._left_out = 0.0
+        self._last: np.ndarray | None = None
 
     def __enter__(self) -> "Film":
         return self
 
-    def write(self, pixels: np.ndarray, rate: float) -> None:
-        """Adds a frame; rate: frames a second, 0 where not known; UserError where the file cannot
-        be written.
+    def write(self, pixels: np.ndarray, rate: float, seconds: float) -> None:
+        """Adds a frame that is seen from `seconds` on; UserError where the file cannot be written.
+
+        rate: frames a second, 0 where not known. Each is repeated until the next one's time comes;
+        of two in the same time one is left out.
         """
         cv2 = silent_opencv()
         height, width = (side - side % 2 for side in pixels.shape[:2])
         if self._writer is None:
-            codec = cv2.VideoWriter.fourcc(*CODECS[self._path.suffix.lower()])
+            self._rate, codec = rate or _RATE, CODECS[self._path.suffix.lower()]
             self._writer = cv2.VideoWriter(
-                str(self._unfinished), cv2.CAP_FFMPEG, codec, rate or _RATE, (width, height)
+                str(self._unfinished),
+                cv2.CAP_FFMPEG,
+                cv2.VideoWriter.fourcc(*codec),
+                self._rate,
+                (width, height),
             )
             if not self._writer.isOpened():
                 raise UserError(f"{self._path}: a video of {width}x{height} cannot be written")
-        self._writer.write(cv2.cvtColor(pixels[:height, :width], cv2.COLOR_RGB2BGR))
+        frame = cv2.cvtColor(pixels[:height, :width], cv2.COLOR_RGB2BGR)
+        place = round((seconds - self._left_out) * self._rate)
+        if place - self._written > _LONGEST * self._rate:  # a clock that has jumped
+            self._left_out = seconds - self._written / self._rate
+            place = self._written
+        while self._written < place:
+            self._add(frame if self._last is None else self._last)
+        self._last = frame
+        if self._written == place:
+            self._add(frame)
+
+    def _add(self, frame: np.ndarray) -> None:
+        self._writer.write(frame)
         self._written += 1
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:

@@ -322,8 +322,8 @@ def test_a_film_for_which_the_disk_has_no_room_is_not_kept(tmp_path, suffix):
     try:
         with pytest.raises(UserError, match="cannot be written whole"), Film(path) as film:
             resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
-            for _ in range(100):
-                film.write(noise.integers(0, 255, (64, 64, 3), np.uint8), 25)
+            for k in range(100):
+                film.write(noise.integers(0, 255, (64, 64, 3), np.uint8), 25, k / 25)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert path.read_bytes() == b"an earlier one" and list(tmp_path.iterdir()) == [path]
