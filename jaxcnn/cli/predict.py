@@ -29,7 +29,7 @@ from absl import flags
 
 from jaxcnn.cli.parsing import classifier_from_flags, define_classifier
 from jaxcnn.data.listing import LeftOut, notes
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, printable
 from jaxcnn.files.folders import check_writable
 from jaxcnn.files.paths import local
 from jaxcnn.runtime.progress import counter
@@ -145,6 +145,7 @@ def _answer(
     )
     total = count(words, every) if sys.stderr.isatty() else None
     answered = failed = 0
+    warned: list[str] = []
     with ExitStack() as stack:
         table = (
             stack.enter_context(Table(_CSV.value, classifier.class_names)) if _CSV.value else None
@@ -166,6 +167,10 @@ def _answer(
                 bar.update()
             answered += 1
             failed += example.error is not None
+            warned += [f"{example.path} is {example.warning}"] if example.warning else []
+    if warned:
+        what = f"{len(warned):,} of {answered:,} look unlike the images of training"
+        print(f"warning: {what}, such as {printable(warned[0])}", file=sys.stderr)
     if film is not None and (shown := legend([spelled(name) for name in classifier.class_names])):
         print(f"warning: in the film {shown}", file=sys.stderr)
     return answered, failed

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxcnn.data.decode import Decoding
 from jaxcnn.data.listing import counts_of
+from jaxcnn.data.looks import usual_looks
 from jaxcnn.data.pipeline import eval_batches
 from jaxcnn.data.resize import resize_rule
 from jaxcnn.data.source import Dataset, Images, Source, Split, Stream
@@ -235,6 +236,7 @@ def describe(
         "image_shape": dataset.image_shape,
         "mean": list(mean),
         "std": list(std),
+        "looks": usual_looks(dataset.splits["train"]),
         "resize": resize_rule(dataset.decoding),
         "splits": {role: len(split) for role, split in dataset.splits.items()},
         "identity": dataset.identity,

@@ -17,7 +17,8 @@ from jaxcnn.report.caption import captioned
 
 def as_json(classifier: Classifier, example: Example, top: int) -> str:
     """Returns {"path", "label", "probability", "top"}, of a video with "frame" and "seconds" after
-    the path; with "error" in place of an answer where there is none.
+    the path; with "error" in place of an answer where there is none, and with
+    "warning" where it looks unlike all images of training.
     """
     line: dict[str, Any] = {"path": example.path}
     if example.frame is not None:
@@ -26,6 +27,7 @@ def as_json(classifier: Classifier, example: Example, top: int) -> str:
         line["error"] = example.error
     else:
         line |= answer(classifier, example.probabilities, top)
+        line |= {"warning": example.warning} if example.warning else {}
     return json.dumps(line, allow_nan=False)
 
 

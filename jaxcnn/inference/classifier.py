@@ -15,6 +15,7 @@ from jaxcnn.builders.data import build_image_decoding
 from jaxcnn.core.state import PyTree
 from jaxcnn.data.decode import Decoding
 from jaxcnn.data.load import load_example
+from jaxcnn.data.looks import unlike
 from jaxcnn.errors import UserError
 from jaxcnn.files.folders import local_file
 from jaxcnn.files.paths import as_path
@@ -92,6 +93,13 @@ class Classifier(NamedTuple):
             raise ValueError(f"has {was} pixels, and the model takes {wanted} as they are")
         return image
 
+    def warning(self, image: np.ndarray) -> str | None:
+        """Why an image, uint8[H, W, C], looks unlike those of training; None where it does not, or
+        where the run has not kept how those look.
+        """
+        usual = self.card.get("looks")
+        return unlike(image, usual) if usual else None
+
 
 def load_classifier(
     path: str | Path, checkpoint: str = "best", threads: int | None = None
@@ -164,6 +172,7 @@ def model_card(trained: Trained) -> dict[str, Any]:
         "decoding": {k: list(v) if isinstance(v, tuple) else v for k, v in decoding.items()},
         "mean": list(trained.facts["mean"]),
         "std": list(trained.facts["std"]),
+        "looks": trained.facts.get("looks"),
         "temperature": trained.temperature or 1.0,
         "checkpoint_step": trained.step,
         "data_identity": trained.facts["identity"],

@@ -38,6 +38,7 @@ class Example(NamedTuple):
     probabilities: float32[K]; None where `error` says why there are none.
     pixels: a frame as it is, uint8[h, w, 3] RGB, where it is kept; rate: of a film that shows
       each frame at its time, frames a second; 0 where not known.
+    warning: why it looks unlike the images of training, if it does.
     asked: False for frames between those that are answered; they have the previous answer.
     """
 
@@ -50,6 +51,7 @@ class Example(NamedTuple):
     pixels: np.ndarray | None = None
     rate: float = 0.0
     asked: bool = True
+    warning: str | None = None
 
 
 def predict(
@@ -173,7 +175,8 @@ def _is_image(path: str) -> bool:
 
 def _read_image(classifier: Classifier, path: str) -> Example:
     try:
-        return Example(path, image=classifier.read(read_file(path)))
+        image = classifier.read(read_file(path))
+        return Example(path, image=image, warning=classifier.warning(image))
     except OSError as error:
         return Example(path, error=f"cannot be read ({error.strerror or error})")
     except (ValueError, UserError) as error:  # a UserError: what this kind of file takes is missing
@@ -189,14 +192,16 @@ def _read_video(
             if keep_frames and one.kind != "camera":
                 rate = even_rate(one.path, rate)
             for frame in frames(video, every, keep_frames):
+                image = classifier.read(frame.pixels) if frame.asked else None
                 yield Example(
                     one.path,
                     frame.number,
                     frame.seconds,
-                    image=classifier.read(frame.pixels) if frame.asked else None,
+                    image=image,
                     pixels=frame.pixels if keep_frames else None,
                     rate=rate,
                     asked=frame.asked,
+                    warning=None if image is None else classifier.warning(image),
                 )
     except ValueError as error:
         reason = str(error)

@@ -158,10 +158,13 @@ async def _predictions(request: "Request", state: State, explained: bool) -> "Re
         else:
             pictures = [{}] * len(images)
     state.metrics.images.labels(model.name).inc(len(images))
+    warnings = [model.classifier.warning(image) for image in images]
     predictions = [
-        answer(model.classifier, one, _TOP) | shown
-        for one, shown in zip(probabilities, pictures, strict=True)
+        answer(model.classifier, one, _TOP) | shown | ({"warning": warning} if warning else {})
+        for one, shown, warning in zip(probabilities, pictures, warnings, strict=True)
     ]
+    if any(warnings):
+        request.scope["jaxcnn"]["unlike_training"] = sum(map(bool, warnings))
     return as_json({"model": model.name, "predictions": predictions})
 
 

@@ -11,6 +11,13 @@ def _object(**properties: Schema) -> Schema:
     return {"type": "object", "required": list(properties), "properties": properties}
 
 
+def _answer(**properties: Schema) -> Schema:
+    """An object that may have a warning too."""
+    required = _object(**properties)
+    warning = _text("How it looks unlike the images of training, where it does.")
+    return required | {"properties": properties | {"warning": warning}}
+
+
 def _array(items: Schema, **more: Any) -> Schema:
     return {"type": "array", "items": items, **more}
 
@@ -100,7 +107,7 @@ def _route(
 
 def _upload(summary: str, properties: dict[str, Schema], *errors: int) -> dict[str, Any]:
     """As `_route`, of what takes images and answers for each."""
-    answer = _object(model=_text(), predictions=_array(_object(**properties)))
+    answer = _object(model=_text(), predictions=_array(_answer(**properties)))
     errors = tuple(sorted((400, 401, 404, 413, 415, 422, 503, *errors)))
     return _route(summary, answer, errors, parameters=[_MODEL], requestBody=_IMAGES)
 
