@@ -13,7 +13,15 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxcnn.data.damage import format_of
-from jaxcnn.data.decode import Decoding, Raw, open_image, read_image, to_pixels
+from jaxcnn.data.decode import (
+    ODD_ALPHA,
+    Decoding,
+    Raw,
+    open_image,
+    partly_clear,
+    read_image,
+    to_pixels,
+)
 from jaxcnn.data.load import for_all, require_content
 from jaxcnn.data.resize import fit, shorter_side
 from jaxcnn.data.shrink import shrink
@@ -35,6 +43,7 @@ class Look(NamedTuple):
     format: "jpeg", "png", ..., or "array". mode: "grey", "RGB", "16-bit grey", "RGBA", ...
     size: (height, width), upright, before it is fitted.
     histogram: int64[1 or 3, 256], how often each level occurs in the fitted pixels of a channel.
+    odd_alpha: whether it has an alpha channel that does not look like one.
     """
 
     content: tuple[int, int]
@@ -42,6 +51,7 @@ class Look(NamedTuple):
     mode: str
     size: tuple[int, int]
     histogram: np.ndarray
+    odd_alpha: bool = False
 
 
 class Examples(NamedTuple):
@@ -52,6 +62,7 @@ class Examples(NamedTuple):
     format, mode: N names, "" for those. size: int32[N, 2], height and width, 0 for those.
     sums: int64[N, 3, 2] of levels and of their squares; a grey image counts as three channels.
     pixels: int64[N], how many the sums are of. plain: bool[N], all pixels are the same.
+    odd_alpha: bool[N], see `Look`. levels: int64[256], how often each level occurs in all images.
     bad: why examples cannot be used, by number.
     """
 
@@ -65,6 +76,8 @@ class Examples(NamedTuple):
     sums: np.ndarray
     pixels: np.ndarray
     plain: np.ndarray
+    odd_alpha: np.ndarray
+    levels: np.ndarray
     bad: dict[int, str]
 
     def __len__(self) -> int:
@@ -124,6 +137,8 @@ def inspect_sources(sources: Mapping[str, Source], decoding: Decoding, workers: 
         sums=np.zeros((total, 3, 2), np.int64),
         pixels=np.zeros(total, np.int64),
         plain=np.zeros(total, bool),
+        odd_alpha=np.zeros(total, bool),
+        levels=np.zeros(256, np.int64),
         bad={},
     )
     work = partial(look, decoding=decoding)
@@ -157,7 +172,8 @@ def look(content: Content, decoding: Decoding) -> Look:
         for channel in range(image.shape[2])
     ]
     counts = np.array(histogram).astype(np.int64)
-    return Look(_hash(content), kind, _mode(raw), opened.size, counts)
+    odd = raw.pixels.shape[-1] in (2, 4) and partly_clear(raw.pixels) > ODD_ALPHA
+    return Look(_hash(content), kind, _mode(raw), opened.size, counts, odd)
 
 
 def _note(examples: Examples, number: int, look: Look) -> None:
@@ -168,6 +184,8 @@ def _note(examples: Examples, number: int, look: Look) -> None:
     examples.size[number] = look.size
     examples.sums[number] = np.stack([look.histogram @ levels, look.histogram @ levels**2], axis=1)
     examples.pixels[number] = look.histogram[0].sum()
+    examples.odd_alpha[number] = look.odd_alpha
+    examples.levels[:] += look.histogram.sum(axis=0)
     examples.plain[number] = (np.count_nonzero(look.histogram, axis=1) == 1).all()
 
 

@@ -51,6 +51,7 @@ def find(
         *names(examples),
         *classes(examples, roles),
         *sizes(examples, image_size),
+        *values(examples),
         *looks(examples),
         *(Finding(one.why, False, one.what, one.advice) for one in notes(left_out or {})),
     ]
@@ -275,6 +276,33 @@ def sizes(examples: Examples, image_size: int | None) -> Iterator[Finding]:
             f"{count_of(long, 'image')} {_LONG} times as long as wide or more: "
             + first_few(_sized(examples, n) for n in long),
             "look whether the centre, all that is kept, shows what matters; else crop them",
+        )
+
+
+# Fewer levels than this of 256 that hold nearly all pixels are too few to tell things apart.
+_FEW_LEVELS, _NEARLY_ALL = 32, 0.999
+
+
+def values(examples: Examples) -> Iterator[Finding]:
+    """Pixels that use few levels, and alpha channels that are hardly alpha."""
+    shares = np.cumsum(examples.levels) / max(1, examples.levels.sum())
+    low, high = np.searchsorted(shares, [(1 - _NEARLY_ALL) / 2, (1 + _NEARLY_ALL) / 2]).tolist()
+    if len(examples.usable) and high - low < _FEW_LEVELS and not examples.plain.all():
+        yield Finding(
+            "few_levels",
+            True,
+            f"{_NEARLY_ALL:.1%} of all pixels lie between the levels {low} and {high} of 0 to 255",
+            "look whether they hold more: more than 8 bits may need --config.data.window="
+            "'(LOW, HIGH)', and 8 bits that count from 0 to 1 or to 15 a larger scale",
+        )
+    odd = np.flatnonzero(examples.odd_alpha)
+    if len(odd):
+        yield Finding(
+            "odd_alpha",
+            True,
+            f"{count_of(odd, 'image')} laid on the background by a last band that does not look "
+            f"like alpha: {first_few(map(examples.name, odd.tolist()))}",
+            "keep the bands to learn from, one or three; a fourth one of light is no transparency",
         )
 
 

@@ -1,6 +1,7 @@
 """Images that are arrays already: one .npz file, or a folder of .npy files."""
 
 import hashlib
+import logging
 import struct
 import zipfile
 import zlib
@@ -10,10 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcnn.data.decode import ODD_ALPHA, partly_clear
 from jaxcnn.data.folder import check_classes
 from jaxcnn.data.labels import class_of_labels
 from jaxcnn.data.source import Content, Source
 from jaxcnn.errors import UserError, nearest
+
+logger = logging.getLogger(__name__)
 
 # The suffixes of array names -> roles.
 _ROLES = {"": "train", "_train": "train", "_val": "validation", "_validation": "validation",
@@ -59,6 +63,7 @@ def from_arrays(arrays: dict[str, np.ndarray], where: str, stamp: str = "") -> d
             raise UserError(f"{where}: has both image{first} and image{suffix}; both are {role}")
         pairs[role] = tuple(arrays[name] for name in names)
         _check(where, *names, *pairs[role])
+        _warn_of_bands(where, names[0], pairs[role][0])
     if "train" not in pairs:
         present = ", ".join(arrays) or "none"
         raise UserError(f"{where}: has no arrays 'image' and 'label'; it has {present}")
@@ -119,6 +124,24 @@ def _check(where: str, image_name: str, label_name: str, image: np.ndarray, labe
         raise UserError(
             f"{where}: {label_name} is {label.dtype}{list(label.shape)}; expected {len(image)} "
             "whole numbers or names"
+        )
+
+
+def _warn_of_bands(where: str, name: str, image: np.ndarray) -> None:
+    """Logs where a last band that is taken for alpha does not look like it, in a hundred images."""
+    if image.shape[3:] not in ((2,), (4,)):
+        return
+    some = image[np.unique(np.linspace(0, len(image) - 1, min(len(image), 100), dtype=int))]
+    if (share := partly_clear(some)) > ODD_ALPHA:
+        logger.warning(
+            "%s: %s has %d bands, and the last is taken for alpha, which lays the images on "
+            "data.background; but %.0f %% of its values are neither clear nor opaque: keep the "
+            "bands to learn from, one or three (image[..., :%d])",
+            where,
+            name,
+            image.shape[3],
+            100 * share,
+            image.shape[3] - 1,
         )
 
 

@@ -42,6 +42,10 @@ class Decoding(NamedTuple):
     shrink: int | None = None
 
 
+# A last band with a greater share of values between clear and opaque is hardly alpha.
+ODD_ALPHA = 0.5
+
+
 class Raw(NamedTuple):
     """Pixels as a file stores them: [h, w, 1 grey, 3 RGB, 2 or 4 with alpha], of any integer or
     float type; low and high: the values the file declares for black and white.
@@ -205,6 +209,15 @@ def _to_uint8(raw: Raw, window: tuple[float, float] | Literal["file"] | None) ->
     scaled = (pixels - limits[0]) * (255 / (limits[1] - limits[0]))
     # NaN stands for "no value", for example outside of a map: black.
     return np.nan_to_num(np.clip(np.rint(scaled), 0, 255)).astype(np.uint8)
+
+
+def partly_clear(pixels: np.ndarray) -> float:
+    """Share of the values of the last band that are neither the least nor the most there may be: of
+    alpha hardly any, of a fourth band of light nearly all.
+    """
+    band = pixels[..., -1]
+    most = np.iinfo(band.dtype).max if band.dtype.kind in "iu" else 1
+    return float(((band > 0) & (band < most)).mean())
 
 
 def _opaque(raw: Raw) -> float:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxcnn.data.labels import merge_spellings, warn_of_spellings
 from jaxcnn.data.listing import (
     BESIDE,
     LOOSE,
@@ -62,6 +63,7 @@ def load_folder(*, dir: str, group_pattern: str | None = None) -> dict[str, Sour
     root = Path(dir).expanduser()
     roles, left_out = find_roles(root)
     listed = {role: _list_classes(folder, root, left_out) for role, folder in roles.items()}
+    listed = _with_one_spelling(f"config.data.dir={dir!r}", listed)
     class_names = _class_names(roles["train"], listed["train"])
     sources = {}
     for role, folder in roles.items():
@@ -154,6 +156,23 @@ def _list_classes(folder: Path, root: Path, left_out: LeftOut) -> dict[str, list
             classes[name] = images
         add(left_out, inside)
     return classes
+
+
+def _with_one_spelling(
+    where: str, listed: dict[str, dict[str, list[str]]]
+) -> dict[str, dict[str, list[str]]]:
+    """The images of each role by class: folders whose names are spellings of one are one class, and
+    a warning tells.
+    """
+    name_of = merge_spellings(name for classes in listed.values() for name in classes)
+    if all(folder == name for folder, name in name_of.items()):
+        return listed
+    warn_of_spellings(f"{where}: folders", name_of)
+    merged: dict[str, dict[str, list[str]]] = {role: {} for role in listed}
+    for role, classes in listed.items():
+        for folder, images in classes.items():
+            merged[role].setdefault(name_of[folder], []).extend(images)
+    return merged
 
 
 def _written(left_out: LeftOut) -> bool:

@@ -56,11 +56,19 @@ def class_of_labels(where: str, labels: Iterable[str]) -> dict[str, str]:
     written = set(labels)
     merged = merge_spellings(label.strip() for label in written)
     classes = {label: merged[label.strip()] for label in written}
-    changed = sorted(label for label, name in classes.items() if label != name)
-    if changed:
-        pairs = [f"{label!r} is {classes[label]!r}" for label in changed]
-        logger.warning("%s: labels that are spelled in other ways: %s", where, first_few(pairs))
+    warn_of_spellings(f"{where}: labels", classes)
     return classes
+
+
+def warn_of_spellings(what: str, names: Mapping[str, str]) -> None:
+    """Logs which of {spelling: name} are spelled in another way than the name."""
+    pairs = []
+    for spelling, name in sorted(names.items()):
+        if spelling != name:
+            form = unicodedata.normalize("NFC", spelling) == unicodedata.normalize("NFC", name)
+            pairs.append(f"{spelling!r} is {name!r}" + " (in another Unicode form)" * form)
+    if pairs:
+        logger.warning("%s that are spelled in other ways: %s", what, first_few(pairs))
 
 
 def alike(names: Collection[str]) -> list[list[str]]:

@@ -10,7 +10,7 @@ from jaxcnn.data.png import read_opencv
 
 # Tag numbers and values of TIFF 6.0.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
-_SAMPLES, _PLANAR = 277, 284
+_SAMPLES, _PLANAR, _EXTRA = 277, 284, 338
 _STRIPS, _TILES = (273, 279), (324, 325)  # places, numbers of bytes
 _WHOLE = {1: "B", 3: "H", 4: "I", 16: "Q"}  # the types of whole numbers
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
@@ -51,6 +51,8 @@ def read_tiff(
         raise Damaged(f"is a TIFF of {samples} x {depth} bits, of a kind jaxcnn does not read")
     if pixels.dtype != np.uint16:
         return pixels, np.nan, np.nan
+    if samples == 4 and tags.get(_EXTRA) == (0,):  # a fourth band that is no alpha, says the file
+        pixels = np.ascontiguousarray(pixels[..., :3])
     pixels = pixels >> (16 - depth)  # OpenCV fills 10, 12 and 14 bits up to 16
     high = 2**depth - 1
     return (pixels, high, 0) if photometric == _WHITE_IS_ZERO else (pixels, 0, high)

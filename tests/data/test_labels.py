@@ -122,6 +122,20 @@ def folders(root, names, count=6):
     return root
 
 
+def test_folders_whose_names_are_spellings_of_one_are_one_class(tmp_path, caplog):
+    folders(tmp_path / "d" / "train", [NFC, "dog"])
+    folders(tmp_path / "d" / "val", [NFD, "dog "], 3)
+    folders(tmp_path / "one", [NFC, NFD, "dog"])
+    sources = build_sources(config_of(tmp_path / "d"))
+    assert sources["train"].class_names == sources["validation"].class_names == (NFC, "dog")
+    assert len(sources["validation"].paths) == 6 and len(caplog.records) == 1
+    assert "folders that are spelled in other ways: " in caplog.text
+    source = build_sources(config_of(tmp_path / "one"))["train"]
+    assert source.class_names == (NFC, "dog") and np.bincount(source.labels()).tolist() == [12, 6]
+    contents, _ = source.read(np.arange(18))
+    assert all(isinstance(content, bytes) for content in contents)
+
+
 def config_of(folder, **data):
     config = default_config()
     config.data.source, config.data.dir, config.num_epochs = "folder", str(folder), 1
