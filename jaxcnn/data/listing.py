@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from jaxcnn.files.rundir import (
     DATASET,
     ENVIRONMENT,
     EVALUATION,
+    EXPORT,
     LOCK,
     METRICS,
     REPORT,
@@ -36,6 +37,7 @@ _CLUTTER = frozenset({
 _WRITTEN = [
     *({CONFIG, other} for other in (DATASET, ENVIRONMENT, METRICS, CHECKPOINTS)),
     {EVALUATION, REPORT}, {"metrics.json", "predictions.csv"}, {"check.json", REPORT_PAGE},
+    {"check.json", "unreadable.csv", "duplicates.csv"}, {"check.json", "groups.csv"},
     {"compare.json", "compare.html"}, {"study.journal"}, {"best.json", "trials.csv"},
     {"learning_rate.json"}, {"batch_size.json"}, {"what.json", "label.npy"},
     *({"model.json", other} for other in (
@@ -43,7 +45,9 @@ _WRITTEN = [
         "saved_model", "triton",
     )),
 ]  # fmt: skip
-# The pictures beside those. Any other picture there is not ours.
+# The folders in those, or what their names begin with; any other folder there may be somebody's.
+_INSIDE = (CHECKPOINTS, REPORT, EXPORT, "plugins", "seed_", "trials", "triton", "saved_model")
+# The pictures beside those; any other picture there is somebody's.
 _SHEETS = frozenset(f"{name}.png" for name in (
     "samples", "confusion_matrix", "classes", "reliability", "curves", "robustness", "projection",
     "predictions", "misclassified", "grad_cam", "feature_maps", "neighbours", "filters",
@@ -89,7 +93,7 @@ def list_images(folder: Path, root: Path, above: str = "") -> tuple[list[str], L
             continue
         relative = Path(at).relative_to(root).as_posix()
         prefix = "" if relative == "." else f"{relative}/"
-        if is_written({*folders, *names}):
+        if is_written(folders, names):
             add(left_out, {(WRITTEN, ""): [prefix]}, above)
             folders.clear()
             continue
@@ -115,8 +119,9 @@ def sort_entries(
         else:
             inside.append(name)
     mixed = _has_marks({*inside, *(names := list(names))})
+    written = _SHEETS.union(*_WRITTEN) if mixed else ()
     for name in names:
-        if mixed and name in _SHEETS:
+        if name in written:
             left_out.setdefault((WRITTEN, ""), []).append(name)
         elif (why := why_no_image(at, name, contents)) is None:
             images.append(name)
@@ -165,14 +170,16 @@ def is_clutter(name: str) -> bool:
     return lower.startswith((".", "~$")) or lower in _CLUTTER or lower.endswith(":zone.identifier")
 
 
-def is_written(names: set[str]) -> bool:
-    """Whether a folder that holds these names is one that jaxcnn has made, and holds no pictures
-    but jaxcnn's own; also one in which a run is about to begin.
+def is_written(folders: Collection[str], names: Collection[str]) -> bool:
+    """Whether a folder of these folders and files is one that jaxcnn has made, without anything else
+    that may be data; also one in which a run is about to begin.
     """
-    if names and all(name.startswith(".") for name in names):
-        return not names.isdisjoint((LOCK, WORKER_LOCK))
-    return _has_marks(names) and not any(
-        name.lower().endswith(SUFFIXES) and name not in _SHEETS for name in names
+    if names and not folders and all(name.startswith(".") for name in names):
+        return not {LOCK, WORKER_LOCK}.isdisjoint(names)
+    return (
+        _has_marks({*folders, *names})
+        and all(name.startswith(_INSIDE) or is_clutter(name) for name in folders)
+        and all(name in _SHEETS or not name.lower().endswith(SUFFIXES) for name in names)
     )
 
 

@@ -135,12 +135,13 @@ def _below(folder: str, above: frozenset[tuple[int, int]], left_out: LeftOut) ->
     if here == above:
         return
     prefix = os.path.join(folder, "")  # noqa: PTH118
-    if is_written({name for name, _ in entries}):
+    folders = [name for name, is_folder in entries if is_folder]
+    files = [name for name, is_folder in entries if not is_folder]
+    if is_written(folders, files):
         add(left_out, {(WRITTEN, ""): [prefix]})
         return
-    videos = {n for n, is_folder in entries if not (is_folder or is_clutter(n)) and _is_video(n)}
-    folders = [name for name, is_folder in entries if is_folder]
-    files = [name for name, is_folder in entries if not is_folder and name not in videos]
+    videos = {name for name in files if _is_video(name) and not is_clutter(name)}
+    files = [name for name in files if name not in videos]
     inside, images, others = sort_entries(folder, folders, files)
     add(left_out, others, prefix)
     # A folder's slash counts in the order of paths: "a.jpg" comes before "a/".

@@ -9,6 +9,7 @@ from jaxcnn.builders.data import build_dataset
 from jaxcnn.data.folder import load_folder
 from jaxcnn.data.listing import notes
 from jaxcnn.evaluation.report import write_report
+from jaxcnn.inference.inputs import find_inputs
 from jaxcnn.search.page import _CHARTS
 from tests.checks import config_of, findings
 from tests.images import dicom, noise, photo, saved
@@ -89,7 +90,28 @@ def test_what_jaxcnn_wrote_is_no_class_and_no_example(pets, place, folder):
 def test_a_class_in_which_a_check_was_written_goes_on_to_be_a_class(pets):
     fill(pets, "cat/check.json", "cat/report.html", "cat/samples.png", "dog/samples.png")
     assert examples(pets) == [*PETS, "dog/samples.png"]  # where nothing else is jaxcnn's
-    assert told(pets)["written_by_jaxcnn"] == "written by jaxcnn, and not used: cat/samples.png"
+    assert told(pets) == {
+        "written_by_jaxcnn": "written by jaxcnn, and not used: cat/check.json, cat/report.html, "
+        "cat/samples.png"
+    }
+
+
+def test_a_folder_with_others_in_it_is_not_taken_for_jaxcnns(pets):
+    """Where a check was written into a class whose images stand deeper, or into the data."""
+    for place in ("", "cat/"):
+        fill(pets, *(place + name for name in ("check.json", "report.html", "samples.png")))
+    fill(pets, "dog/config.json", "dog/dataset.json", "dog/mine/3.png")
+    for name in ("1", "2"):
+        (pets / "cat/deep").mkdir(exist_ok=True)
+        (pets / f"cat/{name}.png").rename(pets / f"cat/deep/{name}.png")
+    expected = ["cat/deep/1.png", "cat/deep/2.png", "dog/1.png", "dog/2.png", "dog/mine/3.png"]
+    assert examples(pets) == expected
+    assert told(pets) == {
+        "written_by_jaxcnn": "written by jaxcnn, and not used: check.json, report.html, "
+        "samples.png and 5 more"
+    }
+    found = [one.path.removeprefix(f"{pets}/") for one in find_inputs([str(pets)])]
+    assert found == expected
 
 
 def test_a_run_beside_train_is_no_unused_folder_and_one_in_it_no_class(pets):
