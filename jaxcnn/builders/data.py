@@ -4,7 +4,7 @@ import inspect
 import logging
 import os
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from jaxcnn.data.copies import with_copies
 from jaxcnn.data.decode import Decoding
 from jaxcnn.data.folder import load_unlabelled
 from jaxcnn.data.labels import check_twice, name_classes, warn_of_names
-from jaxcnn.data.listing import notes
+from jaxcnn.data.listing import Note, notes
 from jaxcnn.data.load import check_bad
 from jaxcnn.data.pipeline import SAMPLINGS, Sampling
 from jaxcnn.data.source import Dataset, Images, Source, Split, Stream
@@ -178,10 +178,13 @@ def build_unlabelled(
 def _tell_left_out(where: str, source: Source) -> None:
     """Logs what lies beside the examples and is none."""
     for note in notes(source.left_out or {}):
-        if note.harmless:
-            logger.info("%s: %s", where, note.what)
-        else:
-            logger.warning("%s: %s; %s", where, note.what, note.advice)
+        _log_once(f"{where}: {note.what}" + ("" if note.harmless else f"; {note.advice}"), note)
+
+
+@cache
+def _log_once(text: str, note: Note) -> None:
+    """A process may read its data many times: for each seed, each trial, each export."""
+    logger.log(logging.INFO if note.harmless else logging.WARNING, "%s", text)
 
 
 def _mode(

@@ -36,7 +36,7 @@ _CLUTTER = frozenset({
 # search, files for other systems, an entry of the cache.
 _WRITTEN = [
     *({CONFIG, other} for other in (DATASET, ENVIRONMENT, METRICS, CHECKPOINTS)),
-    {EVALUATION, REPORT}, {"metrics.json", "predictions.csv"}, {"check.json", REPORT_PAGE},
+    {EVALUATION, REPORT}, {EVALUATION, "seed_0"}, {"metrics.json", "predictions.csv"}, {"check.json", REPORT_PAGE},
     {"check.json", "unreadable.csv", "duplicates.csv"}, {"check.json", "groups.csv"},
     {"compare.json", "compare.html"}, {"study.journal"}, {"best.json", "trials.csv"},
     {"learning_rate.json"}, {"batch_size.json"}, {"what.json", "label.npy"},
@@ -171,8 +171,8 @@ def is_clutter(name: str) -> bool:
 
 
 def is_written(folders: Collection[str], names: Collection[str]) -> bool:
-    """Whether a folder of these folders and files is one that jaxcnn has made, without anything else
-    that may be data; also one in which a run is about to begin.
+    """Whether a folder of these folders and files is one that jaxcnn has made, with nothing else in
+    it that may be data; also one in which a run is about to begin.
     """
     if names and not folders and all(name.startswith(".") for name in names):
         return not {LOCK, WORKER_LOCK}.isdisjoint(names)
