@@ -36,7 +36,8 @@ _CLUTTER = frozenset({
 # search, files for other systems, an entry of the cache.
 _WRITTEN = [
     *({CONFIG, other} for other in (DATASET, ENVIRONMENT, METRICS, CHECKPOINTS)),
-    {EVALUATION, REPORT}, {EVALUATION, "seed_0"}, {"metrics.json", "predictions.csv"}, {"check.json", REPORT_PAGE},
+    {EVALUATION, REPORT}, {EVALUATION, "seed_0"}, {"metrics.json", "predictions.csv"},
+    {"check.json", REPORT_PAGE},
     {"check.json", "unreadable.csv", "duplicates.csv"}, {"check.json", "groups.csv"},
     {"compare.json", "compare.html"}, {"study.journal"}, {"best.json", "trials.csv"},
     {"learning_rate.json"}, {"batch_size.json"}, {"what.json", "label.npy"},
