@@ -166,8 +166,9 @@ def test_the_commands_of_a_page_run_as_printed(page, prepare, tmp_path):
 
 
 def flags_of(verb):
-    """The flags that a command and the part it shares with others define."""
-    sources = [(ROOT / "jaxcnn/cli" / f"{name}.py").read_text() for name in (verb, "common")]
+    """The flags that a command and the parts it shares with others define."""
+    files = (verb, "parsing", "process")
+    sources = [(ROOT / "jaxcnn/cli" / f"{name}.py").read_text() for name in files]
     return {
         "help",
         "debug",
@@ -224,6 +225,8 @@ def test_files_that_a_page_names_are_there(page):
         r"`((?:jaxcnn|tests|benchmarks|launch|experiments)/[\w./]*)`", page.read_text()
     ):
         assert (ROOT / path).exists(), path
+    for path, name in re.findall(r"`(jaxcnn/[\w/]*\.py)`, `(\w+)`", page.read_text()):
+        assert re.search(rf"^(async )?(def|class) {name}\b", (ROOT / path).read_text(), re.M), name
 
 
 def slug(heading):
