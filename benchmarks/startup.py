@@ -27,6 +27,8 @@ def main() -> None:
     parser.add_argument("--config", default="experiments/digits.py")
     parser.add_argument("--runs", type=int, default=4)
     options, more = parser.parse_known_args()
+    if options.runs < 2:
+        parser.error(f"--runs={options.runs}: give 2 or more; the first one fills the caches")
     runs = []
     for number in range(1, options.runs + 1):
         with tempfile.TemporaryDirectory() as workdir:

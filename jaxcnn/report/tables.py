@@ -26,7 +26,8 @@ def metrics_table(measured: "Measured") -> Html:
         note = text(meaning)
         if estimate.reason is not None:
             lack = "not defined: " if estimate.value is None else "no interval: "
-            note = Html(f'{note}<br><span class="between">{lack}{text(estimate.reason)}</span>')
+            below = "<br>" if meaning else ""
+            note = Html(f'{note}{below}<span class="between">{lack}{text(estimate.reason)}</span>')
         return title, Number(show(name, estimate)), Number(_interval(name, estimate)), note
 
     header = ("", "value", "95 % interval", "what it says")
