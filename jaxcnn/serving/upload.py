@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from jaxcnn.errors import printable
 from jaxcnn.serving.limits import Limits, Refused, busy
 
 FIELD = "file"
@@ -51,7 +52,9 @@ async def held_body(
             memory.take(len(chunk))
             size += len(chunk)
             parts.append(chunk)
-        yield b"".join(parts)
+        body = b"".join(parts)
+        parts.clear()  # or it would be there twice as long as it is used
+        yield body
     finally:
         memory.held -= size
 
@@ -109,7 +112,8 @@ def _files(body: bytes, boundary: bytes, limits: Limits) -> list[bytes]:
         parser.write(body)
         parser.finalize()
     except FormParserError as error:
-        raise Refused(400, f"the form cannot be read ({error})") from error
+        reason = printable(str(error)[:80])  # which quotes headers of any length
+        raise Refused(400, f"the form cannot be read ({reason}); {_FORMS}") from error
     if not ends:
         raise Refused(400, "the form is cut short")
     if not files and others:

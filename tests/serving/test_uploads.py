@@ -1,15 +1,19 @@
 """Whatever is sent as an image: an answer, or a 4xx that says why; and the server lives."""
 
+import asyncio
 import base64
 import io
 import json
 import struct
+import tracemalloc
 import zipfile
 import zlib
 
 import numpy as np
 import pytest
 
+from jaxcnn.serving.limits import Limits
+from jaxcnn.serving.upload import Memory, held_body
 from tests.images import noise, photo, saved
 
 JPEG, PNG = saved(photo(), "JPEG"), saved(photo(), "PNG")
@@ -102,6 +106,35 @@ def test_of_several_files_the_bad_one_is_named(client):
 )
 def test_a_form_of_another_kind_is_refused(client, files, statuses):
     refused(client.post("/predict", files=files), *statuses)
+
+
+def test_a_part_without_a_name_is_refused_with_what_to_send_and_no_long_header_of_its_own(client):
+    line = b'--a\r\nContent-Disposition: form-data; filename="' + b"y" * 2000 + b'"\r\n'
+    for body in (line, b"--a\r\n"):
+        kind = {"content-type": "multipart/form-data; boundary=a"}
+        said = client.post("/predict", content=body + b"\r\nx\r\n--a--\r\n", headers=kind)
+        reason = refused(said, 400)
+        assert "name" in reason and "in the field 'file'" in reason and len(reason) < 300
+
+
+def test_a_body_is_in_memory_once():
+    limits, memory = Limits(request_bytes=2**24), Memory(2**24)
+
+    async def chunks():
+        for _ in range(8):
+            yield bytes(2**20)
+
+    async def size():
+        async with held_body(chunks(), None, limits, memory) as body:
+            assert len(body) == memory.held == 2**23
+            return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        assert asyncio.run(size()) < 1.5 * 2**23
+    finally:
+        tracemalloc.stop()
+    assert memory.held == 0
 
 
 @pytest.mark.parametrize(
