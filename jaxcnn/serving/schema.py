@@ -47,6 +47,7 @@ _CARD = _object(
     ),
     explains={"type": "boolean", "description": "Whether /explain answers."},
 )
+_CARD["required"].remove("model")  # the card in a file of another program may not say it
 _STATUS = _object(status=_text())
 _REASONS = {
     400: "The request holds no image, or cannot be read.",
