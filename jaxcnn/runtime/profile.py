@@ -38,9 +38,9 @@ class Profile:
         previous update, which is waited for where the trace ends with it.
         """
         if self._folder is None and self._workdir is not None and step >= self._first:
-            self._folder = LocalFolder(self._workdir)
-            jax.profiler.start_trace(self._folder.path)
-            self._first = step
+            folder = LocalFolder(self._workdir)
+            jax.profiler.start_trace(folder.path)  # not ours to stop where it raises
+            self._folder, self._first = folder, step
         elif self._folder is not None and step >= self._first + STEPS:
             jax.block_until_ready(state)
             self._stop()

@@ -11,6 +11,7 @@ import pytest
 
 from jaxcnn import create_train_state, make_optimizer, make_train_step
 from jaxcnn.runtime.memory import PEAK_FLOPS, memory_peak, peak_flops, step_flops
+from jaxcnn.runtime.profile import Profile
 from jaxcnn.runtime.window import StepTimes
 from jaxcnn.training.train import train
 from tests.conftest import small_digits
@@ -60,6 +61,14 @@ def test_a_trace_of_a_few_steps_lies_where_tensorboard_looks_for_it(profiled):
     events = [event for plane in planes for line in plane.lines for event in line.events]
     steps = [dict(event.stats)["step_num"] for event in events if event.name == "train"]
     assert steps == [5, 6, 7, 8, 9, 10]
+
+
+def test_a_trace_of_the_user_goes_on_where_ours_cannot_begin(tmp_path):
+    with jax.profiler.trace(str(tmp_path / "mine")):
+        with pytest.raises(Exception, match="Only one profile"), Profile(tmp_path, 0) as profile:
+            profile.step(5, None)
+        jnp.ones(3).block_until_ready()
+    assert list(tmp_path.glob("mine/plugins/profile/*/*.xplane.pb"))
 
 
 class Convolutions(nn.Module):
