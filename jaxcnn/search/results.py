@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import shlex
+from collections import Counter
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -70,6 +71,21 @@ def summary(search: Search) -> str:
     """The winner in one line."""
     assert search.best is not None
     return f"trial {search.best.number} with {_scores(search)}"
+
+
+def why_none_is_best(search: Search) -> str:
+    """The reason why a search has no winner, and what to do."""
+    states = Counter(trial.state for trial in search.trials)
+    listed = ", ".join(f"{count} {state}" for state, count in states.items()) or "none has begun"
+    if states["complete"]:
+        return (
+            f"no complete trial has a finite {search.metric} on validation ({listed}); start the "
+            "same command again with more --trials, or search other ranges in a new --workdir"
+        )
+    return (
+        f"no trial is complete ({listed}); start the same command again with more --minutes or "
+        "--trials"
+    )
 
 
 def _importance(study: Study) -> dict[str, float] | None:

@@ -10,7 +10,6 @@ then test the winner, and nobody else, and write the results.
 import logging
 import math
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -28,7 +27,7 @@ from jaxcnn.files.paths import local
 from jaxcnn.files.rundir import LOCK, read_json
 from jaxcnn.runtime.compile import enable_compile_cache
 from jaxcnn.runtime.progress import quiet, setup_logging
-from jaxcnn.search.results import is_written, read_study, summary, write_results
+from jaxcnn.search.results import is_written, read_study, summary, why_none_is_best, write_results
 from jaxcnn.search.sampler import check_sampler, grid_size, make_pruner, make_sampler
 from jaxcnn.search.space import Space, survey
 from jaxcnn.search.study import Study, address_of, check_installed, open_study, storing
@@ -132,12 +131,7 @@ def _tune(
         return {}
     search = read()
     if search.best is None:
-        states = Counter(trial.state for trial in search.trials)
-        message = ", ".join(f"{count} {state}" for state, count in states.items())
-        raise UserError(
-            f"--workdir={workdir}: no trial is complete ({message}); start the same command again "
-            "with more --minutes or --trials"
-        )
+        raise UserError(f"--workdir={workdir}: {why_none_is_best(search)}")
     with storing(address):
         winner = config_of_trial(study, search.best.number, config)
     best = write_results(study, search, winner, command)

@@ -1,5 +1,6 @@
 """Trials and their folders: whose they are, who goes on with them, which one is the best."""
 
+import math
 import shutil
 import threading
 
@@ -8,6 +9,7 @@ from optuna.distributions import IntDistribution
 
 from jaxcnn.config.keys import resolve
 from jaxcnn.errors import UserError
+from jaxcnn.search.results import read_study, why_none_is_best
 from jaxcnn.search.sampler import make_pruner, make_sampler
 from jaxcnn.search.study import open_storage, open_study
 from jaxcnn.search.trials import config_of_trial, delete_checkpoints, start_trials, trials_of_others
@@ -147,3 +149,15 @@ def test_a_journal_that_a_worker_is_writing_is_not_cut(tmp_path):
     lock.unlink()
     worker.join(60)
     assert journal.read_bytes() == whole
+
+
+def test_trials_that_ended_with_an_infinite_loss_are_none_to_choose_from(tmp_path):
+    (one,) = begin(study := opened(tmp_path))
+    one.note(1, math.inf)
+    one.end("complete")
+    one.release()
+    search = read_study(study, "loss", "plain")
+    assert search.best is None and search.trials[0].value == math.inf
+    reason = why_none_is_best(search)
+    assert reason.startswith("no complete trial has a finite loss on validation (1 complete)")
+    assert why_none_is_best(search._replace(trials=[])).startswith("no trial is complete (none has begun)")
