@@ -7,14 +7,14 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from jaxcnn.cli import STARTED
 from jaxcnn.errors import UserError, nearest
@@ -36,7 +36,7 @@ FREE_WHEN_ANSWERING = ("data.",)
 # Of these, what only training reads, or a trained model holds already.
 _TRAINING = ("data.mean", "data.std", "data.sampling", "report.at_end", "report.histograms")
 
-_OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
+_OVERRIDE = re.compile(r"--?(no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 
 _NO_CONFIG = (
     "--config: give an experiment file or the name of a recipe, for example --config digits"
@@ -48,8 +48,10 @@ _PLACES = ("workdir", "output", "storage")
 # Whether the command needs --config; `define_config` puts it here.
 _required: list[bool] = []
 
-# What --config names; `_define_config_of_file` puts it here.
-_experiment: list[str] = []
+# The config of --config or of the run, with the overrides on the command line, which are the other:
+# {key: value}; `parse` puts them here.
+_config: list[ConfigDict] = []
+_overrides: dict[str, Any] = {}
 
 # The keys of a run's config that the command takes; `define_run` puts them here.
 _free: list[str] = []
@@ -137,8 +139,7 @@ def trained_from_flags() -> "Trained":
 
     log_imports()
     enable_compile_cache()
-    given = config_flags.get_override_values(FLAGS["config"])
-    config = with_overrides(FLAGS.config, given, tuple(_free))
+    config = with_overrides(_config[0], _overrides, tuple(_free))
     return load_trained(FLAGS.workdir, FLAGS.checkpoint)._replace(config=config)
 
 
@@ -150,14 +151,19 @@ def config_from_flags(workdir: Path | None = None) -> ConfigDict:
     from jaxcnn.builders.auto import prepare
 
     log_imports()
-    return prepare(FLAGS.config, config_flags.get_override_values(FLAGS["config"]), workdir)
+    return prepare(_config[0], _overrides, workdir)
+
+
+def first_seed() -> int:
+    """config.seed, before a config is looked at as a whole."""
+    return _config[0].get("seed", 0)
 
 
 def experiment_path() -> Path:
     """The file that --config names: an experiment, or the config.json of a run."""
     from jaxcnn.config.experiment import find_experiment
 
-    return find_experiment(_experiment[0])
+    return find_experiment(FLAGS.config)
 
 
 def experiment_name() -> str:
@@ -184,31 +190,23 @@ def parse(argv: list[str], verb: ModuleType) -> list[str]:
         print(_help(verb))
         sys.exit(0)
     try:
-        argv = FLAGS.read_flags_from_files(argv, force_gnu=False)
-        rest = FLAGS(argv, known_only=True)[1:]  # with --config.KEY, which are no flags yet
-        words = [word for word in rest if word == "-" or not word.startswith("-")]
-        of_run = _is_about_a_run() and not ("artifact" in FLAGS and FLAGS["artifact"].present)
-        # A word after one of them may be its value.
-        certain = all(word in words or "=" in word for word in rest)
-        _check_flags(words if certain else [], of_run, takes_words)
-        if certain and (takes_words or not words):
-            check(*words)
-        FLAGS.unparse_flags()
-        if overrides := [match[1] for word in argv if (match := _OVERRIDE.match(word))]:
-            from jaxcnn.config.keys import check_known
-
-            check_known(overrides)
-        if "config" in FLAGS:
-            argv = _define_config_of_file(argv)
-        elif of_run:
-            _define_config_of_run(argv)
-        words = FLAGS(argv)[1:]
-        if words and not takes_words:
+        texts, argv = _take_overrides(FLAGS.read_flags_from_files(argv, force_gnu=False))
+        if _is_about_a_run() and _values_of(argv, "config"):
             raise UserError(
-                f"{words[0]!r}: not a flag; flags are written --name=value (see --help)"
+                "--config: is the run's own; give --config.KEY=VALUE to change a key of it"
             )
-        if not certain:
-            check(*words)
+        words = FLAGS(argv)[1:]
+        of_run = _is_about_a_run() and not ("artifact" in FLAGS and FLAGS["artifact"].present)
+        _check_flags(argv, words, texts, of_run, takes_words)
+        check(*words)
+        if "config" in FLAGS and FLAGS.config is not None:
+            from jaxcnn.config import load_config
+
+            _read_config(load_config(FLAGS.config), texts)
+        elif of_run:
+            from jaxcnn.inference.trained import run_config
+
+            _read_config(run_config(as_path(FLAGS.workdir)), texts)
     except UserError:
         raise
     except flags.UnrecognizedFlagError as error:
@@ -223,8 +221,11 @@ def _is_about_a_run() -> bool:
     return "checkpoint" in FLAGS and not isinstance(FLAGS["workdir"], flags.MultiFlag)
 
 
-def _check_flags(words: list[str], of_run: bool, takes_words: bool) -> None:
-    """UserError where --config or --workdir is missing, or what shall name a place is empty.
+def _check_flags(
+    argv: list[str], words: list[str], texts: Mapping[str, str], of_run: bool, takes_words: bool
+) -> None:
+    """UserError where --config or --workdir is missing or given twice, for words too many, and
+    where what shall name a place is empty.
 
     of_run: whether --workdir is needed.
     """
@@ -232,7 +233,7 @@ def _check_flags(words: list[str], of_run: bool, takes_words: bool) -> None:
     missing = "config" if of_file and _required[0] else "workdir" * (of_run and not FLAGS.workdir)
     if missing and words and not takes_words:
         raise UserError(f"{words[0]!r}: not a flag; did you mean --{missing} {words[0]}?")
-    if missing == "config" or (of_file and any(map(_OVERRIDE.match, sys.argv))):
+    if missing == "config" or (of_file and texts):
         raise UserError(_NO_CONFIG)
     if missing:
         other = ", or an --artifact=model.onnx" if "artifact" in FLAGS else ""
@@ -242,6 +243,15 @@ def _check_flags(words: list[str], of_run: bool, takes_words: bool) -> None:
     for name in _PLACES:
         if name in FLAGS and FLAGS[name].value == "":
             raise UserError(f"--{name}: is empty; give it a value, or leave the flag out")
+    if words and not takes_words:
+        raise UserError(f"{words[0]!r}: not a flag; flags are written --name=value (see --help)")
+    for flag in ("config", *(["workdir"] * of_run)):
+        values = _values_of(argv, flag)
+        if len(values) > 1:
+            count = f"given {len(values)} times ({', '.join(values)})"
+            raise UserError(f"--{flag}: {count}; give it once")
+    if texts and not of_run and "config" not in FLAGS:
+        raise UserError(f"--config.{min(texts)}: no such flag")
 
 
 def _nearest(name: str) -> str:
@@ -253,49 +263,45 @@ def _nearest(name: str) -> str:
     return nearest(name, [*FLAGS, *(f"config.{key}" for key in flatten(default_config()))])
 
 
-def _take(argv: list[str], flag: str) -> tuple[str | None, list[str]]:
-    """Returns a flag's value, before flags are parsed, and all other words."""
-    values, others = [], []
-    words = iter(argv)
+def _values_of(argv: list[str], flag: str) -> list[str]:
+    """All values that the command line gives for a flag."""
+    values, words = [], iter(argv)
     for word in words:
         name, equals, value = word.partition("=")
         if name in (f"--{flag}", f"-{flag}"):
             values.append(value if equals else next(words, ""))
-        else:
-            others.append(word)
-    if len(values) > 1:
-        raise UserError(f"--{flag}: given {len(values)} times ({', '.join(values)}); give it once")
-    return (values[0] if values else None), others
+    return values
 
 
-def _define_config_of_file(argv: list[str]) -> list[str]:
-    """Defines --config.KEY=VALUE for the experiment that --config names; returns all other words.
-
-    The config that it stands for takes the place of the name.
+def _take_overrides(argv: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Returns {key: text} of --config.KEY=TEXT, the last where a key comes again, and all other
+    words. Also --config.KEY TEXT, and --config.KEY and --noconfig.KEY for True and False.
     """
-    from jaxcnn.config import load_config
+    texts, others = {}, []
+    words = iter(argv)
+    for word in words:
+        if word == "--":
+            others += [word, *words]
+        elif (match := _OVERRIDE.fullmatch(word)) is None:
+            others.append(word)
+        else:
+            no, key, text = match.groups()
+            if no:
+                text = "False"
+            elif text is None:
+                from jaxcnn.config.overrides import is_switch
 
-    name, others = _take(argv, "config")
-    if name is None:
-        return argv
-    _experiment[:] = [name]
-    config = load_config(name).unlock()
-    delattr(FLAGS, "config")
-    # Locked configs take no keyword the file did not set; `resolve` checks the names instead.
-    config_flags.DEFINE_config_dict(
-        "config", config, lock_config=False, accept_new_attributes=True, sys_argv=others
-    )
-    return others
+                text = "True" if is_switch(key) else next(words, "")
+            texts[key] = text
+    return texts, others
 
 
-def _define_config_of_run(argv: list[str]) -> None:
-    from jaxcnn.inference.trained import run_config
+def _read_config(config: ConfigDict, texts: Mapping[str, str]) -> None:
+    from jaxcnn.config.overrides import apply_overrides
 
-    workdir, _ = _take(argv, "workdir")
-    if _take(argv, "config")[0] is not None:
-        raise UserError("--config: is the run's own; give --config.KEY=VALUE to change a key of it")
-    config = ConfigDict(run_config(as_path(workdir or ""))).unlock()
-    config_flags.DEFINE_config_dict("config", config, lock_config=False, accept_new_attributes=True)
+    config = ConfigDict(config).unlock()
+    _overrides.update(apply_overrides(config, texts))
+    _config[:] = [config]
 
 
 def _help(verb: ModuleType) -> str:

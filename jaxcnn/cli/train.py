@@ -19,10 +19,10 @@ from pathlib import Path
 from absl import flags
 
 from jaxcnn.cli.parsing import (
-    FLAGS,
     config_from_flags,
     define_config,
     experiment_name,
+    first_seed,
     log_imports,
 )
 from jaxcnn.errors import UserError, command
@@ -74,7 +74,7 @@ def main() -> None:
     )
     workdir = as_path(_WORKDIR.value or Path("runs") / experiment_name())
     if _SEEDS.value is not None:
-        config = config_from_flags(seed_folder(workdir, FLAGS.config.get("seed", 0)))
+        config = config_from_flags(seed_folder(workdir, first_seed()))
         train_seeds(config, workdir, _SEEDS.value, command("train"))
         return
     if seeds := seed_names(workdir):

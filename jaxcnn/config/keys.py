@@ -68,6 +68,9 @@ def resolve(config: ConfigDict, overrides: Collection[str] = ()) -> ConfigDict:
         values.setdefault(choice.key, known[choice.key])
         resolve_choice(values, choice, known.keys(), overrides)
     values = known | values
+    weights = values["loss.class_weights"]
+    if isinstance(weights, Mapping) and {*weights} == {*range(len(weights))} != set():
+        values["loss.class_weights"] = tuple(weights[number] for number in range(len(weights)))
     check_values(values)
     resolved = default_config()
     resolved.update(unflatten(values))
@@ -123,11 +126,11 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"a.b": value} for every leaf; lists become tuples."""
     flat: dict[str, Any] = {}
     for key in config:
-        value = config[key]
-        if isinstance(value, Mapping | ConfigDict):
-            flat |= flatten(value, f"{prefix}{key}.")
+        value, name = config[key], f"{prefix}{key}"
+        if isinstance(value, Mapping | ConfigDict) and name not in KEYS:
+            flat |= flatten(value, f"{name}.")
         else:
-            flat[prefix + key] = _tuples(value)
+            flat[name] = _tuples(value)
     return flat
 
 

@@ -29,9 +29,9 @@ def matches(value: Any, hint: Any) -> bool:
     that says more than that (a protocol, an array type) is not judged.
     """
     arguments = typing.get_args(hint)
-    if _is_union(hint):
+    if is_union(hint):
         return any(matches(value, argument) for argument in arguments)
-    if _is_tuple(hint):
+    if is_tuple(hint):
         inner = arguments[0] if arguments else Any
         return isinstance(value, tuple) and all(matches(item, inner) for item in value)
     if hint is None:
@@ -51,21 +51,23 @@ def matches(value: Any, hint: Any) -> bool:
 def describe(hint: Any) -> str:
     """Returns what `matches` accepts, in words."""
     arguments = typing.get_args(hint)
-    if _is_union(hint):
+    if is_union(hint):
         if float in arguments:  # which takes whole numbers, and Optax's hints list all there is
             return _NAMES[float]
-        named = [_NAMES.get(a) or describe(a) for a in arguments if a in _NAMES or _is_tuple(a)]
+        named = [_NAMES.get(a) or describe(a) for a in arguments if a in _NAMES or is_tuple(a)]
         return " or ".join(dict.fromkeys(named)) or str(hint)
-    if _is_tuple(hint):
+    if is_tuple(hint):
         return f"a tuple of {_PLURALS.get(arguments[0], 'values')}" if arguments else "a tuple"
     return _NAMES.get(hint, str(hint))
 
 
-def _is_union(hint: Any) -> bool:
+def is_union(hint: Any) -> bool:
+    """Whether a hint is a union of others."""
     return typing.get_origin(hint) in (typing.Union, types.UnionType)
 
 
-def _is_tuple(hint: Any) -> bool:
+def is_tuple(hint: Any) -> bool:
+    """Whether a hint is of tuples."""
     return hint is tuple or typing.get_origin(hint) is tuple
 
 

@@ -54,10 +54,13 @@ MISTAKES = {
         (*DIGITS, "--config.los.label_smoothing=0.1"),
         "config.los.label_smoothing: no such key (did you mean loss.label_smoothing?)",
     ),
-    "bad type": ((*DIGITS, "--config.batch_size=many"), "--config.batch_size=many"),
+    "bad type": (
+        (*DIGITS, "--config.batch_size=many"),
+        "config.batch_size='many': expected a whole",
+    ),
     "bad type of a keyword": (
         (*DIGITS, "--config.model.dropout=much"),
-        "flag --config.model.dropout=much: could not convert string to float: 'much'",
+        "config.model.dropout='much': expected a number",
     ),
     "bad type of a keyword the file does not give": (
         (*DIGITS, "--config.model.stage_dropout=much"),
@@ -85,7 +88,7 @@ MISTAKES = {
     ),
     "a value the schedule refuses": (
         (*DIGITS, "--config.schedule.final=7"),
-        "config.schedule: final=7: expected shares from 0 to 1",
+        "config.schedule: final=7.0: expected shares from 0 to 1",
     ),
     "unknown augmentation": (
         (*DIGITS, "--config.augment=('flop',)"),
