@@ -7,6 +7,7 @@ import sys
 import time
 from importlib import import_module
 
+from jaxcnn.cli.streams import checked_output, prepare_streams
 from jaxcnn.errors import nearest
 from jaxcnn.runtime import huge_pages
 
@@ -30,6 +31,7 @@ def start(verb: str) -> None:
 
     A process that is this command alone begins once more first, where that wins it huge pages.
     """
+    prepare_streams()
     if huge_pages.is_command():
         huge_pages.start_again()  # before the imports that take long
     sys.argv[0] = f"jaxcnn {verb}"  # what commands that are printed begin with
@@ -40,12 +42,14 @@ def start(verb: str) -> None:
 
 def main() -> None:
     """Runs `jaxcnn VERB ...`: the script, and `python -m jaxcnn`."""
+    prepare_streams()
     words = sys.argv[1:]
     if words[:1] == ["help"] and len(words) > 1:  # jaxcnn help VERB
         words = [words[1], "--help"]
         sys.argv[1:] = words
     if not words or words[0] in ("--help", "-h", "help"):
-        print(_usage())
+        with checked_output():
+            print(_usage())
         sys.exit(0 if words else 2)
     if words[0] == "--version":
         from importlib.metadata import version

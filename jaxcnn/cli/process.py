@@ -1,9 +1,10 @@
 """A command from its start to its exit code.
 
 Exit codes: 0 done · 2 the user's mistake, one line on stderr · 1 a bug · 130 Ctrl-C · 143 SIGTERM
-· 134 another process of the run has died, or never came.
+· 141 nobody reads the output any more · 134 another process of the run has died, or never came.
 """
 
+import os
 import shlex
 import sys
 import traceback
@@ -11,6 +12,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from jaxcnn.cli.parsing import parse
+from jaxcnn.cli.streams import checked_output
 from jaxcnn.errors import UserError, this_program
 from jaxcnn.files.paths import refused
 from jaxcnn.runtime.preemption import Interrupted
@@ -24,9 +26,10 @@ def run(verb: ModuleType) -> NoReturn:
     verb: see `jaxcnn.cli.parsing.parse`.
     """
     try:
-        words = parse(sys.argv, verb)
-        setup_logging()
-        verb.main(*words)
+        with checked_output():
+            words = parse(sys.argv, verb)
+            setup_logging()
+            verb.main(*words)
     except KeyboardInterrupt:
         line = "stopped; the same command starts again, from the last checkpoint if there is one"
         _end(line, 130)
@@ -58,7 +61,26 @@ def _explain(error: Exception) -> tuple[str, int]:
             reason = " ".join(str(error).split())[:300]
             line = f"another process of the run has died or hangs ({reason}); start again to resume"
             return line, 134
+        if (line := _no_device()) is not None:
+            return line, 2
     return "", 1
+
+
+def _no_device() -> str | None:
+    """Why JAX has no device here, and what to do; None where it has."""
+    import jax
+
+    try:
+        jax.devices()
+        return None
+    except Exception as error:  # of its plugins; an AssertionError where there is none
+        reason = " ".join(str(error).partition(" (set JAX_PLATFORMS")[0].split())[:300].rstrip(".")
+    name = os.environ.get("JAX_PLATFORMS")
+    where = f"JAX_PLATFORMS={name}" if name else "JAX"
+    return (
+        f"{where}: no such device here{reason and f' ({reason})'}; unset JAX_PLATFORMS to take "
+        "what there is, set JAX_PLATFORMS=cpu, or install the JAX that has the device"
+    )
 
 
 def _end(line: str, code: int) -> NoReturn:
