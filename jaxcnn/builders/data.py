@@ -90,6 +90,16 @@ def build_sources(config: ConfigDict, facts: Mapping[str, Any] | None = None) ->
     return {role: source._replace(class_names=named) for role, source in sources.items()}
 
 
+def check_classes_to_train(config: ConfigDict, source: Source) -> None:
+    """UserError where there is only one class; that can be evaluated, and not trained."""
+    if len(source.class_names) < 2:
+        key = "dir" if config.data.get("dir") else "source"
+        raise UserError(
+            f"config.data.{key}={config.data[key]!r}: only one class ({source.class_names[0]!r}), "
+            "and a classifier needs two"
+        )
+
+
 def build_decoding(config: ConfigDict, facts: Mapping[str, Any] | None = None) -> Decoding:
     """How files become pixels. facts: the content of a run's `dataset.json`, whose window is kept
     where the config gives none; None before there is a run.
@@ -136,6 +146,7 @@ def build_dataset(
     sources, data = build_sources(config, facts), config.data
     _tell_left_out(f"config.data.dir={data.get('dir')!r}", sources["train"])
     if facts is None:
+        check_classes_to_train(config, sources["train"])
         warn_of_names(sources["train"].class_names)
     how = (
         choose_decoding(config, sources["train"])

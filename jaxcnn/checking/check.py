@@ -21,6 +21,7 @@ from jaxcnn.builders.data import (
     build_sources,
     build_splits,
     build_workers,
+    check_classes_to_train,
     choose_decoding,
 )
 from jaxcnn.checking.examples import (
@@ -82,6 +83,7 @@ def check(config: ConfigDict, output: str | Path) -> CheckResult:
     output, clock = as_path(output), time.perf_counter()
     check_writable(output, "output")
     sources = build_sources(config)
+    check_classes_to_train(config, sources["train"])
     decoding = choose_decoding(config, sources["train"])
     workers = build_workers(config)
     examples = inspect_sources(sources, decoding, workers)

@@ -158,15 +158,13 @@ def _classes(
         together = np.concatenate(list(labels.values()))
         names = np.unique(labels["train"])
         check_classes(where, names.tolist(), together.tolist())
-        if len(names) < 2:
-            raise UserError(f"{where}: only one class ({str(names[0])!r}), a classifier needs two")
         numbers = {k: np.searchsorted(names, v).astype(np.int32) for k, v in labels.items()}
         return tuple(map(str, names)), numbers
     named = arrays.get("class_names")
     if named is not None and (named.ndim != 1 or named.dtype.kind not in "iuU"):
         raise UserError(f"{where}: class_names is {named.dtype}{list(named.shape)}; expected names")
     count = len(named) if named is not None else int(together.max()) + 1
-    if together.min() < 0 or together.max() >= count or count < 2:
+    if together.min() < 0 or together.max() >= count:
         raise UserError(
             f"{where}: labels are {together.min()} to {together.max()}; expected 0 to K - 1 of K "
             f"classes{f' ({count} are named)' if named is not None else ''}"

@@ -58,13 +58,12 @@ def load_csv(
     needed += [column for column in (split_column, group_column) if column in columns]
     _check_fields(rows, needed, where)
 
+    if not rows:
+        raise UserError(f"{where}: no rows below the header, and a classifier needs two classes")
     class_of = class_of_labels(where, [row[label_column] for _, row in rows])
     for _, row in rows:
         row[label_column] = class_of[row[label_column]]
     class_names = natural_order(set(class_of.values()))
-    if len(class_names) < 2:
-        only = f"only one class ({class_names[0]!r})" if rows else "no rows below the header"
-        raise UserError(f"{where}: {only}, and a classifier needs two")
     splits: dict[str, list[dict[str, str]]] = {}
     for number, row in rows:
         name = row[split_column] if split_column in columns else "train"

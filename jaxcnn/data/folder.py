@@ -189,10 +189,12 @@ def _class_names(root: Path, classes: Mapping[str, list[str]]) -> tuple[str, ...
     for name in names:
         if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
             raise UserError(f"{where}: rename the class folder {name!r}; it is no text of one line")
-    if len(names) == 1:
-        inside = [folder.name for folder in _folders(root / names[0])]
-        hint = f"; did you mean {root / names[0]}?" if len(inside) > 1 else ""
-        raise UserError(f"{where}: only one class ({names[0]!r}), and a classifier needs two{hint}")
+    inside = [folder.name for folder in _folders(root / names[0])] if len(names) == 1 else []
+    if len(inside) > 1:
+        raise UserError(
+            f"{where}: only one class ({names[0]!r}), and a classifier needs two; did you mean "
+            f"{root / names[0]}?"
+        )
     return natural_order(names)
 
 

@@ -70,8 +70,12 @@ def load_variables(
     head: Collection[str],
     take_head: bool | None = None,
     channels: int = 3,
+    other_classes: bool = False,
 ) -> Loaded:
-    """The same for variables of a model of ours."""
+    """The same for variables of a model of ours.
+
+    other_classes: its head is of other classes, and taken only where `take_head` asks for it.
+    """
     theirs, ours = named_arrays(variables), named_arrays(fresh)
     fits = {n: theirs[n] for n in ours if n in theirs and theirs[n].shape == ours[n].shape}
     converted = Converted(
@@ -81,7 +85,7 @@ def load_variables(
         [name for name in theirs if name not in ours],
         [name for name in ours if name not in fits],
     )
-    return _check_loaded(converted, fresh, head, take_head, [], channels)
+    return _check_loaded(converted, fresh, head, take_head, [], channels, other_classes)
 
 
 def _check_loaded(
@@ -91,11 +95,12 @@ def _check_loaded(
     take_head: bool | None,
     ignored: list[str],
     channels: int,
+    other_classes: bool = False,
 ) -> Loaded:
     """What was converted, with a classifier taken whole or not at all; or a UserError."""
     ours = named_arrays(fresh)
     fits = bool(head) and not {*head} & {*converted.missing}
-    new_head = take_head is False or (take_head is None and not fits)
+    new_head = take_head is False or (take_head is None and (other_classes or not fits))
     allowed = {*head} if new_head else set()
     _check_channels(converted, channels)
     misfits = [m for m in converted.misfits if m[2] not in allowed]
@@ -106,7 +111,9 @@ def _check_loaded(
     their_shapes = {place: (theirs, shape) for theirs, shape, place, _ in converted.misfits}
     new = {}
     for name in sorted(allowed):
-        new[name] = "not asked for" if take_head is False else "as the rest of the classifier"
+        new[name] = "of other classes" if other_classes else "as the rest of the classifier"
+        if take_head is False:
+            new[name] = "not asked for"
         if name in absent:
             new[name] = "none there"
         if name in their_shapes:

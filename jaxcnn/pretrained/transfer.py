@@ -5,7 +5,7 @@ They are looked at once: a run that is resumed goes on with its own.
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -44,11 +44,14 @@ def load_pretrained(
     num_classes: int,
     image_shape: tuple[int, int, int],
     fresh: dict[str, PyTree],
+    class_names: Sequence[str] | None = None,
 ) -> tuple[dict[str, PyTree], dict[str, Any] | None]:
     """The variables a run begins with, and the content of `pretrained.json`; (fresh, None) where
     the config names no weights.
 
-    fresh: {"params": ..., "batch_stats": ...} as they were drawn. Raises UserError.
+    fresh: {"params": ..., "batch_stats": ...} as they were drawn.
+    class_names: a classifier for as many other classes is not taken unless it is asked for.
+    Raises UserError.
     """
     options = config.pretrained
     if not options.path:
@@ -61,7 +64,8 @@ def load_pretrained(
     with _named(options.path) as path:
         if path.is_dir():
             trained = load_trained(path)
-            loaded = load_variables(trained.variables, fresh, **checks)
+            other = class_names is not None and tuple(class_names) != tuple(trained.class_names)
+            loaded = load_variables(trained.variables, fresh, **checks, other_classes=other)
             source = path / CHECKPOINTS / f"{trained.step}.sha256"  # of all files of it
             facts = {key: trained.facts[key] for key in ("mean", "std")}
         else:

@@ -163,7 +163,7 @@ def range_test(run: Run) -> tuple[list[float], list[float]]:
     describe_parameters(make_state, run.rules)
     fresh = make_state().variables
     variables, origin = load_pretrained(
-        run.config, len(dataset.class_names), dataset.image_shape, fresh
+        run.config, len(dataset.class_names), dataset.image_shape, fresh, dataset.class_names
     )
     variables = run.from_data(variables) if origin is None else variables
     state = run.parallel.place_states([make_state(variables)])

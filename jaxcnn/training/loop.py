@@ -271,8 +271,10 @@ class Training:
     def _place_first_states(self) -> None:
         run, states, starts = self.run, [], []
         for make_state, member in zip(run.make_states, self.members, strict=True):
-            classes, shape = len(run.dataset.class_names), run.dataset.image_shape
-            begin_with = partial(load_pretrained, member.config, classes, shape)
+            names, shape = run.dataset.class_names, run.dataset.image_shape
+            begin_with = partial(
+                load_pretrained, member.config, len(names), shape, class_names=names
+            )
             begun = first_state(make_state, run.from_data, member.checkpoints, begin_with)
             state, start, origin = begun
             states.append(state)

@@ -152,14 +152,6 @@ WRONG = {
         {"image": IMAGE, "label": LABEL, "class_names": CLASSES[:2]},
         "labels are 0 to 2; expected 0 to K - 1 of K classes (2 are named)",
     ),
-    "one class": (
-        {"image": IMAGE, "label": 0 * LABEL},
-        "labels are 0 to 0; expected 0 to K - 1 of K classes",
-    ),
-    "one name": (
-        {"image": IMAGE, "label": CLASSES[0 * LABEL]},
-        "only one class ('ant'), a classifier needs two",
-    ),
     "a class in test that train lacks": (
         {"image": IMAGE[:2], "label": LABEL[:2], "image_test": IMAGE, "label_test": LABEL},
         "train has no images of label 2, and labels go up to 2; number the classes from 0 without "

@@ -110,8 +110,7 @@ def test_missing_files_are_left_to_be_told_together(tmp_path):
 
 MISTAKES = {
     "": "has no column 'path'; it has none; name yours with --config.data.path_column",
-    "path,label\n": "no rows below the header, and a classifier needs two",
-    "path,label\na,x\nb,x\n": "only one class ('x'), and a classifier needs two",
+    "path,label\n": "no rows below the header, and a classifier needs two classes",
     "path,lable\na,x\n": "has no column 'label' (did you mean lable?); it has path, lable; name "
     "yours with --config.data.label_column",
     "path;label\na;x\n": "its columns are separated by ';'; write commas",

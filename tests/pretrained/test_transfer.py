@@ -130,6 +130,24 @@ def test_other_classes_get_a_new_classifier(trained, config):
     np.testing.assert_array_equal(mean, trained.variables["batch_stats"]["BatchNorm_1"]["mean"])
 
 
+@pytest.mark.parametrize(
+    ("head", "names", "taken"),
+    [(None, "same", True), (None, "other", False), (True, "other", True), (False, "same", False)],
+)
+def test_as_many_other_classes_get_a_new_classifier_too(head, names, taken, trained, config):
+    config.pretrained.path, config.pretrained.head = str(trained.workdir), head
+    config = resolve(config)
+    fresh = state_maker(config, 1000, 10, (8, 8, 1))().variables
+    names = trained.class_names if names == "same" else tuple("abcdefghij")
+    variables, origin = load_pretrained(config, 10, (8, 8, 1), fresh, names)
+    theirs = trained.variables if taken else fresh
+    np.testing.assert_array_equal(
+        variables["params"]["Dense_0"]["kernel"], theirs["params"]["Dense_0"]["kernel"]
+    )
+    reason = "not asked for" if head is False else "of other classes"
+    assert set(origin["new"].values()) == (set() if taken else {reason})
+
+
 def test_the_optimiser_begins_with_the_weights_too(trained):
     """Some keep a copy of the parameters: lookahead, schedule-free, averages."""
     tx = optax.GradientTransformation(lambda params: params, lambda g, s, params=None: (g, s))
