@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxcnn.builders.data import build_decoding, build_sources
+from jaxcnn.builders.data import build_sources, choose_decoding
 from jaxcnn.config.keys import default_config, flatten, load_config, resolve, unflatten
 from jaxcnn.data.decode import decode
 from jaxcnn.data.load import require_content
@@ -78,7 +78,7 @@ def look_at(config: ConfigDict) -> Looks:
     decoded: loading and checking name them.
     """
     source = build_sources(config)["train"]
-    how = build_decoding(config)._replace(image_size=None, channels=None)
+    how = choose_decoding(config, source, log=False)._replace(image_size=None, channels=None)
     seen = []
     for i in np.unique(np.linspace(0, source.size - 1, num=100, dtype=int)):
         (content,), _ = source.read(np.array([i]))

@@ -111,16 +111,17 @@ def build_decoding(config: ConfigDict, facts: Mapping[str, Any] | None = None) -
     return how
 
 
-def choose_decoding(config: ConfigDict, source: Source) -> Decoding:
+def choose_decoding(config: ConfigDict, source: Source, log: bool = True) -> Decoding:
     """How files become pixels in a new run on `source`: with a window that suits what images of
-    more than 8 bits hold, where the config gives none.
+    more than 8 bits hold, where the config gives none. log: whether that is told.
     """
     how = build_decoding(config)
     if how.window is not None:
         return how
     values = measure_source(source, config.data.cache_dir, workers=build_workers(config))
     window = choose_window(values)
-    log_window(values, window)
+    if log:
+        log_window(values, window)
     return how._replace(window=window)
 
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcnn.builders.auto import Looks, choose, prepare
+from jaxcnn.builders.auto import Looks, choose, look_at, prepare
 from jaxcnn.builders.data import build_dataset
 from jaxcnn.config.keys import default_config, flatten, resolve, unflatten
 from jaxcnn.errors import UserError
@@ -150,3 +150,16 @@ def test_a_finished_run_does_not_answer_for_another_folder(folder, tmp_path, com
     (tmp_path / "moved" / "a" / "0.png").unlink()
     other = command(*flags, f"--config.data.dir={tmp_path / 'moved'}", check=2)
     assert "error: --workdir=" in other.stderr and "the data have changed" in other.stderr
+
+
+def test_faint_colours_of_twelve_bits_are_colours(tmp_path):
+    for k in range(20):
+        path = tmp_path / "d" / "ab"[k % 2] / f"{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = np.full((16, 16, 3), (1000, 1000, 2000), np.uint16)
+        image[k % 16] = 4000
+        cv2.imwrite(str(path), image)
+    config = default_config()
+    config.data.source, config.data.dir, config.num_epochs = "folder", str(tmp_path / "d"), 1
+    config.data.cache_dir = str(tmp_path / "cache")
+    assert not look_at(resolve(config)).grey
