@@ -160,4 +160,6 @@ def test_trials_that_ended_with_an_infinite_loss_are_none_to_choose_from(tmp_pat
     assert search.best is None and search.trials[0].value == math.inf
     reason = why_none_is_best(search)
     assert reason.startswith("no complete trial has a finite loss on validation (1 complete)")
-    assert why_none_is_best(search._replace(trials=[])).startswith("no trial is complete (none has begun)")
+    assert why_none_is_best(search._replace(trials=[])).startswith(
+        "no trial is complete (none has begun)"
+    )
