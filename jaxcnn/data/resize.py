@@ -1,7 +1,7 @@
 """From decoded pixels to the model's size: centre crops, and random ones for training."""
 
-from importlib.metadata import version
-from importlib.util import find_spec
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ def resize_rule(decoding: Decoding) -> dict[str, Any]:
     """
     import cv2
 
-    libraries = ["simplejpeg", "pillow"] + ["pillow-heif"] * (find_spec("pillow_heif") is not None)
+    libraries = [f"{name} {version(name)}" for name in ("simplejpeg", "pillow")]
+    with suppress(PackageNotFoundError):  # an extra
+        libraries.append(f"pillow-heif {version('pillow-heif')}")
     first = {} if decoding.shrink is None else {"shrink_rule": SHRINK_RULE}
     return (
         decoding._asdict()
@@ -33,8 +35,7 @@ def resize_rule(decoding: Decoding) -> dict[str, Any]:
             "more_than_8_bits": "scaled from the declared range"
             if decoding.window is None
             else "window",
-            "library": ", ".join(f"{name} {version(name)}" for name in libraries)
-            + f", opencv {cv2.__version__}",
+            "library": ", ".join([*libraries, f"opencv {cv2.__version__}"]),
         }
     )
 
