@@ -258,7 +258,7 @@ def line_of(error: Exception, path: str) -> str:
 
 def _read(path: str) -> str:
     try:
-        return as_path(path).read_text()
+        return as_path(path).read_text("utf-8")
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; the config names what it defines") from error
     except (OSError, ValueError) as error:

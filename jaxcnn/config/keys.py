@@ -169,7 +169,7 @@ def load_config(path: str | Path) -> ConfigDict:
         return load_experiment(os.fspath(path))
     path = file
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text("utf-8"))
         if not isinstance(content, dict):
             raise ValueError(f"it holds {content!r}")
         if content.get("experiment"):

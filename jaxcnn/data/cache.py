@@ -199,7 +199,7 @@ def memory_size() -> int:
     size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = Path("/sys/fs/cgroup/memory.max")
     try:
-        return min(size, int(limit.read_text()))
+        return min(size, int(limit.read_text("utf-8")))
     except (OSError, ValueError):  # no such file, or "max"
         return size
 
@@ -215,14 +215,14 @@ def _read_survey(
     folder: Path,
 ) -> tuple[np.ndarray, tuple[Bad, ...], tuple[int, int, int]] | None:
     def read():
-        height, width, channels = json.loads((folder / "what.json").read_text())["shape"]
+        height, width, channels = json.loads((folder / "what.json").read_text("utf-8"))["shape"]
         return *_facts(folder), (height, width, channels)
 
     return read_entry(folder, read)
 
 
 def _facts(folder: Path) -> tuple[np.ndarray, tuple[Bad, ...]]:
-    bad = json.loads((folder / "bad.json").read_text())
+    bad = json.loads((folder / "bad.json").read_text("utf-8"))
     return np.load(folder / "label.npy"), tuple(Bad(*one) for one in bad)
 
 

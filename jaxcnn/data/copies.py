@@ -157,7 +157,7 @@ def _copy(content: Content, decoding: Decoding) -> bytes | None:
 
 def _open(folder: Path) -> Copies:
     """Raises ValueError where the entry is damaged."""
-    what = json.loads((folder / "what.json").read_text())
+    what = json.loads((folder / "what.json").read_text("utf-8"))
     place = np.load(folder / "place.npy")
     copies = (folder / "copies.bin").open("rb")
     if os.fstat(copies.fileno()).st_size != place[-1]:

@@ -134,7 +134,9 @@ def measure_source(
     if not len(rows):
         return None
     root, folder, what = locate_entry(source, Decoding(), "values", cache_dir)
-    kept = read_entry(folder, lambda: json.loads((folder / "what.json").read_text())["values"])
+    kept = read_entry(
+        folder, lambda: json.loads((folder / "what.json").read_text("utf-8"))["values"]
+    )
     if kept is not None:
         return ValueRange(*kept) if kept else None
     found = _measure_all(_part(source, rows), workers)

@@ -159,7 +159,7 @@ def manifest(folder: Path) -> str:
 def find_damage(folder: Path, manifest: Path) -> str | None:
     """Returns the first difference between a folder and its manifest; None if there is none."""
     present = files(folder)
-    promises = [line.split("  ", 2) for line in manifest.read_text().splitlines()]
+    promises = [line.split("  ", 2) for line in manifest.read_text("utf-8").splitlines()]
     for digest, size, name in promises:
         if name not in present:
             return f"{name} is missing"

@@ -55,7 +55,7 @@ def metric_lines(workdir: Path) -> list[dict[str, Any]]:
     that is writing it or was killed as it did, is left out. UserError for a damaged one.
     """
     path = workdir / METRICS
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    lines = path.read_text("utf-8").splitlines(keepends=True) if path.is_file() else []
     return [metric_line(path, n, line) for n, line in enumerate(lines, 1) if line.endswith("\n")]
 
 
@@ -113,7 +113,7 @@ def lock_directory(workdir: Path) -> Iterator[None]:
     except OSError as error:
         raise DiskError(f"{path}: cannot be written ({error.strerror})") from error
     if file is None:
-        holder = path.read_text().strip() or "another process"
+        holder = path.read_text("utf-8").strip() or "another process"
         raise UserError(
             f"--workdir={workdir}: {holder} is training in it; wait until that is done, stop it, "
             "or give another --workdir"
@@ -145,7 +145,7 @@ def write_text(path: Path, content: str) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """Returns the content of a file; None if there is none. UserError if it is damaged."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -105,7 +105,7 @@ def _run(line: list[str]) -> str:
 def _processor() -> str:
     """The name and instructions of the processor, on which what the compiler makes depends."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text("utf-8").splitlines() if info.exists() else []
     described = [
         line for line in lines if line.startswith(("model name", "flags", "Features", "CPU"))
     ]

@@ -127,7 +127,7 @@ class MetricWriter:
         self._file: Lines | None = None
         with self._disk_errors():
             path = self._path
-            lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+            lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
             kept = [
                 line
                 for number, line in enumerate(lines, 1)

@@ -145,7 +145,7 @@ def memory_limit() -> tuple[int, str]:
 def available_memory() -> int:
     """Bytes of the machine's memory that a process could have now."""
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
         kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
         return min(memory_size(), 1024 * int(kilobytes))
     except (OSError, StopIteration):  # no Linux

@@ -79,7 +79,7 @@ def open_study(
     if own:
         names = [study.study_name for study in storage.get_all_studies()]
     else:
-        names = [(workdir / _NAME).read_text()] if (workdir / _NAME).is_file() else []
+        names = [(workdir / _NAME).read_text("utf-8")] if (workdir / _NAME).is_file() else []
     name = names[0] if len(names) == 1 else workdir.resolve().name
     try:
         study = optuna.load_study(study_name=name, storage=storage, pruner=pruner)

@@ -175,7 +175,7 @@ def _warn_of_other_definitions(config: ConfigDict, workdir: Path) -> None:
     kept = workdir / EXPERIMENT
     if not own or not config.experiment or not kept.is_file():
         return
-    if definitions(kept.read_text()) != definitions(source_of(config.experiment)):
+    if definitions(kept.read_text("utf-8")) != definitions(source_of(config.experiment)):
         used = ", ".join(f"{name} (config.{key})" for key, name in own.items())
         message = "%s has changed since the run began, which uses its %s"
         logger.warning(message, config.experiment, used)

@@ -1,6 +1,7 @@
 """Standard streams as users have them: closed, of pipes that nobody reads, without letters."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,7 +35,7 @@ COMMANDS = {
     "tune": (*SMALL, "--workdir={tmp}/tune", "--trials=1", "--config.report.at_end=False",
              "--search.optimizer.b1=0.8|0.9"),
     "check_data": ("--config=digits", "--output={tmp}/checked"),
-    "compare": ("{run}", "{run}", "--output={tmp}/compared"),
+    "compare": ("{run}", "{tmp}/other", "--output={tmp}/compared"),
     "benchmark": ("--models", "lenet5", "--batch-size=2", "--seconds=0"),
 }  # fmt: skip
 
@@ -83,6 +84,8 @@ def test_a_command_does_its_work_whatever_the_streams_are(way, verb, workdir, tm
     from PIL import Image
 
     Image.new("L", (8, 8), 7).save(tmp_path / "é7.png")
+    if verb == "compare":
+        shutil.copytree(workdir, tmp_path / "other")
     places = {"run": workdir, "png": tmp_path / "é7.png", "tmp": tmp_path}
     code, messages = ended(way, verb, *(word.format(**places) for word in COMMANDS[verb]))
     assert "Traceback" not in messages and "Exception ignored" not in messages, messages
