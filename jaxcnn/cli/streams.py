@@ -29,7 +29,10 @@ def prepare_streams() -> None:
             binary = io.FileIO(number, "r" if name == "stdin" else "w", closefd=False)
             setattr(sys, name, io.TextIOWrapper(cast(Any, binary), "utf-8", write_through=True))
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        # The C locale's "surrogateescape" writes names of files back, and no other letter.
+        if stream.errors == "strict" or "utf" not in stream.encoding.lower():
             stream.reconfigure(errors="backslashreplace")
     if not isinstance(sys.stderr, _Stream):
         sys.stdout = cast(TextIO, _Stream(sys.stdout, drops=False))
