@@ -276,7 +276,7 @@ def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = No
     >>> config = jaxcnn.default_config()
     >>> config.model.name = "resnet20_cifar"
     >>> type(jaxcnn.build_model(config, num_classes=10)).__name__
-    'ResNet'
+    'CifarResNet'
     """
     make, name = chosen(config, "model"), config.model.name
     own = keywords(config, "model")
