@@ -122,30 +122,37 @@ def measure_source(
 ) -> ValueRange | None:
     """The values of all images of a source that have more than 8 bits; None where there are none.
 
-    What is a JPEG by name is not opened; the result for other files is kept in the cache.
+    What is a JPEG by name is not opened; the result for all else is kept in the cache, so that a
+    later start need not even import what reads it.
     """
     if source.array is not None:  # uint8
         return None
-    if source.paths is None:
-        first = np.unique(np.linspace(0, source.size - 1, min(source.size, _FIRST), dtype=int))
-        return _measure_all(source, workers) if _measure_all(_part(source, first), 1) else None
-    names = (path.lower() for path in source.paths)
+    names = (path.lower() for path in source.paths or ())
     rows = np.array([i for i, name in enumerate(names) if not name.endswith(_EIGHT_BITS)], np.int64)
-    if not len(rows):
+    if source.paths is not None and not len(rows):
         return None
+
+    def values() -> ValueRange | None:
+        if source.paths is not None:
+            return _measure_all(_part(source, rows), workers)
+        first = np.unique(np.linspace(0, source.size - 1, min(source.size, _FIRST), dtype=int))
+        return _measure_all(_part(source, first), 1) and _measure_all(source, workers)
+
+    if not source.cached:
+        return values()
     root, folder, what = locate_entry(source, Decoding(), "values", cache_dir)
     kept = read_entry(
         folder, lambda: json.loads((folder / "what.json").read_text("utf-8"))["values"]
     )
     if kept is not None:
         return ValueRange(*kept) if kept else None
-    found = _measure_all(_part(source, rows), workers)
+    measured = values()
     try:
         with NewEntry(root) as temporary:
-            commit_entry(temporary, folder, np.zeros(0), (), what | {"values": found or ()})
+            commit_entry(temporary, folder, np.zeros(0), (), what | {"values": measured or ()})
     except OSError as error:
         logger.warning("not cached in %s: %s", root, error)
-    return found
+    return measured
 
 
 def _part(source: Source, rows: np.ndarray) -> Source:

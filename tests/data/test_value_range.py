@@ -10,6 +10,7 @@ import jaxcnn
 from jaxcnn.builders.data import build_dataset
 from jaxcnn.config import default_config, resolve
 from jaxcnn.data.decode import Decoding, decode
+from jaxcnn.data.digits import load_digits
 from jaxcnn.data.folder import load_folder
 from jaxcnn.data.resize import resize_rule
 from jaxcnn.data.value_range import choose_window, measure, measure_source
@@ -169,6 +170,13 @@ def test_jpegs_are_not_opened_for_it_and_the_rest_only_once(tmp_path, monkeypatc
     again = measure_source(counted, str(tmp_path / "cache"))
     assert choose_window(again) == choose_window(values) == (0, 4095)
     assert len(opened) == 1
+
+
+def test_a_later_start_reads_no_digit_to_know_their_range(tmp_path):
+    source = load_digits()["train"]
+    assert measure_source(source, str(tmp_path)) is None  # they have 8 bits
+    unread = source._replace(read=lambda index: pytest.fail("an example is read"))
+    assert measure_source(unread, str(tmp_path)) is None
 
 
 def test_a_few_bright_pixels_leave_the_declared_range_and_are_told(tmp_path, caplog):
