@@ -136,7 +136,7 @@ def test_a_run_of_before_goes_on_to_see_what_it_was_trained_with(tmp_path):
         seen = jaxcnn.load_classifier(tmp_path / "run").read(saved(twelve_bits(), "PNG"))
         np.testing.assert_array_equal(seen[..., 0], np.rint(twelve_bits() * (255 / 65535)))
         data = jaxcnn.find_data(jaxcnn.load_trained(tmp_path / "run"), "all")
-        assert data.how.window is None
+        assert data.decoding.window is None
 
 
 def test_what_was_read_rightly_stays_the_same_to_the_bit(tmp_path):
