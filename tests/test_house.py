@@ -24,10 +24,11 @@ BESIDE = {
     "check_data", "compare", "deprecated",
 }  # fmt: skip
 
-HEAVY = ("tensorflow", "tensorflow_datasets", "clu.metric_writers", "orbax", "sklearn", "cv2",
-         "grain", "h5py", "safetensors", "simplejpeg", "PIL", "pillow_heif", "pydicom", "optuna",
-         "keras", "fastapi", "matplotlib", "onnx", "prometheus_client", "python_multipart",
-         "starlette", "uvicorn", "cmaes", "etils", "fsspec", "gcsfs")  # fmt: skip
+HEAVY = ("tensorflow", "tensorflow_datasets", "clu.metric_writers", "orbax", "scipy", "sklearn",
+         "cv2", "grain", "h5py", "safetensors", "simplejpeg", "PIL", "pillow_heif", "pydicom",
+         "optuna", "keras", "fastapi", "matplotlib", "onnx", "prometheus_client",
+         "python_multipart", "starlette", "uvicorn", "cmaes", "etils", "fsspec",
+         "gcsfs")  # fmt: skip
 
 
 def imports(file, top_level_only=False):

@@ -18,7 +18,6 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.fft
 
 from jaxcnn.core.augment.color import blend, grey, mean_grey
 from jaxcnn.core.augment.draws import between, fresh, random_normal, random_unit, uniform
@@ -307,6 +306,8 @@ def jpeg_compression(keys: jax.Array, image: jax.Array, severity: int | jax.Arra
     Blocks of 8x8 pixels, their cosine transform quantised by the tables of ITU-T T.81; luminance
     and colour both at full resolution, and no rounding of pixels.
     """
+    from scipy.fft import dct  # a tenth of a second, which a start need not wait for
+
     quality = at(severity, (80, 60, 40, 25, 15))
     percent = jnp.where(quality < 50, 5000 / quality, 200 - 2 * quality)
     _, height, width, channels = image.shape
@@ -318,7 +319,7 @@ def jpeg_compression(keys: jax.Array, image: jax.Array, severity: int | jax.Arra
     planes = jnp.pad(planes, pad, mode="edge")
     shape = planes.shape
     blocks = planes.reshape(shape[0], shape[1] // 8, 8, shape[2] // 8, 8, channels)
-    cosines = scipy.fft.dct(np.eye(8), axis=0, norm="ortho").astype(np.float32)
+    cosines = dct(np.eye(8), axis=0, norm="ortho").astype(np.float32)
     frequencies = _both_ways(cosines, blocks)
     kept = jnp.round(frequencies / tables) * tables
     planes = _both_ways(cosines.T, kept).reshape(shape)[:, :height, :width] + 128
