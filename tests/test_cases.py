@@ -21,19 +21,22 @@ QUICK = (
     "58_weights_of_other_classes", "59_pipes_that_close",
 )  # fmt: skip
 
+_PARSER = {
+    "import jaxcnn.main as m": "from jaxcnn.cli import parsing, process, train",
+    "from jaxcnn import cli\n": "",
+    "cli.config_from_flags()": "parsing.config_from_flags()",
+    "from jaxcnn.config import flatten": "from jaxcnn.config.keys import flatten",
+    'cli.run(show, usage="")': "train.main = show; process.run(train)",
+}
+
 # Where a case imports from inside jaxcnn, what has another place or name now.
 MOVED = {
     "09_one_image_a_class": {
         "from jaxcnn.trained import load_trained": "from jaxcnn import load_trained",
         "from jaxcnn.build import build_dataset": "from jaxcnn.builders.data import build_dataset",
     },
-    "47_tuples_given_twice": {
-        "import jaxcnn.main as m": "from jaxcnn.cli import parsing, process, train",
-        "from jaxcnn import cli\n": "",
-        "cli.config_from_flags()": "parsing.config_from_flags()",
-        "from jaxcnn.config import flatten": "from jaxcnn.config.keys import flatten",
-        'cli.run(show, usage="")': "train.main = show; process.run(train)",
-    },
+    "31_config_values": _PARSER,
+    "47_tuples_given_twice": _PARSER,
 }
 
 # Not mended yet, and what that waits for.

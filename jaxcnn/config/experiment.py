@@ -61,10 +61,25 @@ def recipes() -> dict[str, Path]:
 
 def config_file(name: str) -> Path | None:
     """Returns the config.json that `name` is, or that is in the run directory `name`; else None."""
-    if ":" in name and not name.startswith("gs:"):
-        return None  # a file and its argument
     path = as_path(name)
-    return path / CONFIG if has_run(path) else path if path.suffix == ".json" else None
+    if has_run(path):
+        return path / CONFIG
+    return path if path.suffix == ".json" and _split(name)[1] is None else None
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    """Returns (a file or a recipe, its argument), None where no colon ends the name of a file;
+    folders may have colons in their names.
+    """
+    if name.startswith("gs:") or Path(name).expanduser().exists():
+        return name, None
+    known = recipes()
+    for colon in re.finditer(":", name):
+        path = name[: colon.start()]
+        if path in known or Path(path).expanduser().is_file():
+            return path, name[colon.end() :]
+    path, _, argument = name.partition(":")
+    return (path, argument) if argument and "/" not in argument else (name, None)
 
 
 def find_experiment(name: str) -> Path:
@@ -73,7 +88,7 @@ def find_experiment(name: str) -> Path:
     """
     if (file := config_file(name)) is not None:
         return file
-    name = name.partition(":")[0]
+    name = _split(name)[0]
     path, known = Path(name).expanduser(), recipes()
     if path.is_file():
         return path
@@ -96,13 +111,13 @@ def load_experiment(name: str) -> ConfigDict:
     name: a file or a recipe; what follows a colon is an argument of get_config().
     """
     path = find_experiment(name)
-    _, colon, argument = name.partition(":")
+    argument = _split(name)[1]
     module = load_module(str(path), reload=True)
     if not callable(get_config := getattr(module, "get_config", None)):
         raise UserError(f"{path}: not an experiment file, it has no get_config()")
     before = len(_set)
     try:
-        config = get_config(argument) if colon else get_config()
+        config = get_config() if argument is None else get_config(argument)
     except UserError:
         raise
     except Exception as error:  # it is the user's code, and may raise anything

@@ -353,3 +353,19 @@ def test_what_a_notebook_registers_first_is_not_taken_for_ours(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == str(tmp_path / "mine.py"), done.stderr
+
+
+def test_a_colon_ends_a_file_or_is_part_of_a_folders_name(tmp_path):
+    text = "from jaxcnn import default_config\n\n\ndef get_config(seed='3:4'):\n"
+    text += "    config = default_config()\n    config.seed = int(seed.split(':')[0])\n"
+    text += "    return config\n"
+    (tmp_path / "a:b").mkdir()
+    for file in (tmp_path / "own.py", tmp_path / "a:b/own.py"):
+        file.write_text(text)
+        for name, seed in ((file, 3), (f"{file}:5", 5), (f"{file}:6:7", 6)):
+            assert load_config(str(name)).seed == seed
+    kept = tmp_path / "a:b/config.json"
+    kept.write_text(load_config("digits").to_json())
+    assert load_config(kept).model.name == "cnn"
+    with pytest.raises(UserError, match=r"c:d/config\.json"):
+        load_config(tmp_path / "c:d/config.json")
