@@ -13,12 +13,15 @@ from tests import processes
 from tests.processes import ROOT
 
 
-def start_pair(line, devices=1):
-    """A `command_line` as two processes, forked, that nobody looks after."""
+def start_pair(line, devices=1, heartbeat=60):
+    """A `command_line` as two processes, forked, that nobody looks after.
+
+    heartbeat: seconds of silence, which a crowded machine makes too, after which one counts as dead.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    where = [f"--coordinator={address}", "--num-processes=2", "--heartbeat-seconds=10"]
+    where = [f"--coordinator={address}", "--num-processes=2", f"--heartbeat-seconds={heartbeat}"]
     return [processes.start([*line, *where, f"--process-id={i}"], devices) for i in range(2)]
 
 

@@ -209,7 +209,7 @@ def test_killed_and_stopped_pairs_end_in_the_same_parameters(tmp_path, cache_dir
 def test_a_process_that_dies_during_a_save_is_no_full_disk(tmp_path, cache_dir):
     """Nobody looks after the other one: JAX aborts it, or it says why itself."""
     more = "--config.checkpoint_every_steps=1", "--workdir", tmp_path
-    first, second = start_pair(command_line(*SMALL, *more, cache_dir=cache_dir))
+    first, second = start_pair(command_line(*SMALL, *more, cache_dir=cache_dir), heartbeat=10)
     wait_for(lambda: any("tmp" in path.name for path in (tmp_path / "checkpoints").glob("*")))
     second.send_signal(signal.SIGKILL)
     code, _, log = processes.finish(first)
