@@ -16,7 +16,7 @@ from tests.processes import ROOT
 def start_pair(line, devices=1, heartbeat=60):
     """A `command_line` as two processes, forked, that nobody looks after.
 
-    heartbeat: seconds of silence, which a crowded machine makes too, after which one counts as dead.
+    heartbeat: seconds of silence (a crowded machine makes them too) that one counts as dead after.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
