@@ -104,25 +104,25 @@ def build_decoding(config: ConfigDict, facts: Mapping[str, Any] | None = None) -
     """How files become pixels. facts: the content of a run's `dataset.json`, whose window is kept
     where the config gives none; None before there is a run.
     """
-    how = Decoding(**{name: config.data[name] for name in Decoding._fields})
+    decoding = Decoding(**{name: config.data[name] for name in Decoding._fields})
     window = None if facts is None else facts.get("resize", {}).get("window")
-    if how.window is None and window is not None:
-        how = how._replace(window=window if window == "file" else tuple(window))
-    return how
+    if decoding.window is None and window is not None:
+        decoding = decoding._replace(window=window if window == "file" else tuple(window))
+    return decoding
 
 
 def choose_decoding(config: ConfigDict, source: Source, log: bool = True) -> Decoding:
     """How files become pixels in a new run on `source`: with a window that suits what images of
     more than 8 bits hold, where the config gives none. log: whether that is told.
     """
-    how = build_decoding(config)
-    if how.window is not None:
-        return how
+    decoding = build_decoding(config)
+    if decoding.window is not None:
+        return decoding
     values = measure_source(source, config.data.cache_dir, workers=build_workers(config))
     window = choose_window(values)
     if log:
         log_window(values, window)
-    return how._replace(window=window)
+    return decoding._replace(window=window)
 
 
 def build_image_decoding(
@@ -131,9 +131,9 @@ def build_image_decoding(
     """How any file becomes pixels for a model of `image_shape`; one that is not square takes images
     of its own size only. facts: see `build_decoding`.
     """
-    how = build_decoding(config, facts)._replace(channels=image_shape[2])
+    decoding = build_decoding(config, facts)._replace(channels=image_shape[2])
     square = image_shape[0] == image_shape[1]
-    return how._replace(image_size=image_shape[0]) if square else how
+    return decoding._replace(image_size=image_shape[0]) if square else decoding
 
 
 def build_dataset(
@@ -149,23 +149,23 @@ def build_dataset(
     if facts is None:
         check_classes_to_train(config, sources["train"])
         warn_of_names(sources["train"].class_names)
-    how = (
+    decoding = (
         choose_decoding(config, sources["train"])
         if facts is None
         else build_decoding(config, facts)
     )
-    mode = _mode(config, sources, how, device_memory)
+    mode = _mode(config, sources, decoding, device_memory)
     load = _stream if mode == "stream" else _load
-    images = {role: load(config, source, how) for role, source in sources.items()}
-    if how.channels is None and {part.shape[2] for part in images.values()} == {1, 3}:
-        how = how._replace(channels=3)  # grey in one role and colour in another
-        images = {role: load(config, source, how) for role, source in sources.items()}
+    images = {role: load(config, source, decoding) for role, source in sources.items()}
+    if decoding.channels is None and {part.shape[2] for part in images.values()} == {1, 3}:
+        decoding = decoding._replace(channels=3)  # grey in one role and colour in another
+        images = {role: load(config, source, decoding) for role, source in sources.items()}
     check_shapes(images)
     bad = tuple(bad for part in images.values() for bad in part.bad)
     check_bad(bad, sum(source.size for source in sources.values()), data.on_bad_image)
     check_classes_left(images["train"], sources["train"].class_names)
-    how = how._replace(channels=images["train"].shape[2])
-    dataset = build_splits(config, sources, images)._replace(mode=mode, decoding=how)
+    decoding = decoding._replace(channels=images["train"].shape[2])
+    dataset = build_splits(config, sources, images)._replace(mode=mode, decoding=decoding)
     if facts is None:
         check_trainable(dataset)
     return dataset
@@ -180,9 +180,9 @@ def build_unlabelled(
     """All images below a folder, however they are sorted, as a model of `image_shape` sees them;
     every label is 0. facts: see `build_decoding`. Raises UserError.
     """
-    source, how = load_unlabelled(folder), build_image_decoding(config, image_shape, facts)
+    source, decoding = load_unlabelled(folder), build_image_decoding(config, image_shape, facts)
     _tell_left_out(str(folder), source)
-    images = _load(config, source, how)
+    images = _load(config, source, decoding)
     check_bad(images.bad, source.size, config.data.on_bad_image)
     return Split(images, usable(images), source)
 
@@ -200,47 +200,47 @@ def _log_once(text: str, note: Note) -> None:
 
 
 def _mode(
-    config: ConfigDict, sources: dict[str, Source], how: Decoding, device_memory: int | None
+    config: ConfigDict, sources: dict[str, Source], decoding: Decoding, device_memory: int | None
 ) -> str:
     """Where images wait; UserError for options that would do nothing there."""
     data = config.data
-    if how.crop_fraction != 1 and how.image_size is None:
+    if decoding.crop_fraction != 1 and decoding.image_size is None:
         raise UserError(
-            f"config.data.crop_fraction={how.crop_fraction}: nothing is resized without an image "
-            "size; give --config.data.image_size=N"
+            f"config.data.crop_fraction={decoding.crop_fraction}: nothing is resized without an "
+            "image size; give --config.data.image_size=N"
         )
     streamed = [key for key in ("crop_scale", "shrink") if data[key] is not None]
     if not streamed and data.mode is not None:
         return data.mode
     if not streamed:
-        return choose_mode(decoded_bytes(sources.values(), how, data.cache_dir), device_memory)
-    if data.mode not in (None, "stream") or how.image_size is None:
+        return choose_mode(decoded_bytes(sources.values(), decoding, data.cache_dir), device_memory)
+    if data.mode not in (None, "stream") or decoding.image_size is None:
         wrong = "image_size=None" if data.mode in (None, "stream") else f"mode={data.mode}"
         does, instead = _STREAMED[streamed[0]]
         raise UserError(
             f"config.data.{wrong}: with config.data.{streamed[0]} images are {does} as they come "
             f"from the disk; give mode=stream and an image_size, or {instead}"
         )
-    if how.shrink is not None and not all(source.cached for source in sources.values()):
+    if decoding.shrink is not None and not all(source.cached for source in sources.values()):
         raise UserError(
-            f"config.data.shrink={how.shrink}: the images of {data.source!r} are pixels already, "
-            "which are read as fast as copies would be; leave it out"
+            f"config.data.shrink={decoding.shrink}: the images of {data.source!r} are pixels "
+            "already, which are read as fast as copies would be; leave it out"
         )
     return "stream"
 
 
-def _load(config: ConfigDict, source: Source, how: Decoding) -> Images | Stream:
+def _load(config: ConfigDict, source: Source, decoding: Decoding) -> Images | Stream:
     limit, workers = config.data.cache_limit_gb * 1e9, build_workers(config)
-    return load_images(source, how, config.data.cache_dir, limit=limit, workers=workers)
+    return load_images(source, decoding, config.data.cache_dir, limit=limit, workers=workers)
 
 
-def _stream(config: ConfigDict, source: Source, how: Decoding) -> Images | Stream:
+def _stream(config: ConfigDict, source: Source, decoding: Decoding) -> Images | Stream:
     data, workers = config.data, build_workers(config)
-    if how.shrink is not None:
+    if decoding.shrink is not None:
         limit = data.cache_limit_gb * 1e9
-        source = with_copies(source, how, data.cache_dir, limit=limit, workers=workers)
-    how, shape, label, bad = survey(source, how, data.cache_dir, workers=workers)
-    return Stream(source, how, label, shape, bad, data.crop_scale, workers, data.on_bad_image)
+        source = with_copies(source, decoding, data.cache_dir, limit=limit, workers=workers)
+    decoding, shape, label, bad = survey(source, decoding, data.cache_dir, workers=workers)
+    return Stream(source, decoding, label, shape, bad, data.crop_scale, workers, data.on_bad_image)
 
 
 def build_workers(config: ConfigDict) -> int:
